@@ -1,0 +1,25 @@
+"""Extreme multi-label text classification with scikit-learn's manners."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._renee import ReneeClassifier
+
+__version__ = "0.1.0.dev0"
+__all__ = ["ReneeClassifier", "__version__"]
+
+# torch takes seconds to import: an estimator's module is loaded when its name is first used.
+_LAZY = {"ReneeClassifier": "._renee"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,59 @@
+"""Texts as ragged token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """Token ids of many texts, one after the other: ragged, nothing padded.
+
+    Text ``i`` holds ``ids[offsets[i]:offsets[i + 1]]``.
+    """
+
+    ids: np.ndarray  # (n_tokens,) uint16 where the vocabulary fits, else uint32
+    offsets: np.ndarray  # (n_texts + 1,) int64
+    weights: np.ndarray | None = None  # (n_tokens,) float32
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, (n_texts,) int64."""
+        return np.diff(self.offsets)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
+
+    def take(self, rows: np.ndarray) -> TokenStore:
+        """The texts at `rows`, in that order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        # where each kept token stood: its text's start, plus its place within the text
+        source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        weights = None if self.weights is None else self.weights[source]
+        return TokenStore(self.ids[source], offsets, weights)
+
+    @staticmethod
+    def concatenate(stores: Sequence[TokenStore]) -> TokenStore:
+        """The texts of all `stores`, which share one vocabulary."""
+        starts = np.cumsum([0] + [s.offsets[-1] for s in stores])
+        offsets = [s.offsets[:-1] + start for s, start in zip(stores, starts, strict=False)]
+        weights = [s.weights for s in stores if s.weights is not None]
+        return TokenStore(
+            np.concatenate([s.ids for s in stores]),
+            np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
+            np.concatenate(weights) if weights else None,
+        )
+
+
+def id_dtype(n_ids: int) -> type[np.unsignedinteger]:
+    """The smallest of uint16 and uint32 that holds the ids below `n_ids`."""
+    return np.uint16 if n_ids <= 1 << 16 else np.uint32

@@ -1,0 +1,37 @@
+"""What every encoder offers to the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from torch import Tensor, nn
+
+from skxc._data._tokens import TokenStore
+
+
+class EncoderModule(Protocol):
+    """A torch module that embeds a batch of texts."""
+
+    dim: int
+
+    def __call__(self, tokens: TokenStore) -> Tensor: ...  # (len(tokens), dim)
+
+
+class Encoder(Protocol):
+    """A public encoder object: parameters only, until `fit` reads texts or weights.
+
+    An estimator clones it, so one object can serve many fits. Fitted attributes are NumPy arrays,
+    strings and dicts: they pickle, memory-map and save without torch.
+    """
+
+    is_padded: ClassVar[bool]  # a batch costs its longest text: length-bucket the batches
+    training_defaults: ClassVar[Mapping[str, Any]]  # an estimator's parameters left at None
+    weights_: dict[str, np.ndarray]  # the module's state
+
+    def fit(self, texts: Sequence[str], *, seed: int) -> Self: ...
+
+    def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
+
+    def build_module(self) -> nn.Module: ...  # holding a copy of `weights_`, on the CPU
