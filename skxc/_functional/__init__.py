@@ -1,0 +1,1 @@
+"""The mathematics: tensors in, tensors out; no estimator, no rank, no device of its own."""

@@ -1,0 +1,112 @@
+"""One-vs-all training of a linear layer over all labels, in one pass over its weights.
+
+Binary cross-entropy has no normaliser that couples the labels, so a chunk of labels can be scored,
+turned into a gradient and updated before the next chunk is looked at: neither the (batch, n_labels)
+scores nor the (n_labels, dim) gradient ever exist. Method: Renee (Jain et al., MLSys 2023,
+section 4); updating chunk by chunk: ELMO (ICML 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skxc._kernels import sgd_update_
+
+
+class Positives(NamedTuple):
+    """The (row, label) pairs of a batch, sorted by label, each pair once."""
+
+    labels: Tensor  # (n_pairs,) int64, ascending
+    rows: Tensor  # (n_pairs,) int64, place in the batch
+    values: Tensor  # (n_pairs,) relevance in (0, 1]
+
+
+@dataclass(frozen=True)
+class SGD:
+    """How the weights are stepped: torch.optim.SGD's parameters and their meaning."""
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+
+
+def one_vs_all_step_(
+    weights: Tensor,  # (n_labels, dim), updated in place
+    embeddings: Tensor,  # (batch, dim), detached; its dtype is the products'
+    positives: Positives,
+    sgd: SGD,
+    *,
+    chunk_size: int,  # labels at a time
+    velocity: Tensor | None = None,  # (n_labels, dim), updated in place; needed for momentum
+    sample_weight: Tensor | None = None,  # (batch,)
+    with_loss: bool = False,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    r"""Step the weights on the binary cross-entropy over all labels; return the text gradient.
+
+    .. math:: \sum_i w_i \sum_l \log(1 + e^{z_{il}}) - y_{il} z_{il}, \quad z = E W^\top
+
+    is summed, not averaged, over batch and labels (Renee's learning rates mean the sum).
+
+    Returns
+    -------
+    gradient : Tensor of shape (batch, dim)
+        d loss / d embeddings, at the weights *before* the update, float32 or wider.
+    loss : Tensor or None
+        The sum above before the update, where `with_loss`.
+    """
+    wide = torch.promote_types(embeddings.dtype, torch.float32)
+    gradient = torch.zeros(embeddings.shape, dtype=wide, device=embeddings.device)
+    loss = gradient.new_zeros(()) if with_loss else None
+    starts = range(0, len(weights), chunk_size)
+    # one synchronisation a batch, none a chunk: the bounds of every chunk's positives
+    bounds = torch.searchsorted(
+        positives.labels, torch.tensor([*starts, len(weights)], device=weights.device)
+    ).tolist()
+    buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
+    for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
+        chunk = weights[start : start + chunk_size]
+        pairs = (positives.labels[first:last] - start, positives.rows[first:last])
+        values = positives.values[first:last].to(wide)
+        products = chunk.to(embeddings.dtype)
+        scores = torch.mm(products, embeddings.T, out=buffer[: len(chunk)]).to(wide)
+        if loss is not None:
+            loss += _loss_sum(scores, pairs, values, sample_weight)
+        # in float32: bfloat16 is spaced 2^-8 below 1 and would lose small errors of positives
+        error = scores.sigmoid_().index_put_(pairs, -values, accumulate=True)
+        if sample_weight is not None:
+            error *= sample_weight
+        error = error.to(embeddings.dtype)
+        if wide == embeddings.dtype:
+            gradient.addmm_(error.T, products)
+        else:
+            gradient += error.T @ products
+        sgd_update_(
+            chunk,
+            error,
+            embeddings,
+            sgd.learning_rate,
+            sgd.weight_decay,
+            sgd.momentum,
+            None if velocity is None else velocity[start : start + chunk_size],
+            generator,
+        )
+    return gradient, loss
+
+
+def _loss_sum(
+    scores: Tensor,  # (labels, batch)
+    pairs: tuple[Tensor, Tensor],
+    values: Tensor,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """Binary cross-entropy of a chunk, summed."""
+    if sample_weight is None:
+        return F.softplus(scores).sum() - (values * scores[pairs]).sum()
+    per_text = F.softplus(scores).sum(0).index_add_(0, pairs[1], -values * scores[pairs])
+    return per_text @ sample_weight.to(scores.dtype)

@@ -1,0 +1,77 @@
+"""Exact maximum-inner-product search, streamed over labels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Pairs(NamedTuple):
+    """(row, label) pairs, sorted by label."""
+
+    labels: Tensor  # (n_pairs,) int64, ascending
+    rows: Tensor  # (n_pairs,) int64
+
+
+def top_k_inner_products(
+    queries: Tensor,  # (batch, dim)
+    table: Tensor,  # (n_labels, dim)
+    k: int,
+    *,
+    chunk_size: int,  # labels at a time
+    exclude: Pairs | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The `k` labels of the largest inner product with each query, best first.
+
+    Excluded pairs leave before the cut. Where fewer than `k` labels remain, the last scores are
+    -inf and their labels -1. Memory: (batch, chunk_size) scores, never (batch, n_labels).
+
+    Returns
+    -------
+    labels : Tensor of shape (batch, k), int64
+    scores : Tensor of shape (batch, k)
+    """
+    best_scores = queries.new_empty((len(queries), 0))
+    best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
+    for start in range(0, len(table), chunk_size):
+        scores = queries @ table[start : start + chunk_size].T
+        if exclude is not None:
+            first, last = torch.searchsorted(
+                exclude.labels, torch.tensor([start, start + chunk_size], device=scores.device)
+            ).tolist()
+            scores[exclude.rows[first:last], exclude.labels[first:last] - start] = -torch.inf
+        values, columns = top_k_of_rows(scores, min(k, scores.shape[1]))
+        best_labels = torch.cat([best_labels, columns + start], 1)
+        best_scores, order = torch.cat([best_scores, values], 1).topk(
+            min(k, best_labels.shape[1]), dim=1
+        )
+        best_labels = best_labels.gather(1, order)
+    return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
+
+
+def top_k_of_rows(
+    scores: Tensor,  # (batch, n_columns)
+    k: int,
+) -> tuple[Tensor, Tensor]:
+    """``scores.topk(k)`` for few out of many columns.
+
+    A row's k largest scores lie in the k blocks of columns with the largest maxima. Maxima are one
+    vectorised pass; torch.topk, the slow part, then sees k blocks in place of all columns.
+    """
+    n_columns = scores.shape[1]
+    block = 1 << round(torch.tensor(n_columns / k).log2().item() / 2)
+    n_blocks = n_columns // block
+    if block < 8 or n_blocks <= k:
+        values, columns = scores.topk(k, dim=1)
+        return values, columns
+    blocks = scores[:, : n_blocks * block].unflatten(1, (n_blocks, block))
+    winners = blocks.amax(2).topk(k, dim=1, sorted=False).indices
+    candidates = blocks.gather(1, winners[:, :, None].expand(-1, -1, block)).flatten(1)
+    columns = winners[:, :, None] * block + torch.arange(block, device=scores.device)
+    rest = torch.arange(n_blocks * block, n_columns, device=scores.device)
+    candidates = torch.cat([candidates, scores[:, n_blocks * block :]], 1)
+    columns = torch.cat([columns.flatten(1), rest.expand(len(scores), -1)], 1)
+    values, order = candidates.topk(k, dim=1)
+    return values, columns.gather(1, order)

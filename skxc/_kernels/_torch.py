@@ -1,0 +1,57 @@
+"""The reference kernels, in plain torch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def stochastic_round_(
+    target: Tensor,  # bfloat16, written
+    values: Tensor,  # float32, same shape
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Write `values` into `target`, each rounded up or down so that its mean is right.
+
+    Sixteen random bits are added to the float32 pattern and the low half is cut off. bfloat16 has
+    float32's exponent, so this is exact rounding on the absolute grid at zero and for subnormals
+    too. A step too small for round-to-nearest still moves the weight on average.
+    """
+    bits = values.contiguous().view(torch.int32)
+    noise = torch.randint(
+        0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=generator
+    )
+    noise += bits
+    target.view(torch.int16).copy_(noise >> 16)
+    return target
+
+
+def sgd_update_(
+    weights: Tensor,  # (labels, dim), updated in place
+    error: Tensor,  # (labels, batch): d loss / d scores
+    embeddings: Tensor,  # (batch, dim)
+    learning_rate: float,
+    weight_decay: float,
+    momentum: float = 0.0,
+    velocity: Tensor | None = None,  # (labels, dim), float32 or wider, updated in place
+    generator: torch.Generator | None = None,
+) -> None:
+    """One SGD step on the weights from ``error @ embeddings``, the gradient never kept.
+
+    Weight decay is added to the gradient before the momentum, as in torch.optim.SGD.
+    """
+    if velocity is None and weights.dtype == embeddings.dtype != torch.bfloat16:
+        weights.addmm_(error, embeddings, beta=1 - learning_rate * weight_decay, alpha=-learning_rate)
+        return
+    wide = torch.promote_types(weights.dtype, torch.float32)
+    gradient = (error @ embeddings).to(wide)
+    updated = weights.to(wide)  # float32 and float64 weights: the weights themselves
+    if velocity is None:
+        updated = updated.mul(1 - learning_rate * weight_decay)
+    else:
+        gradient = velocity.mul_(momentum).add_(gradient).add_(updated, alpha=weight_decay)
+    updated = updated.sub(gradient, alpha=learning_rate)
+    if weights.dtype == torch.bfloat16:
+        stochastic_round_(weights, updated, generator)
+    else:
+        weights.copy_(updated)

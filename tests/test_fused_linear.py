@@ -1,0 +1,133 @@
+"""The fused one-vs-all step against autograd and torch.optim.SGD."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._kernels import stochastic_round_
+
+
+def make_batch(n_labels, batch=7, dim=5, seed=0, relevance=False, labels_with_positives=None):
+    g = torch.Generator().manual_seed(seed)
+    weights = torch.randn(n_labels, dim, dtype=torch.float64, generator=g)
+    embeddings = torch.randn(batch, dim, dtype=torch.float64, generator=g)
+    targets = (torch.rand(batch, n_labels, generator=g) < 0.3).double()
+    if labels_with_positives is not None:
+        targets[:, labels_with_positives:] = 0
+    if relevance:
+        targets *= torch.rand(batch, n_labels, dtype=torch.float64, generator=g).clamp(min=0.01)
+    labels, rows = targets.T.nonzero(as_tuple=True)
+    return weights, embeddings, targets, Positives(labels, rows, targets[rows, labels])
+
+
+def autograd_steps(weights, batches, sgd, sample_weight):
+    weights = weights.clone().requires_grad_()
+    optimizer = torch.optim.SGD(
+        [weights], lr=sgd.learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+    )
+    gradients, losses = [], []
+    for embeddings, targets in batches:
+        embeddings = embeddings.clone().requires_grad_()
+        loss = F.binary_cross_entropy_with_logits(
+            embeddings @ weights.T, targets, reduction="none"
+        ).sum(1)
+        loss = loss.sum() if sample_weight is None else loss @ sample_weight
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        gradients.append(embeddings.grad)
+        losses.append(loss.detach())
+    return weights.detach(), gradients, losses
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 11, 37, 1000])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+@pytest.mark.parametrize("relevance", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fused_step_equals_autograd_then_sgd(
+    chunk_size, momentum, weight_decay, relevance, weighted
+):
+    sgd = SGD(0.1, weight_decay, momentum)
+    weights, *_ = make_batch(37)
+    batches = [make_batch(37, seed=s, relevance=relevance)[1:] for s in (1, 2, 3)]
+    sample_weight = torch.linspace(0, 2, 7, dtype=torch.float64) if weighted else None
+    want = autograd_steps(weights, [b[:2] for b in batches], sgd, sample_weight)
+    velocity = torch.zeros_like(weights) if momentum else None
+    for (embeddings, _, positives), gradient, loss in zip(batches, *want[1:], strict=True):
+        got = one_vs_all_step_(
+            weights, embeddings, positives, sgd, chunk_size=chunk_size, velocity=velocity,
+            sample_weight=sample_weight, with_loss=True,
+        )  # fmt: skip
+        torch.testing.assert_close(got[0], gradient, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(got[1], loss, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(weights, want[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n_labels", "batch"), [(1, 1), (1, 7), (2, 1)])
+@pytest.mark.parametrize("with_positives", [0, 1])
+def test_one_label_one_row_and_no_positive(n_labels, batch, with_positives):
+    weights, embeddings, targets, positives = make_batch(
+        n_labels, batch, seed=5, labels_with_positives=with_positives
+    )
+    want, (gradient,), _ = autograd_steps(weights, [(embeddings, targets)], SGD(0.1), None)
+    got, loss = one_vs_all_step_(weights, embeddings, positives, SGD(0.1), chunk_size=2)
+    assert loss is None
+    torch.testing.assert_close(got, gradient)
+    torch.testing.assert_close(weights, want)
+
+
+def test_a_positive_in_the_last_place_of_every_chunk_counts():
+    weights, embeddings, targets, _ = make_batch(9, batch=3)
+    targets.zero_()
+    targets[0, 2] = targets[1, 5] = targets[2, 8] = 1
+    labels, rows = targets.T.nonzero(as_tuple=True)
+    positives = Positives(labels, rows, torch.ones(3, dtype=torch.float64))
+    want, *_ = autograd_steps(weights, [(embeddings, targets)], SGD(0.1), None)
+    one_vs_all_step_(weights, embeddings, positives, SGD(0.1), chunk_size=3)
+    torch.testing.assert_close(weights, want)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_bfloat16_weights_follow_the_float32_step_on_average(momentum):
+    weights, embeddings, targets, positives = make_batch(13, batch=4)
+    start = weights.bfloat16()
+    sgd = SGD(1e-3, 0.1, momentum)
+    want, *_ = autograd_steps(start.double(), [(embeddings, targets)], sgd, None)
+    total = torch.zeros_like(want)
+    n_runs = 2000
+    for seed in range(n_runs):
+        rounded = start.clone()
+        velocity = torch.zeros(start.shape) if momentum else None
+        one_vs_all_step_(
+            rounded, embeddings.float(), positives, sgd, chunk_size=4, velocity=velocity,
+            generator=torch.Generator().manual_seed(seed),
+        )  # fmt: skip
+        total += rounded.double()
+    spacing = 2.0 ** (want.abs().log2().floor() - 7)
+    # a rounding is off by less than one spacing: 5 standard errors of the mean
+    assert ((total / n_runs - want).abs() < 5 * spacing / n_runs**0.5).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1.003, -3.7e-5, 1e-39, 3e-41, -2e-39, 3.3e38])
+def test_stochastic_rounding_is_unbiased(value):
+    values = torch.full((200_000,), value, dtype=torch.float32)
+    rounded = torch.empty(values.shape, dtype=torch.bfloat16)
+    stochastic_round_(rounded, values, torch.Generator().manual_seed(0))
+    grid = rounded.double().unique()
+    exact = float(values[0].double())
+    assert len(grid) <= 2  # the two neighbours, or the value itself where bfloat16 holds it
+    assert grid.min() <= exact <= grid.max()
+    spacing = float(grid.max() - grid.min())
+    assert abs(rounded.double().mean().item() - exact) <= 5 * spacing / len(values) ** 0.5
+
+
+def test_steps_too_small_for_nearest_rounding_still_arrive():
+    weights = torch.ones(1000, 1, dtype=torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        stochastic_round_(weights, weights.float() - 1e-4, generator)
+    assert abs(weights.float().mean().item() - 0.99) < 1e-3

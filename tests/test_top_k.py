@@ -1,0 +1,50 @@
+"""Streamed exact search against the dense score matrix."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from skxc._functional._top_k import Pairs, top_k_inner_products, top_k_of_rows
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("k", [1, 5, 1000, 2000])
+def test_streamed_top_k_equals_dense(chunk_size, k):
+    g = torch.Generator().manual_seed(k)
+    queries = torch.randn(6, 4, dtype=torch.float64, generator=g)
+    table = torch.randn(1000, 4, dtype=torch.float64, generator=g)
+    want = (queries @ table.T).sort(1, descending=True)
+    labels, scores = top_k_inner_products(queries, table, k, chunk_size=chunk_size)
+    torch.testing.assert_close(scores, want.values[:, :k])
+    assert torch.equal(labels, want.indices[:, :k])
+
+
+@pytest.mark.parametrize("chunk_size", [3, 10, 50])
+def test_excluded_pairs_leave_before_the_cut(chunk_size):
+    g = torch.Generator().manual_seed(0)
+    queries, table = torch.randn(4, 3, generator=g), torch.randn(20, 3, generator=g)
+    mask = torch.rand(4, 20, generator=g) < 0.5
+    mask[0] = True
+    mask[0, [3, 19]] = False  # two labels are left for row 0
+    labels, rows = mask.T.nonzero(as_tuple=True)
+    want = (queries @ table.T).masked_fill(mask, -torch.inf).sort(1, descending=True)
+    got, scores = top_k_inner_products(
+        queries, table, 5, chunk_size=chunk_size, exclude=Pairs(labels, rows)
+    )
+    torch.testing.assert_close(scores, want.values[:, :5])
+    assert torch.equal(got[1:], want.indices[1:, :5])
+    assert set(got[0, :2].tolist()) == {3, 19}
+    assert got[0, 2:].tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("n_columns", [1, 99, 1024, 5003])
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_block_maxima_find_the_same_scores_as_topk(n_columns, k):
+    k = min(k, n_columns)
+    # few distinct values: ties across and within blocks
+    scores = torch.randint(0, 50, (9, n_columns), generator=torch.Generator().manual_seed(1)).float()
+    values, columns = top_k_of_rows(scores, k)
+    assert torch.equal(values, scores.topk(k).values)
+    assert torch.equal(scores.gather(1, columns), values)
+    assert all(len(set(row)) == k for row in columns.tolist())
