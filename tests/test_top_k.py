@@ -43,7 +43,9 @@ def test_excluded_pairs_leave_before_the_cut(chunk_size):
 def test_block_maxima_find_the_same_scores_as_topk(n_columns, k):
     k = min(k, n_columns)
     # few distinct values: ties across and within blocks
-    scores = torch.randint(0, 50, (9, n_columns), generator=torch.Generator().manual_seed(1)).float()
+    scores = torch.randint(
+        0, 50, (9, n_columns), generator=torch.Generator().manual_seed(1)
+    ).float()
     values, columns = top_k_of_rows(scores, k)
     assert torch.equal(values, scores.topk(k).values)
     assert torch.equal(scores.gather(1, columns), values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ def top_k_of_rows(
     vectorised pass; torch.topk, the slow part, then sees k blocks in place of all columns.
     """
     n_columns = scores.shape[1]
-    block = 1 << round(torch.tensor(n_columns / k).log2().item() / 2)
+    block = 1 << round(math.log2(n_columns / k) / 2)
     n_blocks = n_columns // block
     if block < 8 or n_blocks <= k:
         values, columns = scores.topk(k, dim=1)

@@ -41,7 +41,9 @@ def sgd_update_(
     Weight decay is added to the gradient before the momentum, as in torch.optim.SGD.
     """
     if velocity is None and weights.dtype == embeddings.dtype != torch.bfloat16:
-        weights.addmm_(error, embeddings, beta=1 - learning_rate * weight_decay, alpha=-learning_rate)
+        weights.addmm_(
+            error, embeddings, beta=1 - learning_rate * weight_decay, alpha=-learning_rate
+        )
         return
     wide = torch.promote_types(weights.dtype, torch.float32)
     gradient = (error @ embeddings).to(wide)

@@ -1,0 +1,93 @@
+"""Training rows and the batches cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from ._tokens import TokenStore
+
+# Rows are shuffled, then sorted by length within windows of this many batches: batches of like
+# lengths (little padding), yet different company every epoch.
+_WINDOW = 50
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step trains on; positives are (row, label) pairs sorted by label, each once."""
+
+    tokens: TokenStore
+    labels: NDArray[np.int64]  # (n_pairs,) ascending
+    rows: NDArray[np.int64]  # (n_pairs,) place in the batch
+    values: NDArray[np.float32]  # (n_pairs,) relevance in (0, 1]
+    sample_weight: NDArray[np.float32] | None  # (n_rows,)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Tokenised texts with their labels."""
+
+    tokens: TokenStore
+    Y: sp.csr_array  # (n_rows, n_labels)
+    sample_weight: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: NDArray[np.int64]) -> TrainingRows:
+        """The rows at `rows`, in that order."""
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return TrainingRows(self.tokens.take(rows), self.Y[rows], weights)
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """The batch of `rows`."""
+        part = self.take(rows)
+        order = np.argsort(part.Y.indices, kind="stable")
+        return Batch(
+            part.tokens,
+            part.Y.indices[order].astype(np.int64),
+            np.repeat(np.arange(len(rows)), np.diff(part.Y.indptr))[order],
+            part.Y.data[order],
+            part.sample_weight,
+        )
+
+
+def epoch_batches(
+    lengths: NDArray[np.int64],  # (n_rows,) tokens
+    batch_size: int,
+    rng: np.random.Generator,
+    *,
+    is_bucketed: bool,
+) -> list[NDArray[np.int64]]:
+    """Every row once, in random batches; of like lengths where `is_bucketed`."""
+    order = rng.permutation(len(lengths))
+    if not is_bucketed:
+        return list(_slices(order, batch_size))
+    batches = []
+    for window in _slices(order, batch_size * _WINDOW):
+        batches += _slices(window[np.argsort(lengths[window], kind="stable")], batch_size)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) -> float:
+    """Share of an epoch's token places that padding to the batch's longest text fills."""
+    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
+    return 1.0 - float(lengths.sum()) / padded if padded else 0.0
+
+
+def length_sorted_slices(
+    lengths: NDArray[np.int64], batch_size: int
+) -> Iterator[NDArray[np.int64]]:
+    """Every row once, sorted by length: what prediction embeds together."""
+    return _slices(np.argsort(lengths, kind="stable"), batch_size)
+
+
+def _slices(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    return (rows[i : i + size] for i in range(0, len(rows), size))

@@ -1,0 +1,345 @@
+"""From (X, y) to a fitted estimator: validate, tokenise, make the step, train, publish."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from torch import nn
+from torch.optim import Optimizer
+
+from skxc._data._batches import TrainingRows
+from skxc._data._tokens import TokenStore
+from skxc._training._loop import History, Schedule, Step, train
+from skxc._training._optim import make_optimizers
+from skxc._validation import (
+    Target,
+    check_choice,
+    check_integer,
+    check_label_texts,
+    check_real,
+    check_sample_weight,
+    check_target,
+    check_texts,
+    resolve_device,
+)
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.encoders._base import Encoder
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What an estimator's `_make_step` builds its step from."""
+
+    module: nn.Module  # the encoder, in training mode, on `device`
+    rows: TrainingRows  # without the validation rows
+    label_tokens: TokenStore | None
+    device: torch.device
+    dtype: torch.dtype  # of the label table: float32 or bfloat16
+    generator: torch.Generator  # on `device`
+    settings: Mapping[str, Any]  # parameters, with the encoder's own values in place of None
+    fitted: Any | None  # the estimator itself where training goes on from its weights
+    is_partial: bool  # one pass of `partial_fit`
+
+
+@dataclass(frozen=True)
+class _Resume:
+    """How a fit relates to an earlier one."""
+
+    is_resumed: bool = False  # go on from the fitted weights
+    is_partial: bool = False  # one pass, and keep the optimisers' state
+    classes: NDArray[Any] | None = None
+
+
+class FitMixin:
+    """`fit` and `partial_fit`; an estimator adds `_make_step` and `_check_own_parameters`."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on texts and their labels.
+
+        An exception, Ctrl-C included, leaves the estimator as it was before.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,), str
+            Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series.
+        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+            Labels: a SciPy sparse matrix or array, a dense indicator or DataFrame, with 1 or a
+            relevance in (0, 1] where a label applies; a list of label lists (inside
+            cross-validation binarize first: each fold would see other labels); or 1-d classes.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each text in the loss, at least 0.
+
+        Returns
+        -------
+        object
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is out of what is accepted, or the model would not fit into
+            memory.
+        TypeError
+            If X, y or a parameter is of a wrong type.
+        """
+        is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
+        classes = self.classes_ if is_resumed else None
+        return self._fit(X, y, sample_weight, _Resume(is_resumed, classes=classes))
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+        """Train one pass over these texts, at constant learning rates.
+
+        The first call fixes the labels and the encoder's vocabulary.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,), str
+            Texts.
+        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+            Labels, as in `fit`.
+        classes : array-like of shape (n_labels,), default=None
+            All labels that will ever come: needed on the first call where y is 1-d or label lists.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each text in the loss, at least 0.
+
+        Returns
+        -------
+        object
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; or if y holds a label that the first call did not name.
+        """
+        is_resumed = hasattr(self, "classes_")
+        known = self.classes_ if is_resumed else None if classes is None else np.unique(classes)
+        if is_resumed and classes is not None and not np.array_equal(np.unique(classes), known):
+            raise ValueError(
+                f"classes={classes!r} differs from the classes of the first call to partial_fit. "
+                f"Pass the same, or leave it out."
+            )
+        return self._fit(X, y, sample_weight, _Resume(is_resumed, True, known))
+
+    # --------------------------------------------------------------------------------- the ladder
+    def _fit(self, X: Any, y: Any, sample_weight: Any, resume: _Resume) -> Self:
+        """Compute everything in locals, then publish: a broken-off fit changes nothing."""
+        self._check_parameters()
+        texts = self._check_texts(X, reset=not resume.is_resumed)
+        target = check_target(y, len(texts), resume.classes)
+        if resume.is_partial and resume.classes is None and target.kind == "classes":
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        weights = check_sample_weight(sample_weight, len(texts))
+        label_texts = check_label_texts(self.label_texts, len(target.classes))
+        device = resolve_device(self.device)
+        with isolated_torch_seed(self.random_state, device) as (rng, seed):
+            encoder = self._fitted_encoder(texts + (label_texts or []), seed, resume)
+            settings = self._settings(encoder)
+            rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
+            rows, validation = self._split(rows, rng)
+            module = encoder.build_module().to(device).train()
+            setup = TrainingSetup(
+                module=module,
+                rows=rows,
+                label_tokens=encoder.tokenize(label_texts) if label_texts else None,
+                device=device,
+                dtype=self._dtype(device),
+                generator=torch.Generator(device).manual_seed(seed),
+                settings=settings,
+                fitted=self if resume.is_resumed else None,
+                is_partial=resume.is_partial,
+            )
+            step, rows = self._make_step(setup)
+            optimizers = make_optimizers(
+                module, settings["learning_rate"], settings["weight_decay"]
+            )
+            if resume.is_partial and resume.is_resumed:
+                self._restore_optimizers(optimizers, step)
+            history = train(
+                step,
+                rows,
+                optimizers,
+                self._schedule(settings, encoder, resume),
+                rng,
+                validate=None
+                if validation is None
+                else lambda: self._validation_score(module, step, validation),
+            )
+        self._publish(target, encoder, module, step, history, label_texts, resume)
+        if resume.is_partial:
+            self._optimizer_state = _optimizer_state(optimizers, step)
+        return self
+
+    def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
+        """The one place where X enters."""
+        return check_texts(X)
+
+    def _check_parameters(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        check_integer("top_k", self.top_k, 1)
+        check_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), ends="(]")
+        check_real("weight_decay", self.weight_decay)
+        check_real("threshold", self.threshold, high=1)
+        check_real("warmup_fraction", self.warmup_fraction, high=1)
+        if self.dropout is not None:
+            check_real("dropout", self.dropout, high=1, ends="[)")
+        check_real("validation_fraction", self.validation_fraction, high=1, ends="()")
+        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        for name in ("early_stopping", "warm_start"):
+            check_choice(name, getattr(self, name), (True, False))
+        self._check_own_parameters()
+
+    def _settings(self, encoder: Encoder) -> dict[str, Any]:
+        """The parameters, with the encoder's value for each that is None."""
+        parameters = self.get_params(deep=False)
+        own = {k: v for k, v in encoder.training_defaults.items() if parameters.get(k) is None}
+        return parameters | own
+
+    def _fitted_encoder(self, texts: list[str], seed: int, resume: _Resume) -> Encoder:
+        if resume.is_resumed:
+            return copy.copy(self.encoder_)
+        return resolve_encoder(self.encoder).fit(texts, seed=seed)
+
+    def _dtype(self, device: torch.device) -> torch.dtype:
+        precision = self.precision
+        if precision == "auto":
+            precision = "bfloat16" if device.type == "cuda" else "float32"
+        return getattr(torch, precision)
+
+    def _split(
+        self, rows: TrainingRows, rng: np.random.Generator
+    ) -> tuple[TrainingRows, TrainingRows | None]:
+        """Training and validation rows; all are for training without early stopping."""
+        if not self.early_stopping:
+            return rows, None
+        n_validation = round(len(rows) * self.validation_fraction)
+        if not 0 < n_validation < len(rows):
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(rows)} texts leaves "
+                f"{n_validation} for validation and {len(rows) - n_validation} for training. "
+                f"Pass more texts, another fraction, or early_stopping=False."
+            )
+        order = rng.permutation(len(rows))
+        return rows.take(order[n_validation:]), rows.take(order[:n_validation])
+
+    def _schedule(self, settings: Mapping[str, Any], encoder: Encoder, resume: _Resume) -> Schedule:
+        return Schedule(
+            epochs=1 if resume.is_partial else settings["epochs"],
+            batch_size=settings["batch_size"],
+            warmup_fraction=settings["warmup_fraction"],
+            max_grad_norm=settings["max_grad_norm"],
+            is_constant=resume.is_partial,
+            n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
+            is_bucketed=encoder.is_padded,
+            is_verbose=bool(self.verbose),
+        )
+
+    def _validation_score(self, module: nn.Module, step: Step, rows: TrainingRows) -> float:
+        """P@1 on `rows`, as `score` gives it."""
+        module.eval()
+        table = step.label_embeddings()
+        labels, _ = self._search(module, table, rows.tokens, k=1)
+        module.train()
+        hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0
+        return float(np.average(hits, weights=rows.sample_weight))
+
+    def _publish(
+        self,
+        target: Target,
+        encoder: Encoder,
+        module: nn.Module,
+        step: Step,
+        history: History,
+        label_texts: list[str] | None,
+        resume: _Resume,
+    ) -> None:
+        counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
+        is_continued = resume.is_partial and resume.is_resumed
+        encoder.weights_ = {
+            name: tensor.detach().float().cpu().numpy().copy()
+            for name, tensor in module.state_dict().items()
+        }
+        self.label_counts_ = self.label_counts_ + counts if is_continued else counts
+        self.history_ = (self.history_ if resume.is_resumed else []) + history
+        self.n_iter_ = len(self.history_)
+        self.classes_ = target.classes
+        self.n_labels_ = len(target.classes)
+        self.encoder_ = encoder
+        self.label_embeddings_ = self._final_table(step, label_texts is not None)
+        self._label_names = _label_names(target, label_texts)
+        self._target_kind, self._target_dtype = target.kind, target.dtype
+        self._runtime: dict[str, Any] = {}
+
+    def _restore_optimizers(self, optimizers: list[Optimizer], step: Step) -> None:
+        saved = getattr(self, "_optimizer_state", None)
+        if saved is None:
+            return
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            current = optimizer.state_dict()
+            # torch.tensor copies: the saved arrays stay as they are if training is broken off
+            current["state"] = {
+                int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
+            }
+            optimizer.load_state_dict(current)
+        for name, tensor in step.state().items():
+            if name in saved["step"]:
+                tensor.copy_(torch.tensor(saved["step"][name]))
+
+
+def _optimizer_state(optimizers: list[Optimizer], step: Step) -> dict[str, Any]:
+    """What partial_fit goes on from, as NumPy arrays."""
+    states = [
+        {str(i): {k: torch.as_tensor(v).cpu().numpy().copy() for k, v in s.items()} for i, s in
+         optimizer.state_dict()["state"].items()}
+        for optimizer in optimizers
+    ]  # fmt: skip
+    velocity = {k: v.cpu().numpy() for k, v in step.state().items() if k == "velocity"}
+    return {"optimizers": states, "step": velocity}
+
+
+def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:
+    """What `predict_labels` answers: label texts where Y's columns have no names of their own."""
+    is_nameless = np.array_equal(target.classes, np.arange(len(target.classes)))
+    if is_nameless and label_texts is not None and target.kind != "classes":
+        return np.array(label_texts, dtype=object)
+    return target.classes
+
+
+def resolve_encoder(encoder: Any) -> Any:
+    """An unfitted encoder object of our own for what the user passed."""
+    if isinstance(encoder, str):
+        return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
+    needed = ("fit", "tokenize", "build_module", "get_params", "training_defaults")
+    if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
+        raise TypeError(
+            f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "
+            f"folder, or an object of skxc.encoders."
+        )
+    return clone(encoder)
+
+
+@contextmanager
+def isolated_torch_seed(
+    random_state: Any, device: torch.device
+) -> Iterator[tuple[np.random.Generator, int]]:
+    """Seeds drawn from `random_state`; torch's global random state is put back afterwards."""
+    seed = int(check_random_state(random_state).randint(2**31 - 1))
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield np.random.default_rng(seed), seed

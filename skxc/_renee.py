@@ -1,0 +1,405 @@
+"""Renee: encoder and one-vs-all classifier trained end to end over the full label space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from torch import Tensor, nn
+
+from skxc._data._batches import Batch, TrainingRows
+from skxc._data._tokens import TokenStore
+from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup
+from skxc._mixins._memory import check_memory
+from skxc._training._loop import Step
+from skxc._validation import check_choice, check_integer, check_real
+
+# The classifier's last input is this constant: a label's intercept is the last entry of its row,
+# and prediction stays one inner product.
+_INTERCEPT_INPUT = 3.0
+# The score that a label gets which neither a text nor a label text has taught anything.
+_UNSEEN_SCORE = -1e4
+# Scores held at once by label_chunk_size="auto": 4 MiB on a CPU (its cache), 256 MiB on a GPU.
+_SCORES_PER_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}
+
+
+class ReneeStep:
+    """Encode, step the classifier chunk by chunk, send the text gradient back (section 4.1)."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        weights: Tensor,  # (n_labels, dim + 1)
+        velocity: Tensor | None,
+        sgd: SGD,
+        *,
+        dropout: float,
+        chunk_size: int,
+        generator: torch.Generator,
+    ) -> None:
+        self.module, self.weights, self.velocity, self.sgd = module, weights, velocity, sgd
+        self.dropout, self.chunk_size, self.generator = dropout, chunk_size, generator
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The encoder's; the classifier's weights are updated inside the step."""
+        return self.module.parameters()
+
+    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
+        """One step: the mean loss a text where `with_loss`."""
+        is_bfloat16 = self.weights.dtype == torch.bfloat16
+        device = self.weights.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16):
+            embeddings = self.module(batch.tokens)
+        embeddings = _with_intercept(F.dropout(embeddings, self.dropout))
+        # on a CPU bfloat16 stores, float32 multiplies
+        is_product_bfloat16 = is_bfloat16 and device.type == "cuda"
+        dtype = torch.bfloat16 if is_product_bfloat16 else embeddings.dtype
+        gradient, loss = one_vs_all_step_(
+            self.weights,
+            embeddings.detach().to(dtype),
+            Positives(
+                *(torch.from_numpy(a).to(device) for a in (batch.labels, batch.rows, batch.values))
+            ),
+            SGD(self.sgd.learning_rate * rate, self.sgd.weight_decay, self.sgd.momentum),
+            chunk_size=self.chunk_size,
+            velocity=self.velocity,
+            sample_weight=None if batch.sample_weight is None else _to(batch.sample_weight, device),
+            with_loss=with_loss,
+            generator=self.generator,
+        )
+        embeddings.backward(gradient / len(batch))
+        return None if loss is None else loss / len(batch)
+
+    def state(self) -> dict[str, Tensor]:
+        """The classifier and the encoder."""
+        own = {"weights": self.weights} | {
+            "module." + k: v for k, v in self.module.state_dict().items()
+        }
+        return own if self.velocity is None else own | {"velocity": self.velocity}
+
+    def label_embeddings(self) -> Tensor:
+        """The table that prediction searches, (n_labels, dim + 1) float32."""
+        return self.weights.float()
+
+
+class ReneeClassifier(
+    TopKPredictMixin,
+    FitMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    r"""Text encoder and one-vs-all classifier trained end to end, over the full label space.
+
+    Renee [1]_: an encoder embeds the text, dropout follows, and one linear row a label gives its
+    score; binary cross-entropy over *all* labels, no negative sampling. The classifier's gradient
+    is written down by hand and applied chunk of labels by chunk (as in [2]_), so that neither the
+    (batch, n_labels) scores nor a gradient of the classifier's size is ever held.
+
+    The probability of a label is the sigmoid of its score, what the loss trains it to be: the
+    chance that the label applies, whatever the others do. It needs no calibration to be
+    comparable between labels; `threshold` can be lowered to trade precision for recall.
+
+    Parameters
+    ----------
+    encoder : str or encoder object, default="bag"
+        "bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id or a
+        local folder. Or an object of :mod:`skxc.encoders`, whose parameters a grid search reaches
+        as ``encoder__dim``.
+    label_texts : array-like of shape (n_labels,), str, default=None
+        One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
+    epochs : int, default=None
+        Passes over the training texts. None here and below: the encoder's own default.
+    batch_size : int, default=None
+        Texts a step. The loss is summed over them: halve the classifier's learning rate when
+        doubling it.
+    learning_rate : float, default=None
+        Of the encoder: AdamW, or row-wise Adagrad for the bag.
+    weight_decay : float, default=0.01
+        Of the encoder under AdamW.
+    classifier_learning_rate : float, default=None
+        Of the classifier: SGD on the summed loss.
+    classifier_weight_decay : float, default=1e-4
+        Of the classifier.
+    momentum : float, default=0.0
+        Of the classifier's SGD, in [0, 1). The paper has 0.9; it doubles the classifier's memory,
+        and a learning rate ten times as large does the same without [2]_.
+    classifier_init : {"random", "label_texts"}, default="random"
+        Rows drawn from N(0, 0.02), or the label texts' embeddings at unit length.
+    augment : bool, default=True
+        Train on each label's text as a document whose one label is itself, where `label_texts`
+        are given (section 4.4 of [1]_). It also gives labels without a training text a row.
+    label_chunk_size : int or "auto", default="auto"
+        Labels scored at a time; it changes speed and memory, not the result.
+    warmup_fraction : float, default=0.05
+        Share of the steps over which the learning rates rise; then they fall along a cosine.
+    max_grad_norm : float, default=None
+        Clip the encoder's gradient to this norm; None: no clipping.
+    dropout : float, default=None
+        On the text's embedding, in [0, 1).
+    top_k : int, default=100
+        Labels a text that sparse predictions hold. May be changed after `fit`.
+    threshold : float, default=0.5
+        Least probability of a label in `predict`. May be changed after `fit`.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
+        for `n_iter_no_change` epochs, and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the training texts held out.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before stopping.
+    sparse_output : bool or "auto", default="auto"
+        "auto": predictions come in y's container. May be changed after `fit`.
+    device : str or torch.device, default="auto"
+        "auto": CUDA where there is one, else the CPU.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
+        rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
+        float32 elsewhere.
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything; same data, seed and kind of device: the same model.
+    warm_start : bool, default=False
+        `fit` goes on from the fitted weights and vocabulary, with the same labels.
+    verbose : int, default=0
+        1: a progress bar, where stderr is a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_labels,)
+        Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y.
+    n_labels_ : int
+        Number of labels.
+    label_counts_ : ndarray of shape (n_labels,), int64
+        Training texts of each label, as given: what propensities are computed from.
+    label_embeddings_ : ndarray of shape (n_labels, dim + 1), float32
+        The classifier's rows, intercept last.
+    encoder_ : encoder object
+        The fitted encoder.
+    history_ : list of dict
+        Per epoch: mean loss a text (on sampled steps), seconds, share of padding (padded encoders)
+        and validation score (early stopping).
+    n_iter_ : int
+        Epochs run.
+
+    Notes
+    -----
+    Departures from the paper and its code, each measured by ``benchmarks/renee_choices.py``:
+
+    - Every label has an intercept, begun at its log-odds in the training set. Without it all
+      scores begin at 0, and the first epochs go into pushing n_labels - k of them down.
+    - No momentum by default, see above.
+    - Model selection is on held-out training texts; the paper's code selects on the test set.
+
+    Labels that no training text and no label text speaks of rank last.
+
+    References
+    ----------
+    .. [1] Jain et al., "Renee: End-to-end training of extreme classification models", MLSys 2023.
+    .. [2] "ELMO: Efficiency via low-precision and peak memory optimization in large output
+           spaces", ICML 2025.
+
+    Examples
+    --------
+    >>> from skxc import ReneeClassifier
+    >>> texts = ["apples and pears", "pears", "red apples", "a fast car", "cars and trucks"] * 4
+    >>> topics = [["fruit"], ["fruit"], ["fruit", "red"], ["vehicle"], ["vehicle"]] * 4
+    >>> clf = ReneeClassifier(epochs=20, random_state=0).fit(texts, topics)
+    >>> clf.predict_labels(["two pears", "my car"], k=1)
+    [['fruit'], ['vehicle']]
+    >>> clf.predict(["red apples"]).toarray()
+    array([[1, 1, 0]])
+    """
+
+    def __init__(
+        self,
+        encoder: Any = "bag",
+        *,
+        label_texts: Any = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        classifier_learning_rate: float | None = None,
+        classifier_weight_decay: float = 1e-4,
+        momentum: float = 0.0,
+        classifier_init: str = "random",
+        augment: bool = True,
+        label_chunk_size: Any = "auto",
+        warmup_fraction: float = 0.05,
+        max_grad_norm: float | None = None,
+        dropout: float | None = None,
+        top_k: int = 100,
+        threshold: float = 0.5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        sparse_output: Any = "auto",
+        device: Any = "auto",
+        precision: str = "auto",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.label_texts = label_texts
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.classifier_learning_rate = classifier_learning_rate
+        self.classifier_weight_decay = classifier_weight_decay
+        self.momentum = momentum
+        self.classifier_init = classifier_init
+        self.augment = augment
+        self.label_chunk_size = label_chunk_size
+        self.warmup_fraction = warmup_fraction
+        self.max_grad_norm = max_grad_norm
+        self.dropout = dropout
+        self.top_k = top_k
+        self.threshold = threshold
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.sparse_output = sparse_output
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _check_own_parameters(self) -> None:
+        if self.classifier_learning_rate is not None:
+            check_real("classifier_learning_rate", self.classifier_learning_rate, ends="(]")
+        check_real("classifier_weight_decay", self.classifier_weight_decay)
+        check_real("momentum", self.momentum, high=1, ends="[)")
+        check_choice("augment", self.augment, (True, False))
+        check_choice("classifier_init", self.classifier_init, ("random", "label_texts"))
+        if self.classifier_init == "label_texts" and self.label_texts is None:
+            raise ValueError(
+                "classifier_init='label_texts' needs label_texts. Pass one text per label, or "
+                "classifier_init='random'."
+            )
+        if self.label_chunk_size != "auto":
+            check_integer("label_chunk_size", self.label_chunk_size, 1)
+
+    def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
+        """Renee's step, and the training rows with every label's text as a document of its own."""
+        settings, rows = setup.settings, setup.rows
+        n_labels = rows.Y.shape[1]
+        dim = setup.module.dim + 1
+        chunk_size = self._chunk_size(settings, n_labels, setup.device)
+        check_memory(
+            self._memory_parts(setup, (n_labels, dim), chunk_size),
+            setup.device,
+            "Lower the encoder's dim (or set its projection_dim), set momentum=0 or "
+            "early_stopping=False, pass precision='bfloat16', or lower batch_size.",
+        )
+        # a stream of small partial fits learns the label texts once, not in every call
+        is_continued = setup.is_partial and setup.fitted is not None
+        if self.augment and setup.label_tokens is not None and not is_continued:
+            rows = _with_label_texts(rows, setup.label_tokens)
+        weights = self._initial_weights(setup, rows)
+        step = ReneeStep(
+            setup.module,
+            weights,
+            torch.zeros(weights.shape, device=setup.device) if self.momentum else None,
+            SGD(
+                settings["classifier_learning_rate"],
+                settings["classifier_weight_decay"],
+                self.momentum,
+            ),
+            dropout=settings["dropout"],
+            chunk_size=chunk_size,
+            generator=setup.generator,
+        )
+        return step, rows
+
+    def _chunk_size(self, settings: Any, n_labels: int, device: torch.device) -> int:
+        if self.label_chunk_size != "auto":
+            return min(int(self.label_chunk_size), n_labels)
+        at_once = _SCORES_PER_CHUNK.get(device.type, _SCORES_PER_CHUNK["cuda"])
+        return min(max(at_once // settings["batch_size"], 1), n_labels)
+
+    def _memory_parts(
+        self, setup: TrainingSetup, shape: tuple[int, int], chunk_size: int
+    ) -> dict[str, int]:
+        """Bytes that training is about to allocate, by what they hold."""
+        n_weights, n_copies = math.prod(shape), 2 if self.early_stopping else 1
+        weights = n_weights * setup.dtype.itemsize * n_copies
+        velocity = n_weights * 4 * n_copies if self.momentum else 0
+        scores = chunk_size * (setup.settings["batch_size"] * 4 + shape[1] * 4)
+        encoder = sum(
+            p.nbytes * (n_copies if getattr(p, "is_row_sparse", False) else 3 + n_copies)
+            for p in setup.module.parameters()
+        )
+        parts = {"classifier": weights, "momentum": velocity, "scores": scores, "encoder": encoder}
+        return {name: n_bytes for name, n_bytes in parts.items() if n_bytes}
+
+    def _initial_weights(self, setup: TrainingSetup, rows: TrainingRows) -> Tensor:
+        """The classifier's rows before training, (n_labels, dim + 1)."""
+        weights = torch.empty(
+            (rows.Y.shape[1], setup.module.dim + 1), device=setup.device, dtype=torch.float32
+        )
+        if self.classifier_init == "random":
+            weights.normal_(0, 0.02, generator=setup.generator)
+        else:
+            assert setup.label_tokens is not None  # _check_own_parameters
+            embeddings = self._embed(setup.module, setup.label_tokens)
+            weights.copy_(F.normalize(torch.from_numpy(embeddings), dim=1))
+        weights[:, -1] = torch.from_numpy(_log_odds(rows) / _INTERCEPT_INPUT)
+        if setup.fitted is not None:
+            fitted = setup.fitted.label_embeddings_
+            is_taught = fitted[:, -1] > _UNSEEN_SCORE / _INTERCEPT_INPUT
+            weights[torch.from_numpy(is_taught)] = torch.tensor(fitted[is_taught]).to(weights)
+        return weights.to(setup.dtype)
+
+    def _final_table(self, step: ReneeStep, has_label_texts: bool) -> NDArray[np.float32]:
+        table: NDArray[np.float32] = step.label_embeddings().cpu().numpy()
+        if not (has_label_texts and (self.augment or self.classifier_init == "label_texts")):
+            is_unseen = self.label_counts_ == 0
+            table[is_unseen] = 0
+            table[is_unseen, -1] = _UNSEEN_SCORE / _INTERCEPT_INPUT
+        return table
+
+    def _text_embeddings(self, embeddings: Tensor) -> Tensor:
+        return _with_intercept(embeddings.float())
+
+
+def _with_intercept(embeddings: Tensor) -> Tensor:
+    return F.pad(embeddings, (0, 1), value=_INTERCEPT_INPUT)
+
+
+def _to(array: NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)
+
+
+def _log_odds(rows: TrainingRows) -> NDArray[np.float32]:
+    """Log-odds of each label among `rows`; a tenth of a text is added for and against."""
+    weights = np.ones(len(rows), np.float32) if rows.sample_weight is None else rows.sample_weight
+    positive = rows.Y.T @ weights
+    return np.log((positive + 0.1) / (weights.sum() - positive + 0.1)).astype(np.float32)
+
+
+def _with_label_texts(rows: TrainingRows, label_tokens: TokenStore) -> TrainingRows:
+    """Every label's text as one more document, whose one label is itself."""
+    n_labels = len(label_tokens)
+    weights = rows.sample_weight
+    return TrainingRows(
+        TokenStore.concatenate([rows.tokens, label_tokens]),
+        sp.vstack([rows.Y, sp.eye_array(n_labels, dtype=np.float32)], format="csr"),
+        None if weights is None else np.concatenate([weights, np.ones(n_labels, np.float32)]),
+    )

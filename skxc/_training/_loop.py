@@ -1,0 +1,141 @@
+"""The loop that every algorithm is trained by."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from skxc._data._batches import Batch, TrainingRows, epoch_batches, padding_share
+
+from ._optim import clip_gradients_, warmup_cosine
+
+logger = logging.getLogger("skxc")
+
+# the loss is monitored on every such step: it costs a pass over the scores
+_MONITOR_EVERY = 10
+
+History = list[dict[str, float]]
+
+
+class Step(Protocol):
+    """One algorithm: what happens to a batch, and what is left of the training at its end."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """What the loop's optimisers update."""
+
+    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
+        """Run forward and backward; return the mean loss a text, detached, where `with_loss`.
+
+        Gradients are left on `parameters`. `rate` is the schedule's factor, for parameters that
+        the step updates itself.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that training changes, by reference."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how to train; see the estimators' parameters of the same names."""
+
+    epochs: int
+    batch_size: int
+    warmup_fraction: float = 0.0
+    max_grad_norm: float | None = None
+    is_constant: bool = False  # `partial_fit`: neither warm-up nor decay
+    n_iter_no_change: int | None = None  # None: no early stop
+    is_bucketed: bool = False
+    is_verbose: bool = False
+
+
+def train(
+    step: Step,
+    rows: TrainingRows,
+    optimizers: list[Optimizer],
+    schedule: Schedule,
+    rng: np.random.Generator,
+    validate: Callable[[], float] | None = None,  # higher is better
+) -> History:
+    """Train `step` on `rows`; with `validate`, end with the state of the best epoch."""
+    loop = _Loop(step, optimizers, schedule, -(-len(rows) // schedule.batch_size))
+    history: History = []
+    best: tuple[float, int, dict[str, Tensor]] | None = None
+    with _progress_bar(schedule, len(rows)) as bar:
+        for epoch in range(schedule.epochs):
+            history.append(loop.run_epoch(rows, rng, bar))
+            if validate is not None:
+                score = history[-1]["validation_score"] = validate()
+                if best is None or score > best[0]:
+                    best = (score, epoch, {k: v.clone() for k, v in step.state().items()})
+            logger.info("epoch %d: %s", epoch + 1, history[-1])
+            patience = schedule.n_iter_no_change
+            if best is not None and patience is not None and epoch - best[1] >= patience:
+                break
+    if best is not None:
+        for name, tensor in step.state().items():
+            tensor.copy_(best[2][name])
+    return history
+
+
+def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
+    """One bar over all rows of all epochs; silent where stderr is no terminal."""
+    return tqdm(
+        total=schedule.epochs * n_rows,
+        unit=" texts",
+        unit_scale=True,
+        disable=None if schedule.is_verbose else True,
+    )
+
+
+class _Loop:
+    """Epochs over one step, counting the steps for the schedule."""
+
+    def __init__(
+        self, step: Step, optimizers: list[Optimizer], schedule: Schedule, steps_per_epoch: int
+    ) -> None:
+        self.step, self.optimizers, self.schedule = step, optimizers, schedule
+        self.n_steps = schedule.epochs * steps_per_epoch
+        self.n_done = 0
+        self.base_rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
+
+    def run_epoch(self, rows: TrainingRows, rng: np.random.Generator, bar: Any) -> dict[str, float]:
+        """One pass over `rows`; the epoch's entry of `history_`."""
+        began = time.perf_counter()
+        lengths = rows.tokens.lengths
+        is_bucketed = self.schedule.is_bucketed
+        batches = epoch_batches(lengths, self.schedule.batch_size, rng, is_bucketed=is_bucketed)
+        losses = []
+        for i, selected in enumerate(batches):
+            loss = self.run_step(rows.batch(selected), with_loss=i % _MONITOR_EVERY == 0)
+            if loss is not None:
+                losses.append(loss)
+                bar.set_postfix(loss=f"{float(loss):.4g}", refresh=False)
+            bar.update(len(selected))
+        entry = {"loss": float(np.mean([float(loss) for loss in losses]))}
+        if is_bucketed:
+            entry["padding"] = padding_share(lengths, batches)
+        return entry | {"seconds": time.perf_counter() - began}
+
+    def run_step(self, batch: Batch, *, with_loss: bool) -> Tensor | None:
+        """One batch: schedule, forward and backward, clip, update."""
+        rate = 1.0
+        if not self.schedule.is_constant:
+            rate = warmup_cosine(self.n_done, self.n_steps, self.schedule.warmup_fraction)
+        loss = self.step(batch, rate, with_loss=with_loss)
+        if self.schedule.max_grad_norm is not None:
+            clip_gradients_(self.step.parameters(), self.schedule.max_grad_norm)
+        for optimizer, base in zip(self.optimizers, self.base_rates, strict=True):
+            for group, lr in zip(optimizer.param_groups, base, strict=True):
+                group["lr"] = lr * rate
+            optimizer.step()
+            optimizer.zero_grad()
+        self.n_done += 1
+        return loss

@@ -1,0 +1,77 @@
+"""Optimisers of the encoder's parameters, and the schedule of every learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class RowAdagrad(Optimizer):
+    """Adagrad with one accumulator a row, for row-sparse gradients.
+
+    A row's step is its learning rate over the root of its summed mean-square gradients: words seen
+    often slow down, rare ones keep their pace. Only rows in the gradient are read or written.
+    """
+
+    def __init__(self, params: Iterable[Tensor], lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update the rows that have a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._step_rows(parameter, parameter.grad, group["lr"])
+
+    def _step_rows(self, parameter: Tensor, gradient: Tensor, lr: float) -> None:
+        state = self.state[parameter]
+        if not state:
+            state["sum_of_squares"] = parameter.new_full((len(parameter),), 1e-16)
+        rows, values = gradient._indices()[0], gradient._values()
+        sums = state["sum_of_squares"][rows].add_(values.square().mean(1))
+        state["sum_of_squares"][rows] = sums
+        parameter.index_add_(0, rows, values * (-lr * sums.rsqrt())[:, None])
+
+
+def make_optimizers(
+    module: nn.Module, learning_rate: float, weight_decay: float
+) -> list[Optimizer]:
+    """Row-wise Adagrad for row-sparse tables, AdamW for the rest (no decay on 1-d parameters)."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    tables = [p for p in parameters if getattr(p, "is_row_sparse", False)]
+    dense = [p for p in parameters if not getattr(p, "is_row_sparse", False)]
+    optimizers: list[Optimizer] = []
+    if tables:
+        optimizers.append(RowAdagrad(tables, learning_rate))
+    if dense:
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in dense if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizers.append(torch.optim.AdamW([g for g in groups if g["params"]], learning_rate))
+    return optimizers
+
+
+def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
+    """Factor of every learning rate: linear warm-up to 1, then half a cosine down to 0."""
+    n_warmup = round(n_steps * warmup_fraction)
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(n_steps - n_warmup, 1)))
+
+
+@torch.no_grad()
+def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
+    """Scale all gradients so that their joint norm is at most `max_norm`; sparse ones too."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = [g._values() if g.is_sparse else g for g in gradients]  # coalesced by the encoder
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values]))
+    scale = (max_norm / (norm + 1e-12)).clamp(max=1.0)
+    for value in values:
+        value.mul_(scale)

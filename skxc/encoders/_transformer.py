@@ -1,0 +1,554 @@
+"""A pretrained Hugging Face transformer as the encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from inspect import signature
+from itertools import chain
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from skxc._data._tokens import TokenStore, id_dtype
+from skxc._validation import check_choice, check_integer
+
+if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
+    from tokenizers import Tokenizer
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_POOLINGS = ("auto", "mean", "cls", "last")
+_TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
+# sentence-transformers' names for the poolings that we have: one "pooling_mode" in its newer
+# files, a switch for each pooling in its older ones
+_PUBLISHED_POOLINGS = {
+    "mean": "mean",
+    "cls": "cls",
+    "lasttoken": "last",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_lasttoken": "last",
+}
+
+
+class TransformerEncoder(BaseEstimator):
+    r"""Pooled last hidden states of a pretrained transformer [1]_.
+
+    A text is cut into the model's own tokens, at most `max_length` of them; the last hidden
+    states of its tokens are pooled to one vector, which `projection_dim` can make smaller. An
+    estimator then goes on to train all the weights.
+
+    Parameters
+    ----------
+    model : str, default="sentence-transformers/all-MiniLM-L6-v2"
+        Identifier of a model on the Hugging Face hub, or path of a local folder that holds
+        ``config.json``, the weights and ``tokenizer.json``. Code that a model brings along is
+        never executed.
+
+    max_length : int, default=128
+        Tokens kept of each text, the model's special tokens included. It must not exceed the
+        positions that the model has.
+
+    pooling : {"auto", "mean", "cls", "last"}, default="auto"
+        How the states of a text's tokens become one vector:
+
+        - "mean": their mean;
+        - "cls": the first token's state;
+        - "last": the last token's state (models that read from left to right);
+        - "auto": what the model's sentence-transformers files name (``modules.json``,
+          ``1_Pooling/config.json``), "mean" where it has none.
+
+    projection_dim : int or None, default=None
+        Columns of a linear layer without a bias that follows the pooling, the bottleneck of
+        [1]_: label embeddings become so much smaller. None: no such layer.
+
+    Attributes
+    ----------
+    config_ : dict
+        The model's configuration.
+
+    pooling_ : {"mean", "cls", "last"}
+        The pooling in use.
+
+    pad_token_id_ : int
+        The token that fills the shorter texts of a batch.
+
+    tokenizer_json_ : str
+        The fast tokenizer as ``tokenizer.json`` holds it, truncation at `max_length` included.
+
+    weights_ : dict of str to ndarray
+        The module's state: the model's under ``"transformer."``, and ``"projection.weight"``
+        where there is a projection. All floating-point numbers are float32.
+
+    Notes
+    -----
+    Nothing else of a sentence-transformers folder is read: its ``Normalize`` module is left
+    out, since an estimator normalises where its loss asks for it; `max_length` replaces its
+    ``max_seq_length``; its prompts are not put before the texts.
+
+    The projection starts from :math:`U(-1/\sqrt{d}, 1/\sqrt{d})`, with `d` the model's hidden
+    size, and stays in float32 under autocast, as in the code of [1]_.
+
+    References
+    ----------
+    .. [1] Jain, Prakash, Saini, Jiao, Ramjee and Varma (2023). "Renee: End-to-end training of
+       extreme classification models". Proceedings of Machine Learning and Systems 5.
+
+    Examples
+    --------
+    >>> from skxc.encoders import TransformerEncoder
+    >>> encoder = TransformerEncoder(model="distilbert-base-uncased", max_length=32)
+    >>> encoder.get_params()["pooling"]
+    'auto'
+    """
+
+    is_padded: ClassVar[bool] = True
+    training_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {
+            "epochs": 5,
+            "batch_size": 64,
+            "learning_rate": 5e-5,
+            "weight_decay": 0.01,
+            "warmup_fraction": 0.05,
+            "dropout": 0.5,
+        }
+    )
+
+    def __init__(
+        self,
+        *,
+        model: str = "sentence-transformers/all-MiniLM-L6-v2",
+        max_length: int = 128,
+        pooling: str = "auto",
+        projection_dim: int | None = None,
+    ) -> None:
+        self.model = model
+        self.max_length = max_length
+        self.pooling = pooling
+        self.projection_dim = projection_dim
+
+    def fit(self, texts: Sequence[str], *, seed: int) -> Self:
+        """Load the tokenizer, the configuration and the pretrained weights.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Not used: the vocabulary is the model's own.
+
+        seed : int
+            Where the projection starts, and the weights that the model's files lack.
+
+        Returns
+        -------
+        TransformerEncoder
+            The encoder itself.
+
+        Raises
+        ------
+        OSError
+            If the model is neither on this machine nor to be fetched.
+        TypeError
+            If a parameter has the wrong type.
+        ValueError
+            If a parameter has a value that is not accepted, or one that the model does not
+            allow, or if the model has no fast tokenizer.
+
+        Warns
+        -----
+        UserWarning
+            If the model's files lack weights, which then start at random.
+        """
+        self._check_parameters()
+        with _silence(), torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
+            config = _load_config(self.model)
+            pooling = _published_pooling(self.model) if self.pooling == "auto" else self.pooling
+            tokenizer = _load_tokenizer(self.model)
+            transformer, missing = _load_transformer(self.model, config)
+            self._check_max_length(transformer, tokenizer)
+            pad_token_id = _pad_token_id(tokenizer, config)
+            module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
+        if missing:
+            warnings.warn(_missing_weights_message(self.model, missing), stacklevel=2)
+        self.config_ = _plain_config(config)
+        self.pooling_ = pooling
+        self.pad_token_id_ = pad_token_id
+        self.tokenizer_json_ = _truncating_json(tokenizer, self.max_length)
+        self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
+        return self
+
+    def tokenize(self, texts: Sequence[str]) -> TokenStore:
+        """Cut texts into token ids, special tokens included, without padding.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            The texts.
+
+        Returns
+        -------
+        TokenStore
+            At least one and at most `max_length` tokens of each text.
+        """
+        check_is_fitted(self, "tokenizer_json_")
+        tokenizer = _tokenizer_from_json(self.tokenizer_json_)
+        dtype = id_dtype(self.config_["vocab_size"])
+        ids, lengths = [np.empty(0, dtype)], [0]
+        for start in range(0, len(texts), _TOKENIZER_BLOCK):
+            block = [_utf8(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
+            # a model without special tokens has none for an empty text: attention over no token
+            # at all would give nan
+            rows = [e.ids or [self.pad_token_id_] for e in tokenizer.encode_batch_fast(block)]
+            ids.append(np.fromiter(chain.from_iterable(rows), dtype))
+            lengths.extend(map(len, rows))
+        return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
+
+    def build_module(self) -> nn.Module:
+        """Build the torch module that embeds tokens, with a copy of `weights_`.
+
+        Returns
+        -------
+        torch.nn.Module
+            On the CPU and, like every new module, in training mode. Its `dim` is the size of an
+            embedding; called with a `TokenStore` of n texts, it returns an (n, dim) tensor.
+        """
+        check_is_fitted(self, "weights_")
+        from transformers import AutoConfig, AutoModel
+
+        projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
+        projection_dim = None if projection is None else len(projection)
+        with _silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
+            config = AutoConfig.for_model(**self.config_)
+            transformer = AutoModel.from_config(config, **_without_pooler(config)).float()
+            module = _TransformerModule(
+                transformer, self.pooling_, projection_dim, self.pad_token_id_
+            )
+        # torch.tensor copies: weights_ may be a read-only memory map
+        module.load_state_dict({name: torch.tensor(w) for name, w in self.weights_.items()})
+        return module
+
+    def _check_parameters(self) -> None:
+        """Raise for parameters that no model accepts."""
+        if not isinstance(self.model, str):
+            raise TypeError(
+                f"model must be a str, got {self.model!r}. Pass the identifier of a model on the "
+                "Hugging Face hub or the path of a local folder."
+            )
+        if not self.model.strip():
+            raise ValueError(
+                f"model={self.model!r} is empty. Pass the identifier of a model on the Hugging "
+                "Face hub or the path of a local folder."
+            )
+        check_choice("pooling", self.pooling, _POOLINGS)
+        check_integer("max_length", self.max_length, low=1)
+        if self.projection_dim is not None:
+            check_integer("projection_dim", self.projection_dim, low=1)
+
+    def _check_max_length(
+        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        """Raise where `max_length` holds no text, or more than the model has positions for."""
+        n_special = tokenizer.num_special_tokens_to_add(pair=False)
+        if self.max_length <= n_special:
+            raise ValueError(
+                f"max_length={self.max_length} leaves no room for a text beside the {n_special} "
+                f"special tokens of model={self.model!r}. Pass at least {n_special + 1}."
+            )
+        n_positions = _n_positions(transformer)
+        if n_positions is not None and self.max_length > n_positions:
+            raise ValueError(
+                f"max_length={self.max_length} exceeds the {n_positions} positions that "
+                f"model={self.model!r} has. Pass max_length={n_positions} or less."
+            )
+
+
+class _TransformerModule(nn.Module):
+    """A transformer, its pooling and an optional projection."""
+
+    def __init__(
+        self,
+        transformer: PreTrainedModel,
+        pooling: str,
+        projection_dim: int | None,
+        pad_token_id: int,
+    ) -> None:
+        super().__init__()
+        hidden_size = transformer.config.hidden_size
+        self.transformer = transformer
+        self.pooling = pooling
+        self.pad_token_id = pad_token_id
+        self.dim = hidden_size if projection_dim is None else projection_dim
+        self.projection: nn.Module = nn.Identity()
+        if projection_dim is not None:  # torch draws from U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+            self.projection = nn.Linear(hidden_size, projection_dim, bias=False)
+
+    def forward(self, tokens: TokenStore) -> Tensor:  # (n_texts, dim)
+        device = next(self.parameters()).device
+        ids, mask = (torch.from_numpy(a).to(device) for a in _pad(tokens, self.pad_token_id))
+        states = self.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        embeddings = _pool(states, mask, self.pooling)
+        with torch.autocast(device.type, enabled=False):
+            return self.projection(embeddings)
+
+
+def _pad(tokens: TokenStore, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids (int64) and mask (bool) of a batch, as wide as its longest text."""
+    lengths = tokens.lengths
+    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]  # (n_texts, longest)
+    ids = np.full(mask.shape, pad_token_id, dtype=np.int64)
+    ids[mask] = tokens.ids
+    return ids, mask
+
+
+def _pool(
+    states: Tensor,  # (n_texts, longest, hidden)
+    mask: Tensor,  # (n_texts, longest) bool: the real tokens, which come first
+    pooling: str,
+) -> Tensor:
+    """One vector per text, (n_texts, hidden), in float32 or better."""
+    dtype = torch.promote_types(states.dtype, torch.float32)
+    if pooling == "cls":
+        return states[:, 0].to(dtype)
+    lengths = mask.sum(dim=1)
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), lengths - 1].to(dtype)
+    total = states.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1, dtype=dtype)
+    return total / lengths.unsqueeze(-1)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep transformers and the hub's client from logging, warning and drawing bars."""
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from huggingface_hub.utils import logging as hub_logging
+    from transformers.utils import logging
+
+    levels = logging.get_verbosity(), hub_logging.get_verbosity()
+    has_bar, has_hub_bar = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.set_verbosity_error()
+        hub_logging.set_verbosity_error()
+        logging.disable_progress_bar()  # the hub's too
+        try:
+            yield
+        finally:
+            logging.set_verbosity(levels[0])
+            hub_logging.set_verbosity(levels[1])
+            if has_bar:
+                logging.enable_progress_bar()  # the hub's too
+            if not has_hub_bar:
+                disable_progress_bars()
+
+
+@contextmanager
+def _explain_missing(model: str) -> Iterator[None]:
+    """Say which model cannot be loaded, and what to do."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0].rstrip(".: ")
+        if os.path.isdir(model):
+            raise OSError(
+                f"model={model!r} is a folder that transformers cannot load ({reason}). Pass the "
+                "path of a folder that holds config.json, the weights and tokenizer.json."
+            ) from error
+        raise OSError(
+            f"model={model!r} is neither a local folder nor a model that could be fetched "
+            f"({reason}). Pass the path of a folder that holds config.json, the weights and "
+            "tokenizer.json, or connect to the internet to let transformers download it."
+        ) from error
+
+
+def _load_config(model: str) -> PretrainedConfig:
+    """The configuration of a text encoder."""
+    from transformers import AutoConfig
+
+    with _explain_missing(model):
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    is_text_encoder = hasattr(config, "hidden_size") and hasattr(config, "vocab_size")
+    if config.is_encoder_decoder or not is_text_encoder:
+        raise ValueError(
+            f"model={model!r} has the architecture {config.model_type!r}, which is not a single "
+            "text encoder. Pass a model such as BERT, RoBERTa, DistilBERT, MPNet or ModernBERT."
+        )
+    config.use_cache = False  # of models that generate: keys and values that nobody would read
+    return config
+
+
+def _load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """The model's fast tokenizer."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise ValueError(_no_tokenizer_message(model, str(error))) from error
+    if not tokenizer.is_fast:
+        raise ValueError(_no_tokenizer_message(model, f"{type(tokenizer).__name__} is not fast"))
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_tokens):
+        # transformers 5 makes one up where there are no files: every word would be unknown
+        raise ValueError(_no_tokenizer_message(model, "there are no tokenizer files"))
+    return tokenizer
+
+
+def _no_tokenizer_message(model: str, reason: str) -> str:
+    """What is wrong with the tokenizer, and what to do."""
+    return (
+        f"model={model!r} has no fast tokenizer ({reason.strip().splitlines()[0].rstrip('.: ')}). "
+        "Pass a model with a tokenizer.json, or write one beside the model: "
+        "AutoTokenizer.from_pretrained(...).save_pretrained(folder)."
+    )
+
+
+def _load_transformer(model: str, config: PretrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+    """The pretrained model in float32, and the names of the weights that its files lack."""
+    from transformers import AutoModel
+
+    with _explain_missing(model):
+        transformer, report = AutoModel.from_pretrained(
+            model,
+            config=config,
+            trust_remote_code=False,
+            weights_only=True,  # files other than safetensors are pickles
+            output_loading_info=True,
+            **_without_pooler(config),
+        )
+    return transformer.float(), sorted(report["missing_keys"])
+
+
+def _missing_weights_message(model: str, missing: Sequence[str]) -> str:
+    """What a model's files lack."""
+    names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return (
+        f"The files of model={model!r} lack {len(missing)} of its weights ({names}), which start "
+        "at random. Pass a folder whose config.json and weights belong together."
+    )
+
+
+def _without_pooler(config: PretrainedConfig) -> dict[str, bool]:
+    """The argument that leaves out BERT's pooling layer, where the model's class has it."""
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model_class = type(AutoModel.from_config(config))
+    has_argument = "add_pooling_layer" in signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if has_argument else {}
+
+
+def _plain_config(config: PretrainedConfig) -> dict[str, Any]:
+    """The configuration as JSON holds it, without the traces of where and how it was loaded."""
+    plain = json.loads(config.to_json_string(use_diff=False))
+    traces = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
+    return {key: value for key, value in plain.items() if key not in traces}
+
+
+def _n_positions(transformer: PreTrainedModel) -> int | None:
+    """Tokens of the longest text that the model has positions for, None where it tells none."""
+    for name, module in transformer.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin number the positions from padding_idx + 1 on
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - first
+    return getattr(transformer.config, "max_position_embeddings", None)
+
+
+def _pad_token_id(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int:
+    """The tokenizer's padding token, 0 where it has none that the model can embed."""
+    pad_token_id = tokenizer.pad_token_id
+    # it is masked, so any will do; RoBERTa alone also counts positions by it
+    return 0 if pad_token_id is None or pad_token_id >= config.vocab_size else pad_token_id
+
+
+def _truncating_json(tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
+    """The tokenizer as JSON, set to truncate and not to pad."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_padding()
+    backend.enable_truncation(max_length, direction=tokenizer.truncation_side)
+    return backend.to_str()
+
+
+def _utf8(text: str) -> str:
+    """The text with "?" for lone surrogates, which the Rust tokenizer refuses."""
+    return text.encode("utf8", "replace").decode("utf8")
+
+
+@lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data
+def _tokenizer_from_json(tokenizer_json: str) -> Tokenizer:
+    """The Rust tokenizer."""
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_str(tokenizer_json)
+
+
+def _published_pooling(model: str) -> str:
+    """The pooling of a sentence-transformers model, "mean" for any other."""
+    modules = _read_json(model, "modules.json")
+    if modules is None:
+        return "mean"
+    paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    for kind in paths:
+        if kind not in ("Transformer", "Pooling", "Normalize"):
+            raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))
+    if "Pooling" not in paths:
+        return "mean"
+    modes = _pooling_modes(_read_json(model, f"{paths['Pooling']}/config.json") or {})
+    if len(modes) != 1 or modes[0] not in _PUBLISHED_POOLINGS:
+        raise ValueError(_unsupported_message(model, f"the pooling {'+'.join(modes)!r}"))
+    return _PUBLISHED_POOLINGS[modes[0]]
+
+
+def _pooling_modes(settings: Mapping[str, Any]) -> list[str]:
+    """The poolings in ``1_Pooling/config.json``, of which several would be concatenated."""
+    modes = settings.get("pooling_mode")
+    if modes is None:
+        modes = [
+            key for key, is_on in settings.items() if key.startswith("pooling_mode_") and is_on
+        ]
+    return [modes] if isinstance(modes, str) else list(modes) or ["mean"]
+
+
+def _unsupported_message(model: str, what: str) -> str:
+    """What pooling="auto" found and cannot do, and what to do instead."""
+    return (
+        f"pooling='auto' cannot follow model={model!r}: its sentence-transformers files name "
+        f"{what}, and TransformerEncoder has only mean, cls and last pooling. Pass "
+        "pooling='mean', 'cls' or 'last' to use the transformer without it."
+    )
+
+
+def _read_json(model: str, filename: str) -> Any | None:
+    """The content of one of the model's files, None where it has no such file."""
+    if os.path.isdir(model):
+        path = os.path.join(model, filename)
+        if not os.path.isfile(path):
+            return None
+    else:
+        from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+        try:
+            path = hf_hub_download(model, filename)
+        except LocalEntryNotFoundError as error:  # no connection
+            if try_to_load_from_cache(model, filename) is not _CACHED_NO_EXIST:
+                raise OSError(
+                    f"pooling='auto' reads {filename} of model={model!r}, which was not fetched "
+                    "before and cannot be now. Connect to the internet, or pass pooling='mean', "
+                    "'cls' or 'last'."
+                ) from error
+            return None
+        except EntryNotFoundError:
+            return None
+    with open(path, encoding="utf8") as file:
+        return json.load(file)
