@@ -39,23 +39,24 @@ def check_real(
     name: str, value: object, low: float = 0.0, high: float = math.inf, ends: str = "[]"
 ) -> None:
     """Raise unless `value` is a number between `low` and `high`; `ends` says which are included."""
+    number: Any = value
     interval = f"{ends[0]}{low:g}, {high:g}{ends[1] if high < math.inf else ')'}"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number in {interval}, got {value!r}.")
-    above = value >= low if ends[0] == "[" else value > low
-    below = value <= high if ends[1] == "]" else value < high
-    if not (above and below and math.isfinite(value)):
+    above = number >= low if ends[0] == "[" else number > low
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below and math.isfinite(number)):
         raise ValueError(f"{name}={value} is out of range. Pass a number in {interval}.")
 
 
-def resolve_device(device: object) -> Any:
+def resolve_device(device: Any) -> Any:
     """The torch device that `device` names; "auto" is CUDA where there is one."""
     import torch
 
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        resolved = torch.device(device)  # type: ignore[arg-type]
+        resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(

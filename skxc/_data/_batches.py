@@ -70,7 +70,7 @@ def epoch_batches(
     order = rng.permutation(len(lengths))
     if not is_bucketed:
         return list(_slices(order, batch_size))
-    batches = []
+    batches: list[NDArray[np.int64]] = []
     for window in _slices(order, batch_size * _WINDOW):
         batches += _slices(window[np.argsort(lengths[window], kind="stable")], batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]

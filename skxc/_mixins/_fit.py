@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
-from torch import nn
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
@@ -28,18 +27,19 @@ from skxc._validation import (
     check_real,
     check_sample_weight,
     check_target,
-    check_texts,
     resolve_device,
 )
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
-from skxc.encoders._base import Encoder
+from skxc.encoders._base import Encoder, EncoderModule
+
+from ._declarations import EstimatorDeclarations
 
 
 @dataclass(frozen=True)
 class TrainingSetup:
     """What an estimator's `_make_step` builds its step from."""
 
-    module: nn.Module  # the encoder, in training mode, on `device`
+    module: EncoderModule  # in training mode, on `device`
     rows: TrainingRows  # without the validation rows
     label_tokens: TokenStore | None
     device: torch.device
@@ -59,7 +59,7 @@ class _Resume:
     classes: NDArray[Any] | None = None
 
 
-class FitMixin:
+class FitMixin(EstimatorDeclarations):
     """`fit` and `partial_fit`; an estimator adds `_make_step` and `_check_own_parameters`."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -179,10 +179,6 @@ class FitMixin:
             self._optimizer_state = _optimizer_state(optimizers, step)
         return self
 
-    def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
-        """The one place where X enters."""
-        return check_texts(X)
-
     def _check_parameters(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
@@ -249,7 +245,7 @@ class FitMixin:
             is_verbose=bool(self.verbose),
         )
 
-    def _validation_score(self, module: nn.Module, step: Step, rows: TrainingRows) -> float:
+    def _validation_score(self, module: EncoderModule, step: Step, rows: TrainingRows) -> float:
         """P@1 on `rows`, as `score` gives it."""
         module.eval()
         table = step.label_embeddings()
@@ -262,7 +258,7 @@ class FitMixin:
         self,
         target: Target,
         encoder: Encoder,
-        module: nn.Module,
+        module: EncoderModule,
         step: Step,
         history: History,
         label_texts: list[str] | None,

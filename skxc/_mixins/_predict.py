@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import Tensor
 
 from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
@@ -30,8 +30,10 @@ from skxc._validation import (
     check_target,
     resolve_device,
 )
+from skxc.encoders._base import EncoderModule
 from skxc.metrics import precision_at_k
 
+from ._declarations import EstimatorDeclarations
 from ._memory import free_bytes
 
 # texts embedded and searched together, and scores held at once (float32: 64 MiB)
@@ -47,7 +49,7 @@ def _is_dense(estimator: Any) -> bool:
     return not estimator.sparse_output
 
 
-class TopKPredictMixin:
+class TopKPredictMixin(EstimatorDeclarations):
     """Prediction methods over `encoder_` and `label_embeddings_`."""
 
     def predict_top_k(
@@ -267,7 +269,7 @@ class TopKPredictMixin:
             scores[mask.nonzero()] = -np.inf
         return scores
 
-    def _embed(self, module: nn.Module, tokens: TokenStore) -> NDArray[np.float32]:
+    def _embed(self, module: EncoderModule, tokens: TokenStore) -> NDArray[np.float32]:
         embeddings = None
         for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH):
             part = self._embed_batch(module, tokens.take(rows)).cpu().numpy()
@@ -279,7 +281,7 @@ class TopKPredictMixin:
 
     def _search(
         self,
-        module: nn.Module,
+        module: EncoderModule,
         table: Tensor,
         tokens: TokenStore,
         k: int,
@@ -300,10 +302,10 @@ class TopKPredictMixin:
         return labels, scores
 
     @torch.inference_mode()
-    def _embed_batch(self, module: nn.Module, tokens: TokenStore) -> Tensor:
+    def _embed_batch(self, module: EncoderModule, tokens: TokenStore) -> Tensor:
         return self._text_embeddings(module(tokens))
 
-    def _torch_model(self) -> tuple[nn.Module, Tensor]:
+    def _torch_model(self) -> tuple[EncoderModule, Tensor]:
         """The encoder and the table on `device`, built when first needed."""
         device = resolve_device(self.device)
         if self._runtime.get("device") != device:
@@ -341,7 +343,7 @@ class TopKPredictMixin:
         return int(self.label_embeddings_.shape[1])
 
     def __getstate__(self) -> Mapping[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[arg-type]
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
         if "_runtime" in state:
             state["_runtime"] = {}  # torch objects are rebuilt from the arrays
         return state

@@ -41,6 +41,9 @@ class Step(Protocol):
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, by reference."""
 
+    def label_embeddings(self) -> Tensor:
+        """The table that prediction searches, (n_labels, dim) float32."""
+
 
 @dataclass(frozen=True)
 class Schedule:

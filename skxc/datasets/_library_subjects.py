@@ -18,8 +18,8 @@ def load_library_subjects() -> Bunch:
     a good share of what a metric counts as wrong is a subject that was not written down.
 
     =================  ==================
-    Training texts     9,691
-    Test texts         2,275
+    Training texts     9,683
+    Test texts         2,270
     Labels             1,500
     Labels a text      3.2 on average
     Words a text       10 on average
@@ -27,18 +27,18 @@ def load_library_subjects() -> Bunch:
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the attributes:
 
-        texts : list of str, length 9691
+        texts : list of str, length 9683
             Titles of the training records.
-        Y : csr_matrix of shape (9691, 1500), float32
+        Y : csr_matrix of shape (9683, 1500), float32
             1 where a record has a subject.
         exclude : None
             There is no pair to ignore.
-        test_texts : list of str, length 2275
+        test_texts : list of str, length 2270
             Titles of the test records; none of them is a training text.
-        Y_test : csr_matrix of shape (2275, 1500), float32
+        Y_test : csr_matrix of shape (2270, 1500), float32
             1 where a record has a subject.
         test_exclude : None
             There is no pair to ignore.
@@ -64,7 +64,7 @@ def load_library_subjects() -> Bunch:
     >>> from skxc.datasets import load_library_subjects
     >>> data = load_library_subjects()
     >>> data.Y.shape, data.Y_test.shape
-    ((9691, 1500), (2275, 1500))
+    ((9683, 1500), (2270, 1500))
     """
     with as_file(files(__package__) / "data") as folder:
         return load_xc_folder(folder, layout="json")

@@ -60,7 +60,7 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the attributes:
 
         texts : list of str, length n_samples
@@ -266,7 +266,8 @@ def _excerpt(line: bytes) -> str:
 def _read_npz(path: Path) -> sp.csr_matrix:
     """Label matrix of a file that `scipy.sparse.save_npz` wrote."""
     try:
-        matrix = sp.load_npz(path)
+        with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
+            matrix = sp.load_npz(file)
         # scipy trusts a compressed matrix's indices, and its compiled code would follow them
         # out of the arrays.
         if hasattr(matrix, "check_format"):
@@ -288,10 +289,14 @@ def _read_npz(path: Path) -> sp.csr_matrix:
             f"{path} holds an array of {matrix.ndim} dimensions and dtype {matrix.dtype}. "
             "Accepted is a matrix of real numbers, a row a text."
         )
-    matrix = sp.csr_matrix(matrix)
-    return _label_matrix(
-        matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], f"{path}, row", 1
-    )
+    if matrix.format == "csr":
+        indptr, labels, values = matrix.indptr, matrix.indices, matrix.data
+    else:  # by hand: scipy's tocsr adds duplicates up
+        pairs = matrix.tocoo()
+        order = np.argsort(pairs.row, kind="stable")
+        indptr = np.cumsum([0, *np.bincount(pairs.row, minlength=matrix.shape[0])])
+        labels, values = pairs.col[order], pairs.data[order]
+    return _label_matrix(indptr, labels, values, matrix.shape[1], f"{path}, row", 1)
 
 
 def _read_label_pairs(path: Path) -> sp.csr_matrix:

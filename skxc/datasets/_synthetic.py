@@ -60,7 +60,7 @@ def make_extreme_classification(
 
     Returns
     -------
-    data : :class:`~sklearn.utils.Bunch`
+    :class:`~sklearn.utils.Bunch`
         Dictionary-like object, with the attributes:
 
         texts : list of str, length n_samples
@@ -98,18 +98,16 @@ def make_extreme_classification(
     Examples
     --------
     >>> from skxc.datasets import make_extreme_classification
-    >>> data = make_extreme_classification(4, 3, words_per_text=5, random_state=0)
+    >>> data = make_extreme_classification(4, 5, words_per_text=4, random_state=0)
+    >>> data.texts
+    ['babi codu bado bada', 'bica docu badu babi', 'bagi baco baca badi', 'baca bafu boca bavo']
     >>> data.label_texts
-    ['baba babi', 'babo babu', 'baca baci']
-    >>> owner = {word: label for label, text in enumerate(data.label_texts)
-    ...          for word in text.split()}
-    >>> [sorted(owner[word] for word in text.split() if word in owner) for text in data.texts]
-    [[1, 2], [1], [0, 2], [1]]
+    ['baba babi', 'babo babu', 'baca baci', 'baco bacu', 'bada badi']
     >>> data.Y.toarray()
-    array([[0., 1., 1.],
-           [0., 1., 0.],
-           [1., 0., 1.],
-           [0., 1., 0.]], dtype=float32)
+    array([[1., 0., 0., 0., 1.],
+           [1., 0., 0., 0., 0.],
+           [0., 0., 1., 1., 1.],
+           [0., 0., 1., 0., 0.]], dtype=float32)
     """
     check_scalar(n_samples, "n_samples", Integral, min_val=1)
     check_scalar(n_labels, "n_labels", Integral, min_val=1)

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._validation import check_integer
 
+from ._base import EncoderModule
+
 
 class BagOfWordsEncoder(BaseEstimator):
     """TF-IDF-weighted sum of learnt word embeddings, of unit root mean square.
@@ -158,12 +160,12 @@ class BagOfWordsEncoder(BaseEstimator):
             features.data,
         )
 
-    def build_module(self) -> nn.Module:
+    def build_module(self) -> EncoderModule:
         """The embedding table as a torch module, on the CPU.
 
         Returns
         -------
-        nn.Module
+        EncoderModule
             Maps a TokenStore to a (n_texts, dim) tensor.
         """
         module = _BagModule(*self.weights_["table"].shape)
@@ -171,7 +173,7 @@ class BagOfWordsEncoder(BaseEstimator):
         return module
 
 
-class _BagModule(nn.Module):
+class _BagModule(EncoderModule):
     """The bag's table of word embeddings."""
 
     def __init__(self, n_words: int, dim: int) -> None:

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore
 
 
-class EncoderModule(Protocol):
+class EncoderModule(nn.Module):
     """A torch module that embeds a batch of texts."""
 
     dim: int
 
-    def __call__(self, tokens: TokenStore) -> Tensor: ...  # (len(tokens), dim)
+    def forward(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim)
+        """Embeddings of the texts, not yet dropped out."""
+        raise NotImplementedError
 
 
 class Encoder(Protocol):
@@ -34,4 +36,4 @@ class Encoder(Protocol):
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
 
-    def build_module(self) -> nn.Module: ...  # holding a copy of `weights_`, on the CPU
+    def build_module(self) -> EncoderModule: ...  # holding a copy of `weights_`, on the CPU

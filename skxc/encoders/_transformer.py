@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._validation import check_choice, check_integer
 
+from ._base import EncoderModule
+
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -212,7 +214,7 @@ class TransformerEncoder(BaseEstimator):
             lengths.extend(map(len, rows))
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
 
-    def build_module(self) -> nn.Module:
+    def build_module(self) -> EncoderModule:
         """Build the torch module that embeds tokens, with a copy of `weights_`.
 
         Returns
@@ -271,7 +273,7 @@ class TransformerEncoder(BaseEstimator):
             )
 
 
-class _TransformerModule(nn.Module):
+class _TransformerModule(EncoderModule):
     """A transformer, its pooling and an optional projection."""
 
     def __init__(

@@ -1,0 +1,93 @@
+"""The names that the mixins share with the estimators, for readers and type checkers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skxc._training._loop import History, Step
+from skxc._validation import TargetKind, check_texts
+from skxc.encoders._base import Encoder
+
+if TYPE_CHECKING:
+    from skxc._data._batches import TrainingRows
+    from skxc._data._tokens import TokenStore
+    from skxc.encoders._base import EncoderModule
+
+    from ._fit import TrainingSetup
+
+
+class EstimatorDeclarations:
+    """Parameters, fitted attributes and hooks; no values, no code but the hooks' defaults."""
+
+    # parameters that every estimator has, under one name, default and meaning
+    encoder: Any
+    label_texts: Any
+    epochs: int | None
+    batch_size: int | None
+    learning_rate: float | None
+    weight_decay: float
+    warmup_fraction: float
+    max_grad_norm: float | None
+    dropout: float | None
+    top_k: int
+    threshold: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    sparse_output: Any
+    device: Any
+    precision: str
+    random_state: Any
+    warm_start: bool
+    verbose: int
+
+    # fitted
+    classes_: NDArray[Any]
+    n_labels_: int
+    label_counts_: NDArray[np.int64]
+    label_embeddings_: NDArray[np.float32]
+    encoder_: Encoder
+    history_: History
+    n_iter_: int
+    _label_names: NDArray[Any]
+    _target_kind: TargetKind
+    _target_dtype: np.dtype[Any]
+    _optimizer_state: dict[str, Any]
+    _runtime: dict[str, Any]  # torch's side of the model: rebuilt when missing, never pickled
+
+    if TYPE_CHECKING:
+        # of BaseEstimator, and of the mixins for each other
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+        def _search(
+            self,
+            module: EncoderModule,
+            table: Tensor,
+            tokens: TokenStore,
+            k: int,
+            exclude: Any = None,
+        ) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
+
+    def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
+        """The one place where X enters."""
+        return check_texts(X)
+
+    def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
+        """The one hook of an algorithm: its step, and the rows that the loop feeds it."""
+        raise NotImplementedError
+
+    def _check_own_parameters(self) -> None:
+        """Check the parameters that no other estimator has."""
+
+    def _final_table(self, step: Any, has_label_texts: bool) -> NDArray[np.float32]:
+        """`label_embeddings_` after training."""
+        raise NotImplementedError
+
+    def _text_embeddings(self, embeddings: Tensor) -> Tensor:
+        """What is multiplied with the table, from the encoder's output."""
+        return embeddings.float()
