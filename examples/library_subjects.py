@@ -17,8 +17,10 @@ from skxc.metrics import propensities, ranking_metrics
 
 def main() -> None:
     data = load_library_subjects()
-    n_labels = len(data.label_texts)
-    print(f"{len(data.texts)} training and {len(data.test_texts)} test records, {n_labels} subjects")
+    print(
+        f"{len(data.texts)} training and {len(data.test_texts)} test records, "
+        f"{len(data.label_texts)} subjects"
+    )
 
     began, cpu_began = time.perf_counter(), time.process_time()
     clf = ReneeClassifier(label_texts=data.label_texts, random_state=0, verbose=1)

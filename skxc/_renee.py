@@ -125,8 +125,8 @@ class ReneeClassifier(
     epochs : int, default=None
         Passes over the training texts. None here and below: the encoder's own default.
     batch_size : int, default=None
-        Texts a step. The loss is summed over them: halve the classifier's learning rate when
-        doubling it.
+        Texts a step. None: the encoder's own default, less where an epoch would have fewer than 50
+        steps.
     learning_rate : float, default=None
         Of the encoder: AdamW, or row-wise Adagrad for the bag.
     weight_decay : float, default=0.01

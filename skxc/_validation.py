@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -21,8 +21,9 @@ TargetKind = Literal["sparse", "dense", "classes"]
 
 # ------------------------------------------------------------------------------------ parameters
 def check_choice(name: str, value: object, accepted: Sequence[object]) -> None:
-    """Raise unless `value` is one of `accepted`."""
-    if not any(value is a or (type(value) is type(a) and value == a) for a in accepted):
+    """Raise unless `value` is one of `accepted`; grids of arrays hold NumPy scalars."""
+    plain = value.item() if isinstance(value, np.bool_ | np.str_) else value
+    if not any(type(plain) is type(a) and plain == a for a in accepted):
         options = ", ".join(map(repr, accepted))
         raise ValueError(f"{name}={value!r} is unknown. Pass one of {options}.")
 
@@ -109,9 +110,15 @@ def _not_a_text(name: str, position: int, text: Any) -> Exception:
     what = f"{name}[{position}] is {_short(text)} of type {type(text).__name__}, not a str."
     if isinstance(text, bytes):
         return TypeError(f"{what} Decode the bytes first, such as with text.decode('utf-8').")
-    if text is None or (isinstance(text, Real) and math.isnan(text)):
+    if _is_missing(text):
         return ValueError(f"{what} Fill missing texts, such as with '', or drop the rows.")
     return TypeError(f"{what} Pass one str a row.")
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether `value` is None, NaN or pandas' NA."""
+    is_nan = isinstance(value, Real) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ == "NAType"
 
 
 def check_label_texts(label_texts: Any, n_labels: int) -> list[str] | None:
@@ -148,7 +155,7 @@ def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) ->
     if sp.issparse(y):
         target = _matrix_target(y, "sparse", classes)
     elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
-        target = _matrix_target(np.asarray(y), "dense", _fixed(np.asarray(y.columns), classes))
+        target = _frame_target(y, classes)
     else:
         target = _array_target(y, classes)
     if target.Y.shape[0] != n_samples:
@@ -156,6 +163,19 @@ def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) ->
             f"Y has {target.Y.shape[0]} rows, but X has {n_samples} texts. Pass one row per text."
         )
     return target
+
+
+def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
+    """A DataFrame's indicator; where columns and `classes` have names, matched by name."""
+    matrix, names = np.asarray(frame), np.asarray(frame.columns)
+    if classes is not None and not (is_nameless(names) or is_nameless(classes)):
+        matrix = matrix[:, np.argsort(_columns_of(names, classes))]
+    return _matrix_target(matrix, "dense", _fixed(names, classes))
+
+
+def is_nameless(classes: NDArray[Any]) -> bool:
+    """Whether labels are but the numbers of Y's columns."""
+    return np.array_equal(classes, np.arange(len(classes)))
 
 
 def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
@@ -177,9 +197,9 @@ def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
             stacklevel=5,
         )
         array = array[:, 0]
-    if array.ndim == 2:
-        return _matrix_target(array, "dense", classes)
-    return _classes_target(array, classes)
+    if array.ndim == 1:
+        return _classes_target(array, classes)
+    return _matrix_target(array, "dense", classes)
 
 
 def _is_label_lists(y: Any) -> bool:
@@ -199,7 +219,7 @@ def _is_label_lists(y: Any) -> bool:
 
 def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
     for position, row in enumerate(y):
-        if isinstance(row, str | bytes) or not isinstance(row, Iterable):
+        if isinstance(row, str | bytes) or not isinstance(row, Collection | np.ndarray):
             raise TypeError(
                 f"Y[{position}] is {_short(row)} of type {type(row).__name__}, but other rows are "
                 f"lists of labels. Pass a list of labels for every text; [] for none."
@@ -209,17 +229,37 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
     if classes is None and not flat:
         raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
     try:
-        found = np.array(sorted(set(flat)))
+        unique = set(flat)
+        if any(_is_missing(label) or _is_fraction(label) for label in unique):
+            raise _not_a_label(y)
+        found = np.array(sorted(unique))
     except TypeError as error:
         raise TypeError(
             f"Y's labels cannot be sorted ({error}). Pass labels of one type."
         ) from None
     fixed = _fixed(found, classes)
-    columns = _columns_of(np.array(flat, dtype=fixed.dtype), fixed)
+    # in their own dtype: cut to that of `fixed`, "cats" would be read as "cat"
+    columns = _columns_of(np.array(flat, dtype=None if flat else fixed.dtype), fixed)
     pairs = (np.repeat(np.arange(len(y)), lengths), columns)
     Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(fixed)))
     Y.data[:] = 1.0  # a label named twice in a row counts once
     return Target(Y, fixed, "sparse", np.dtype(np.int64))
+
+
+def _is_fraction(label: Any) -> bool:
+    return isinstance(label, float | np.floating) and not float(label).is_integer()
+
+
+def _not_a_label(y: Any) -> ValueError:
+    """The error for the first label that is missing or a fraction."""
+    position, label = next(
+        (i, label) for i, row in enumerate(y) for label in row
+        if _is_missing(label) or _is_fraction(label)
+    )  # fmt: skip
+    what = f"Y[{position}] holds {label}. Pass names or ids of labels"
+    if _is_missing(label):
+        return ValueError(f"{what}; [] for none.")
+    return ValueError(f"{what}; for relevances, an array or sparse matrix.")
 
 
 def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target:
@@ -227,9 +267,9 @@ def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target
     array = column_or_1d(array)
     if array.dtype.kind == "f":
         _check_finite(array)
-    if array.dtype == object and any(label is None for label in array):
-        position = next(i for i, label in enumerate(array) if label is None)
-        raise ValueError(f"y[{position}] is None. Pass a class for every text.")
+    if array.dtype == object and any(map(_is_missing, array)):
+        position = next(i for i, label in enumerate(array) if _is_missing(label))
+        raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
     if classes is None:
         check_classification_targets(array)
     fixed = _fixed(np.unique(array), classes)
@@ -250,9 +290,7 @@ def _matrix_target(
             f"Y has shape {matrix.shape}. Pass a matrix of (n_samples, n_labels) with at least "
             f"one label."
         )
-    if matrix.dtype.kind not in "biuf":
-        raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    Y = sp.csr_array(matrix, dtype=np.float32, copy=True)
+    Y = _own_csr(matrix)
     _check_finite(Y.data)
     Y.eliminate_zeros()
     if Y.nnz and (Y.data.min() < 0 or Y.data.max() > 1):
@@ -270,6 +308,25 @@ def _matrix_target(
         )
     dtype = matrix.dtype if matrix.dtype.kind in "biu" else np.dtype(np.int64)
     return Target(Y, fixed, kind, dtype)
+
+
+def _own_csr(matrix: Any) -> sp.csr_array:
+    """A float32 copy, with the duplicates that `matrix` stores."""
+    wrong_dtype = f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1]."
+    if matrix.dtype == object and not sp.issparse(matrix):  # a DataFrame of bool and int columns
+        try:
+            return sp.csr_array(matrix.astype(np.float32))
+        except (TypeError, ValueError):
+            raise TypeError(wrong_dtype) from None
+    if matrix.dtype.kind not in "biuf":
+        raise TypeError(wrong_dtype)
+    if getattr(matrix, "format", None) != "coo":
+        return sp.csr_array(matrix, dtype=np.float32, copy=True)
+    # SciPy would sum a COO matrix's duplicates
+    order = np.argsort(matrix.row, kind="stable")
+    indptr = np.concatenate([[0], np.cumsum(np.bincount(matrix.row, minlength=matrix.shape[0]))])
+    values = matrix.data[order].astype(np.float32)
+    return sp.csr_array((values, matrix.col[order], indptr), shape=matrix.shape)
 
 
 def _merge_duplicates(Y: sp.csr_array) -> None:
@@ -298,7 +355,7 @@ def _columns_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64
     columns = order[place]
     if len(labels) and (unknown := classes[columns] != labels).any():
         raise ValueError(
-            f"Y holds the label {labels[unknown][0]!r}, which is not among the model's "
+            f"Y holds the label {labels[unknown].tolist()[0]!r}, which is not among the model's "
             f"{len(classes)} classes. Pass all labels in the first fit, or in classes."
         )
     return columns
@@ -315,9 +372,14 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float3
     """One weight of at least 0 per text, not all of them 0."""
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, Real):
-        return np.full(n_samples, sample_weight, np.float32)
-    weights = np.asarray(sample_weight, dtype=np.float32)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"sample_weight is {_short(sample_weight)}. Pass one number per text."
+        ) from None
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
     if weights.ndim != 1:
         raise ValueError("Sample weights must be 1D array or scalar: one weight per text.")
     if len(weights) != n_samples:

@@ -9,8 +9,9 @@ import pytest
 from numpydoc.validate import validate
 
 MODULES = ("skxc", "skxc.encoders", "skxc.metrics", "skxc.datasets")
-# accepted departures: SS05 takes plural nouns ("Labels of ...") for verbs; no extended summary or See Also needed; text may follow the quotes; a blank
-# line may end the docstring; one entry under Returns needs no name; nothing for generators
+# accepted departures: SS05 takes plural nouns ("Labels of ...") for verbs; no extended summary or
+# See Also needed; text may follow the quotes; a blank line may end the docstring; one entry under
+# Returns needs no name; nothing for generators
 ACCEPTED = {"SS05", "ES01", "SA01", "GL01", "GL02", "GL03", "PR01", "RT03", "YD01"}
 # an example stands once, with the class or function, not with each method
 ACCEPTED_IN_METHODS = ACCEPTED | {"EX01"}

@@ -463,7 +463,7 @@ def test_fit_is_silent_and_restores_the_settings_of_transformers(
 def test_transformers_is_imported_only_by_fit() -> None:
     code = (
         "import sys; from skxc.encoders._transformer import TransformerEncoder; "
-        "TransformerEncoder().get_params(); assert 'transformers' not in sys.modules"
+        "TransformerEncoder('x').get_params(); assert 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -13,7 +13,7 @@ from ._tokens import TokenStore
 
 # Rows are shuffled, then sorted by length within windows of this many batches: batches of like
 # lengths (little padding), yet different company every epoch.
-_WINDOW = 50
+_WINDOW = 100
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ from skxc.encoders._base import Encoder, EncoderModule
 from ._declarations import EstimatorDeclarations
 
 
+_LEAST_STEPS_AN_EPOCH = 50
+
+
 @dataclass(frozen=True)
 class TrainingSetup:
     """What an estimator's `_make_step` builds its step from."""
@@ -143,7 +146,7 @@ class FitMixin(EstimatorDeclarations):
         device = resolve_device(self.device)
         with isolated_torch_seed(self.random_state, device) as (rng, seed):
             encoder = self._fitted_encoder(texts + (label_texts or []), seed, resume)
-            settings = self._settings(encoder)
+            settings = self._settings(encoder, len(texts))
             rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
             rows, validation = self._split(rows, rng)
             module = encoder.build_module().to(device).train()
@@ -200,11 +203,14 @@ class FitMixin(EstimatorDeclarations):
             check_choice(name, getattr(self, name), (True, False))
         self._check_own_parameters()
 
-    def _settings(self, encoder: Encoder) -> dict[str, Any]:
+    def _settings(self, encoder: Encoder, n_samples: int) -> dict[str, Any]:
         """The parameters, with the encoder's value for each that is None."""
         parameters = self.get_params(deep=False)
-        own = {k: v for k, v in encoder.training_defaults.items() if parameters.get(k) is None}
-        return parameters | own
+        defaults = dict(encoder.training_defaults)
+        # a small set needs steps more than it needs large batches
+        enough_steps = max(n_samples // _LEAST_STEPS_AN_EPOCH, 8)
+        defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
+        return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
 
     def _fitted_encoder(self, texts: list[str], seed: int, resume: _Resume) -> Encoder:
         if resume.is_resumed:

@@ -33,10 +33,21 @@ class RowAdagrad(Optimizer):
         state = self.state[parameter]
         if not state:
             state["sum_of_squares"] = parameter.new_full((len(parameter),), 1e-16)
+        gradient = _with_each_row_once(gradient)
         rows, values = gradient._indices()[0], gradient._values()
         sums = state["sum_of_squares"][rows].add_(values.square().mean(1))
         state["sum_of_squares"][rows] = sums
         parameter.index_add_(0, rows, values * (-lr * sums.rsqrt())[:, None])
+
+
+def _with_each_row_once(gradient: Tensor) -> Tensor:
+    """The gradient, summed over rows that stand in it twice.
+
+    One backward pass of a bag gives every row once, sorted, but autograd loses the mark of it; two
+    passes that add up do not. Looking is cheaper than sorting again.
+    """
+    rows = gradient._indices()[0]
+    return gradient if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
 
 
 def make_optimizers(
@@ -69,8 +80,13 @@ def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
 @torch.no_grad()
 def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
     """Scale all gradients so that their joint norm is at most `max_norm`; sparse ones too."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    values = [g._values() if g.is_sparse else g for g in gradients]  # coalesced by the encoder
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = _with_each_row_once(parameter.grad)
+            gradients.append(parameter.grad)
+    values = [g._values() if g.is_sparse else g for g in gradients]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values]))
     scale = (max_norm / (norm + 1e-12)).clamp(max=1.0)
     for value in values:

@@ -61,7 +61,7 @@ class BagOfWordsEncoder(BaseEstimator):
 
     is_padded: ClassVar[bool] = False
     training_defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 10,
+        "epochs": 6,
         "batch_size": 256,
         "learning_rate": 0.05,
         "classifier_learning_rate": 0.005,

@@ -51,7 +51,7 @@ class TransformerEncoder(BaseEstimator):
 
     Parameters
     ----------
-    model : str, default="sentence-transformers/all-MiniLM-L6-v2"
+    model : str
         Identifier of a model on the Hugging Face hub, or path of a local folder that holds
         ``config.json``, the weights and ``tokenizer.json``. Code that a model brings along is
         never executed.
@@ -119,16 +119,15 @@ class TransformerEncoder(BaseEstimator):
             "epochs": 5,
             "batch_size": 64,
             "learning_rate": 5e-5,
-            "weight_decay": 0.01,
-            "warmup_fraction": 0.05,
+            "classifier_learning_rate": 0.01,
             "dropout": 0.5,
         }
     )
 
     def __init__(
         self,
+        model: str,
         *,
-        model: str = "sentence-transformers/all-MiniLM-L6-v2",
         max_length: int = 128,
         pooling: str = "auto",
         projection_dim: int | None = None,

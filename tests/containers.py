@@ -1,0 +1,133 @@
+"""Every container in which texts and labels are accepted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import scipy.sparse as sp
+
+
+class SimpleArray:
+    """An object whose only manner is `__array__`."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array if dtype is None else self.array.astype(dtype)
+
+
+TEXT_CONTAINERS = {
+    "list": list,
+    "tuple": tuple,
+    "object array": lambda t: np.array(t, dtype=object),
+    "U array": np.array,
+    "StringDType": lambda t: np.array(t, dtype=np.dtypes.StringDType()),
+    "(n, 1) object array": lambda t: np.array(t, dtype=object)[:, None],
+    "(n, 1) U array": lambda t: np.array(t)[:, None],
+    "object Series": lambda t: pd.Series(t, dtype=object),
+    "str Series": lambda t: pd.Series(t, dtype="str"),
+    "string Series": lambda t: pd.Series(t, dtype="string"),
+    "category Series": lambda t: pd.Series(t, dtype="category"),
+    "Series with another index": lambda t: pd.Series(t, index=range(7, 7 - len(t), -1)),
+    "Index": pd.Index,
+    "one-column DataFrame": lambda t: pd.DataFrame({"text": t}),
+    "polars Series": pl.Series,
+    "polars categorical": lambda t: pl.Series(t, dtype=pl.Categorical),
+    "one-column polars DataFrame": lambda t: pl.DataFrame({"text": t}),
+    "only __array__": lambda t: SimpleArray(np.array(t, dtype=object)),
+}
+
+
+def _sparse(make, dtype=np.int64):
+    return lambda Y: make(Y.astype(dtype))
+
+
+def _wide_indices(Y):
+    Y = sp.csr_array(Y)
+    Y.indices, Y.indptr = Y.indices.astype(np.int64), Y.indptr.astype(np.int64)
+    return Y
+
+
+def _unsorted_twice(container):
+    """Every entry of value 1 stored twice, and a stored 0, in no order."""
+
+    def make(Y):
+        rows, columns = Y.nonzero()
+        zero = np.argwhere(Y == 0)[0]
+        rows = np.concatenate([rows, zero[:1], rows])[::-1].copy()
+        columns = np.concatenate([columns, zero[1:], columns])[::-1].copy()
+        values = np.ones(len(rows))
+        values[len(rows) // 2] = 0
+        coo = container((values, (rows, columns)), shape=Y.shape)
+        assert coo.nnz == len(rows)
+        return coo
+
+    return make
+
+
+def _compressed_twice(Y):
+    """CSR whose rows hold every entry twice, largest column first."""
+    lists = [np.repeat(np.flatnonzero(row)[::-1], 2) for row in Y]
+    indptr = np.cumsum([0] + [len(columns) for columns in lists])
+    return sp.csr_array((np.ones(indptr[-1]), np.concatenate(lists), indptr), shape=Y.shape)
+
+
+def _compressed_columns_twice(Y):
+    twice = _compressed_twice(Y.T)
+    return sp.csc_array((twice.data, twice.indices, twice.indptr), shape=Y.shape)
+
+
+def _explicit_zeros(Y):
+    full = sp.csr_array(np.ones(Y.shape))
+    full.data[:] = Y.ravel()
+    return full
+
+
+MATRICES = {
+    **{
+        f"{container.__name__} of {np.dtype(dtype).name}": _sparse(container, dtype)
+        for container in (sp.csr_matrix, sp.csr_array, sp.csc_matrix, sp.csc_array, sp.coo_matrix,
+                          sp.coo_array, sp.lil_array, sp.dok_array)
+        for dtype in (bool, np.int64, np.float32)
+    },
+    "csr_array of uint8": _sparse(sp.csr_array, np.uint8),
+    "csr_array of float64": _sparse(sp.csr_array, np.float64),
+    "int64 indices": _wide_indices,
+    "duplicates in a coo_array": _unsorted_twice(sp.coo_array),
+    "duplicates in a coo_matrix": _unsorted_twice(sp.coo_matrix),
+    "duplicates in a csr_array": _compressed_twice,
+    "duplicates in a csc_array": _compressed_columns_twice,
+    "explicit zeros": _explicit_zeros,
+    "dense int": np.array,
+    "dense bool": lambda Y: Y.astype(bool),
+    "dense float": lambda Y: Y.astype(np.float32),
+    "dense objects": lambda Y: Y.astype(object),
+    "Fortran order": np.asfortranarray,
+    "DataFrame": lambda Y: pd.DataFrame(Y),
+    "sparse DataFrame": lambda Y: pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(Y)),
+    "DataFrame of bool and int": lambda Y: pd.DataFrame(Y).astype({0: bool, 2: bool}),
+    "nullable DataFrame": lambda Y: pd.DataFrame(Y, dtype="Int64"),
+    "list of 0/1 lists": lambda Y: Y.tolist(),
+    "tuple of 0/1 tuples": lambda Y: tuple(map(tuple, Y.tolist())),
+    "list of 0/1 arrays": list,
+    "only __array__": SimpleArray,
+}  # fmt: skip
+
+
+LABEL_LISTS = {
+    "lists": named,
+    "tuples": [tuple(row) for row in named],
+    "sets": [set(row) for row in named],
+    "frozensets": [frozenset(row) for row in named],
+    "arrays": [np.array(row, dtype=object) for row in named],
+    "of all kinds": [["b", "d"], (), {"a", "b"}, np.array(["d"]), frozenset("b")],
+    "with repetitions": [["b", "d", "b"], [], ["a", "b"], ["d", "d"], ["b"]],
+    "in a tuple": tuple(named),
+    "in a Series": pd.Series(named, index=range(9, 4, -1)),
+    "in a polars Series": pl.Series(named),
+    "in an object array": pd.Series(named).to_numpy(),
+}
+
+

@@ -1,0 +1,236 @@
+"""ReneeClassifier: what it has beyond the common contract."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+
+from skxc import ReneeClassifier
+from skxc._data._batches import TrainingRows
+from skxc._functional._fused_linear import SGD
+from skxc._renee import ReneeStep, _log_odds, _with_intercept
+from skxc.datasets import make_extreme_classification
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+
+SMALL = BagOfWordsEncoder(dim=16, min_df=1)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_extreme_classification(300, 20, n_background_words=50, random_state=0)
+
+
+def make_clf(**parameters):
+    return ReneeClassifier(**{"encoder": SMALL, "epochs": 5, "random_state": 0, **parameters})
+
+
+def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(data):
+    """The whole step in float64: encoder and classifier gradients, dropout on, weights relevant."""
+    encoder = BagOfWordsEncoder(dim=6, min_df=1).fit(data.texts, seed=0)
+    rng = np.random.default_rng(0)
+    Y = sp.csr_array(data.Y[:9] * 0.7, dtype=np.float32)
+    rows = TrainingRows(encoder.tokenize(data.texts[:9]), Y, rng.random(9, dtype=np.float32))
+    batch = rows.batch(np.arange(9))
+    start = torch.randn(20, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    module = encoder.build_module().double()
+    weights = start.clone().requires_grad_()
+    torch.manual_seed(3)
+    embeddings = _with_intercept(F.dropout(module(batch.tokens), 0.5))
+    losses = F.binary_cross_entropy_with_logits(
+        embeddings @ weights.T, torch.tensor(Y.toarray()).double(), reduction="none"
+    )
+    loss = losses.sum(1) @ torch.tensor(rows.sample_weight).double()
+    loss.backward()
+
+    fused = encoder.build_module().double()
+    fused_weights = start.clone()
+    step = ReneeStep(
+        fused, fused_weights, None, SGD(0.1), dropout=0.5, chunk_size=7,
+        generator=torch.Generator(),
+    )  # fmt: skip
+    torch.manual_seed(3)
+    mean_loss = step(batch, 0.5, with_loss=True)
+    torch.testing.assert_close(mean_loss, loss.detach() / 9)
+    torch.testing.assert_close(fused_weights, start - 0.05 * weights.grad)
+    want, got = (m.table.grad.to_dense() for m in (module, fused))
+    torch.testing.assert_close(got, want / 9)
+
+
+def test_training_recovers_labels_that_the_words_tell(data):
+    clf = make_clf(epochs=30).fit(data.texts, data.Y)
+    assert clf.score(data.texts, data.Y) > 0.95
+    losses = [h["loss"] for h in clf.history_]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_label_chunks_do_not_change_the_model(data, momentum):
+    fits = [
+        make_clf(label_chunk_size=size, momentum=momentum).fit(data.texts, data.Y)
+        for size in (1, 7, "auto")
+    ]
+    for other in fits[1:]:
+        np.testing.assert_allclose(
+            fits[0].label_embeddings_, other.label_embeddings_, rtol=1e-3, atol=1e-4
+        )
+
+
+def test_permuting_the_labels_permutes_the_model(data):
+    order = np.random.default_rng(0).permutation(20)
+    # rows begun at the label texts: random rows would be drawn in the columns' order
+    texts = np.array(data.label_texts)
+    fits = [
+        make_clf(label_texts=t, classifier_init="label_texts", augment=False).fit(data.texts, Y)
+        for t, Y in ((texts, data.Y), (texts[order], data.Y[:, order]))
+    ]
+    np.testing.assert_allclose(
+        fits[0].label_embeddings_[order], fits[1].label_embeddings_, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_intercept_begins_at_the_log_odds(data):
+    rows = TrainingRows(SMALL.fit(data.texts, seed=0).tokenize(data.texts), sp.csr_array(data.Y))
+    share = np.asarray(data.Y.mean(0)).ravel()
+    is_seen = share > 0
+    np.testing.assert_allclose(
+        _log_odds(rows)[is_seen], np.log(share / (1 - share))[is_seen], atol=0.1
+    )
+    # before anything is learnt, each probability is the label's share of the training texts
+    clf = make_clf(epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12)
+    proba = clf.fit(data.texts, data.Y.toarray()).predict_proba([""])[0]
+    np.testing.assert_allclose(proba, share, atol=0.01)
+
+
+def test_labels_without_a_training_row_rank_last(data):
+    Y = data.Y.tolil()
+    Y[:, [3, 17]] = 0
+    clf = make_clf().fit(data.texts, Y.tocsr())
+    labels, scores = clf.predict_top_k([*data.texts, "", "unknown words only"])
+    assert {3, 17} == set(labels[:, -2:].ravel())
+    assert (scores[:, -2] < scores[:, -3] - 100).all()
+    proba = clf.predict_proba(data.texts)
+    assert proba.data.min() > 0
+
+
+def test_label_texts_let_unseen_labels_rank(data):
+    is_kept = data.Y[:, [3]].toarray().ravel() == 0
+    texts = [text for text, kept in zip(data.texts, is_kept, strict=True) if kept]
+    clf = make_clf(label_texts=data.label_texts, epochs=40).fit(texts, data.Y[is_kept])
+    assert clf.label_counts_[3] == 0
+    assert clf.predict_top_k([data.label_texts[3]], k=1)[0][0, 0] == 3
+
+
+def test_augmentation_adds_each_label_text_as_a_document(data, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "skxc._mixins._fit.train", lambda step, rows, *a, **k: seen.append(rows) or [{"loss": 0}]
+    )
+    weights = np.linspace(0, 1, 300)
+    make_clf(label_texts=data.label_texts).fit(data.texts, data.Y, sample_weight=weights)
+    (rows,) = seen
+    assert len(rows) == len(rows.tokens) == 320
+    np.testing.assert_array_equal(rows.Y[300:].toarray(), np.eye(20))
+    np.testing.assert_allclose(rows.sample_weight, [*weights, *np.ones(20)], rtol=1e-6)
+
+
+def test_label_counts_are_of_the_labels_as_given_not_augmented(data):
+    clf = make_clf(label_texts=data.label_texts).fit(data.texts, data.Y)
+    np.testing.assert_array_equal(clf.label_counts_, np.asarray(data.Y.sum(0)).ravel())
+
+
+def test_relevances_pull_less_than_full_labels():
+    texts, Y = ["word"] * 50, sp.csr_array(np.full((50, 1), 0.3, np.float32))
+    clf = make_clf(epochs=60).fit(texts, Y)
+    assert clf.predict_proba(["word"]).data == pytest.approx([0.3], abs=0.05)
+
+
+def test_bfloat16_weights_learn_as_well(data):
+    scores = {
+        precision: make_clf(epochs=30, precision=precision)
+        .fit(data.texts, data.Y)
+        .score(data.texts, data.Y)
+        for precision in ("float32", "bfloat16")
+    }
+    assert scores["bfloat16"] > scores["float32"] - 0.02
+
+
+def test_partial_fit_goes_on_where_the_last_call_ended(data):
+    clf = make_clf(classifier_learning_rate=0.02)
+    losses = []
+    for _ in range(4):
+        for part in np.array_split(np.arange(300), 3):
+            clf.partial_fit([data.texts[i] for i in part], data.Y[part])
+            losses.append(clf.history_[-1]["loss"])
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert clf.n_iter_ == 12
+    np.testing.assert_array_equal(clf.label_counts_, 4 * np.asarray(data.Y.sum(0)).ravel())
+
+
+def test_a_label_first_seen_in_a_later_partial_fit_can_win():
+    texts = ["apple", "pear", "car"]
+    clf = make_clf(classifier_learning_rate=0.05, batch_size=1).partial_fit(
+        texts, sp.csr_array(np.eye(3)[:, [0, 1, 0]] * [1, 1, 0])
+    )
+    assert clf.predict_top_k(["car"])[0][0, -1] == 2
+    for _ in range(40):
+        clf.partial_fit(texts, sp.csr_array(np.eye(3)))
+    assert clf.predict_top_k(["car"], k=1)[0][0, 0] == 2
+
+
+def test_too_large_a_classifier_is_refused_before_training(data, monkeypatch):
+    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: 1000)
+    clf = make_clf(momentum=0.9)
+    with pytest.raises(ValueError, match=re.escape("Training needs about")) as raised:
+        clf.fit(data.texts, data.Y)
+    for word in ("classifier", "momentum", "1000 B free", "Lower the encoder's dim", "momentum=0"):
+        assert word in str(raised.value)
+    assert not hasattr(clf, "classes_")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"momentum": 1.0}, "momentum=1.0 is out of range. Pass a number in [0, 1)."),
+        ({"classifier_learning_rate": 0}, "classifier_learning_rate=0 is out of range."),
+        ({"classifier_init": "zeros"}, "Pass one of 'random', 'label_texts'."),
+        ({"classifier_init": "label_texts"}, "classifier_init='label_texts' needs label_texts."),
+        ({"label_chunk_size": 0}, "label_chunk_size=0 is too small."),
+        ({"augment": "yes"}, "augment='yes' is unknown. Pass one of True, False."),
+    ],
+)
+def test_own_parameters_out_of_range_are_named(data, parameters, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_clf(**parameters).fit(data.texts, data.Y)
+
+
+def test_a_transformer_is_trained_end_to_end(data, tiny_bert):
+    encoder = TransformerEncoder(model=tiny_bert, max_length=16)
+    clf = make_clf(
+        encoder=encoder, epochs=2, batch_size=32, learning_rate=1e-3, label_texts=data.label_texts,
+        classifier_learning_rate=0.01, max_grad_norm=1.0, early_stopping=True,
+    )  # fmt: skip
+    clf.fit(data.texts[:100], data.Y[:100])
+    start = encoder.fit(data.texts, seed=0).weights_
+    changed = [k for k, v in start.items() if not np.array_equal(v, clf.encoder_.weights_[k])]
+    assert any("layer.0" in name for name in changed)
+    assert all(0 <= h["padding"] < 0.5 for h in clf.history_)
+    embeddings = clf.transform(data.texts[:3])
+    np.testing.assert_allclose(
+        embeddings @ clf.label_embeddings_.T,
+        clf.set_params(sparse_output=False).decision_function(data.texts[:3]),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_a_projection_makes_the_classifier_narrow(data, tiny_bert):
+    encoder = TransformerEncoder(model=tiny_bert, max_length=16, projection_dim=4)
+    clf = make_clf(encoder=encoder, epochs=1).fit(data.texts[:40], data.Y[:40])
+    assert clf.label_embeddings_.shape == (20, 5)
+    assert clf.get_feature_names_out().tolist() == [f"reneeclassifier{i}" for i in range(5)]

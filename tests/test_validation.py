@@ -1,0 +1,617 @@
+"""What users pass in: every accepted container is read alike, every bad one is named."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import DataConversionWarning
+
+from containers import INDICATOR_X
+from skxc._mixins._memory import check_memory
+from skxc._validation import (
+    check_choice,
+    check_exclude,
+    check_integer,
+    check_label_texts,
+    check_real,
+    check_sample_weight,
+    check_target,
+    check_texts,
+    resolve_device,
+)
+
+NAN = float("nan")
+
+
+# ------------------------------------------------------------------------------------- parameters
+@pytest.mark.parametrize("value", ["auto", True, False, np.str_("auto"), np.True_])
+def test_an_accepted_choice_passes_also_as_a_numpy_scalar_from_a_grid(value):
+    check_choice("sparse_output", value, ("auto", True, False))
+
+
+@pytest.mark.parametrize("value", ["Auto", 1, 0, None, 1.0, [], np.int64(1)])
+def test_an_unknown_choice_is_named_with_all_accepted_ones(value):
+    message = f"sparse_output={value!r} is unknown. Pass one of 'auto', True, False."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_choice("sparse_output", value, ("auto", True, False))
+
+
+def test_an_integer_of_at_least_the_bound_passes():
+    check_integer("top_k", 1, 1)
+    check_integer("top_k", np.int32(7), 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (0, ValueError, "top_k=0 is too small. Pass an integer of at least 1."),
+        (-3, ValueError, "top_k=-3 is too small. Pass an integer of at least 1."),
+        (1.0, TypeError, "top_k must be an integer of at least 1, got 1.0."),
+        (True, TypeError, "top_k must be an integer of at least 1, got True."),
+        ("5", TypeError, "top_k must be an integer of at least 1, got '5'."),
+        (None, TypeError, "top_k must be an integer of at least 1, got None."),
+    ],
+)
+def test_a_bad_integer_is_named(value, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        check_integer("top_k", value, 1)
+
+
+@pytest.mark.parametrize(("value", "ends"), [(0, "[]"), (1, "[]"), (0.5, "()"), (1, "(]")])
+def test_a_number_inside_the_interval_passes(value, ends):
+    check_real("threshold", value, high=1, ends=ends)
+    check_real("threshold", np.float32(value), high=1, ends=ends)
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "error", "message"),
+    [
+        (0, "(]", ValueError, "rate=0 is out of range. Pass a number in (0, 1]."),
+        (1, "[)", ValueError, "rate=1 is out of range. Pass a number in [0, 1)."),
+        (-0.1, "[]", ValueError, "rate=-0.1 is out of range. Pass a number in [0, 1]."),
+        (NAN, "[]", ValueError, "rate=nan is out of range. Pass a number in [0, 1]."),
+        ("1", "[]", TypeError, "rate must be a number in [0, 1], got '1'."),
+        (True, "[]", TypeError, "rate must be a number in [0, 1], got True."),
+        (None, "[]", TypeError, "rate must be a number in [0, 1], got None."),
+    ],
+)
+def test_a_bad_number_is_named_with_its_interval(value, ends, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        check_real("rate", value, high=1, ends=ends)
+
+
+def test_an_unbounded_number_must_still_be_finite():
+    message = "rate=inf is out of range. Pass a number in [0, inf)."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_real("rate", float("inf"))
+
+
+@pytest.mark.parametrize("device", ["cpu", torch.device("cpu"), "auto"])
+def test_a_device_that_is_there_is_resolved(device):
+    assert isinstance(resolve_device(device), torch.device)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "gpu", 3.5, None])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(
+        ValueError, match=re.escape(f"device={device!r} is not available here (")
+    ) as caught:
+        resolve_device(device)
+    assert "Pass 'auto', 'cpu' or a device that this torch build sees" in str(caught.value)
+
+
+def test_a_set_too_big_for_memory_is_refused_with_its_parts_and_the_remedy():
+    parts = {"classifier": 1 << 60, "scores": 3 << 20}
+    with pytest.raises(ValueError, match=re.escape("Training needs about 1073741824.0 GiB")) as got:
+        check_memory(parts, torch.device("cpu"), "Lower dim.")
+    assert "(classifier 1073741824.0 GiB, scores 3 MiB), but cpu has" in str(got.value)
+    assert str(got.value).endswith("free. Lower dim.")
+
+
+# ------------------------------------------------------------------------------------------ texts
+TEXTS = ["a small history", "", "of   Ünïcode\n字"]
+@pytest.mark.parametrize("container", TEXT_CONTAINERS)
+def test_texts_are_read_alike_from_every_container(container):
+    texts = check_texts(TEXT_CONTAINERS[container](TEXTS))
+    assert texts == TEXTS
+    assert all(isinstance(text, str) for text in texts)
+
+
+def test_the_list_of_texts_is_a_copy():
+    texts = ["a", "b"]
+    assert check_texts(texts) is not texts
+
+
+MISSING = "Fill missing texts, such as with '', or drop the rows."
+BAD_TEXTS = {
+    "bare string": (
+        "apple pie",
+        ValueError,
+        "X is a single str, 'apple pie'. Pass a list of texts; for one text: [X].",
+    ),
+    "bare bytes": (b"apple", ValueError, "X is a single bytes, b'apple'. Pass a list of texts"),
+    "None": (None, TypeError, "X is None. Pass a list, tuple, 1-d array or Series of str"),
+    "number": (3, TypeError, "X is 3. Pass a list, tuple, 1-d array or Series of str"),
+    "dict": ({"a": 1}, TypeError, "X is a dict. Pass a list, tuple, 1-d array or Series of str."),
+    "set": ({"a"}, TypeError, "X is a set. Pass a list, tuple, 1-d array or Series of str."),
+    "sparse": (sp.eye_array(2), TypeError, "Pass a list, tuple, 1-d array or Series of str."),
+    "generator": ((t for t in "ab"), ValueError, "X has shape (). Pass texts as a 1-d sequence"),
+    "2-d array": (
+        np.array([["a", "b"], ["c", "d"]]),
+        ValueError,
+        "X has shape (2, 2). Pass texts as a 1-d sequence of str, or one column.",
+    ),
+    "two-column DataFrame": (
+        pd.DataFrame({"title": ["a"], "body": ["b"]}),
+        ValueError,
+        "X has shape (1, 2). Pass texts as a 1-d sequence of str, or one column.",
+    ),
+    "3-d array": (np.full((1, 1, 1), "a"), ValueError, "X has shape (1, 1, 1)."),
+    "empty list": ([], ValueError, "X holds 0 texts. Pass at least one."),
+    "empty array": (np.empty(0), ValueError, "X holds 0 texts. Pass at least one."),
+    "empty Series": (pd.Series([], dtype="str"), ValueError, "X holds 0 texts."),
+    "None inside": (
+        ["a", None],
+        ValueError,
+        f"X[1] is None of type NoneType, not a str. {MISSING}",
+    ),
+    "NaN inside": (["a", "b", NAN], ValueError, f"X[2] is nan of type float, not a str. {MISSING}"),
+    "NaN in a str Series": (
+        pd.Series(["a", None], dtype="str"),
+        ValueError,
+        f"X[1] is nan of type float, not a str. {MISSING}",
+    ),
+    "NA in a string Series": (
+        pd.Series([None, "a"], dtype="string"),
+        ValueError,
+        f"X[0] is <NA> of type NAType, not a str. {MISSING}",
+    ),
+    "NaN in a category Series": (
+        pd.Series(["a", None], dtype="category"),
+        ValueError,
+        f"X[1] is nan of type float, not a str. {MISSING}",
+    ),
+    "null in a polars Series": (
+        pl.Series(["a", None]),
+        ValueError,
+        f"X[1] is None of type NoneType, not a str. {MISSING}",
+    ),
+    "bytes inside": (
+        ["a", b"pie"],
+        TypeError,
+        "X[1] is b'pie' of type bytes, not a str. Decode the bytes first",
+    ),
+    "numbers": (np.array([1.5, 2.0]), TypeError, "X[0] is 1.5 of type float, not a str. Pass one"),
+    "column of numbers": (np.zeros((2, 1)), TypeError, "X[0] is 0.0 of type float, not a str."),
+    "lists of tokens": (
+        [["apple", "pie"]],
+        TypeError,
+        "X[0] is ['apple', 'pie'] of type list, not a str. Pass one str a row.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TEXTS)
+def test_bad_texts_are_named(case):
+    X, error, message = BAD_TEXTS[case]
+    with pytest.raises(error, match=re.escape(message)):
+        check_texts(X)
+
+
+def test_a_long_bad_value_is_cut_short_in_the_message():
+    with pytest.raises(TypeError, match=re.escape("...")) as caught:
+        check_texts([["word"] * 10_000])
+    assert len(str(caught.value)) < 200
+
+
+def test_label_texts_are_one_text_per_label():
+    assert check_label_texts(np.array(["a", "b"]), 2) == ["a", "b"]
+    assert check_label_texts(None, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("label_texts", "error", "message"),
+    [
+        (
+            ["a"] * 9,
+            ValueError,
+            "label_texts has 9 entries, but Y has 10 labels. Pass one text per column of Y, in "
+            "the columns' order.",
+        ),
+        ("a" * 10, ValueError, "label_texts is a single str, 'aaaaaaaaaa'."),
+        (["a"] * 9 + [None], ValueError, f"label_texts[9] is None of type NoneType, not a str. {MISSING}"),
+        (range(10), TypeError, "label_texts[0] is 0 of type int, not a str."),
+        ([], ValueError, "label_texts holds 0 texts."),
+        (10, TypeError, "label_texts is 10."),
+    ],
+)  # fmt: skip
+def test_bad_label_texts_are_named(label_texts, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        check_label_texts(label_texts, 10)
+
+
+# ----------------------------------------------------------------------------------------- labels
+INDICATOR = np.array([[0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 1], [0, 1, 0, 0]])
+
+
+@pytest.mark.parametrize("container", MATRICES)
+def test_labels_are_read_alike_from_every_matrix(container):
+    target = check_target(MATRICES[container](INDICATOR), 5)
+    assert isinstance(target.Y, sp.csr_array)
+    assert target.Y.dtype == np.float32
+    assert target.Y.has_canonical_format
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR)
+    assert target.Y.nnz == INDICATOR.sum()
+    np.testing.assert_array_equal(target.classes, np.arange(4))
+
+
+@pytest.mark.parametrize("container", MATRICES)
+def test_predictions_mirror_a_sparse_matrix_as_sparse_and_all_others_as_dense(container):
+    Y = MATRICES[container](INDICATOR)
+    assert check_target(Y, 5).kind == ("sparse" if sp.issparse(Y) else "dense")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "predicted"),
+    [(bool, bool), (np.int8, np.int8), (np.uint8, np.uint8), (np.int64, np.int64),
+     (np.float32, np.int64), (np.float64, np.int64)],
+)  # fmt: skip
+def test_predictions_have_the_dtype_of_integer_labels_and_int64_for_floats(dtype, predicted):
+    assert check_target(sp.csr_array(INDICATOR.astype(dtype)), 5).dtype == predicted
+    assert check_target(INDICATOR.astype(dtype), 5).dtype == predicted
+
+
+@pytest.mark.parametrize("container", ["csr_array of float32", "csr_matrix of float32"])
+def test_the_callers_matrix_shares_no_memory_with_ours(container):
+    Y = MATRICES[container](INDICATOR)
+    ours = check_target(Y, 5).Y
+    for name in ("data", "indices", "indptr"):
+        assert not np.shares_memory(getattr(Y, name), getattr(ours, name))
+
+
+@pytest.mark.parametrize("container", ["explicit zeros", "duplicates in a csr_array"])
+def test_a_read_only_matrix_is_accepted_and_left_as_it_is(container):
+    Y = MATRICES[container](INDICATOR)
+    n_stored = Y.nnz
+    for array in (Y.data, Y.indices, Y.indptr):
+        array.setflags(write=False)
+    np.testing.assert_array_equal(check_target(Y, 5).Y.toarray(), INDICATOR)
+    assert Y.nnz == n_stored
+
+
+def test_relevances_are_kept_and_the_largest_of_duplicates_counts():
+    Y = sp.coo_array(([0.25, 0.5, 1.0, 0.75], ([0, 0, 1, 1], [2, 2, 0, 1])), shape=(2, 3))
+    expected = [[0, 0, 0.5], [1, 0.75, 0]]
+    np.testing.assert_array_equal(check_target(Y, 2).Y.toarray(), np.float32(expected))
+
+
+def test_a_data_frames_columns_name_the_labels():
+    frame = pd.DataFrame(INDICATOR[:, :2], columns=["pear", "apple"])
+    assert check_target(frame, 5).classes.tolist() == ["pear", "apple"]
+    assert check_target(pl.from_pandas(frame), 5).classes.tolist() == ["pear", "apple"]
+
+
+def test_a_data_frames_columns_are_put_into_the_models_order_by_name():
+    frame = pd.DataFrame(INDICATOR[:, [2, 0, 1]], columns=["plum", "pear", "apple"])
+    target = check_target(frame, 5, np.array(["pear", "apple", "plum"]))
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, :3])
+
+
+def test_a_data_frame_with_a_column_that_the_model_does_not_know_is_refused():
+    frame = pd.DataFrame(INDICATOR[:, :2], columns=["pear", "plum"])
+    with pytest.raises(ValueError, match=re.escape("Y holds the label 'plum', which is not among")):
+        check_target(frame, 5, np.array(["pear", "apple"]))
+
+
+@pytest.mark.parametrize("nameless", [0, 1])
+def test_columns_are_matched_by_place_where_one_side_has_no_names(nameless):
+    names = [np.array(["b", "a"]), np.array(["b", "a"])]
+    names[nameless] = np.arange(2)
+    target = check_target(pd.DataFrame(INDICATOR[:, :2], columns=names[0]), 5, names[1])
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, :2])
+
+
+NAMED = [["b", "d"], [], ["a", "b"], ["d"], ["b"]]
+@pytest.mark.parametrize("container", LABEL_LISTS)
+def test_label_lists_are_read_alike_from_every_container(container):
+    target = check_target(LABEL_LISTS[container], 5)
+    assert target.classes.tolist() == ["a", "b", "d"]
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, [0, 1, 3]])
+    assert target.Y.has_canonical_format
+    assert target.kind == "sparse"
+
+
+@pytest.mark.parametrize(
+    ("y", "classes"),
+    [
+        ([[3], [7, 3], []], [3, 7]),  # ids
+        ([[5, 9], [9, 7]], [5, 7, 9]),  # a rectangle, but not of 0 and 1
+        ([["x", "y"], ["y", "z"]], ["x", "y", "z"]),
+        ([[1], [0], [1]], [0, 1]),  # one id a text
+        ([[], ["x"]], ["x"]),
+        ([{1}, {0, 1}], [0, 1]),
+    ],
+)
+def test_label_lists_name_the_labels_in_sorted_order(y, classes):
+    target = check_target(y, len(y))
+    assert target.classes.tolist() == classes
+    named = [sorted(target.classes[row].tolist()) for row in np.split(
+        target.Y.indices, target.Y.indptr[1:-1])]  # fmt: skip
+    assert named == [sorted(row) for row in y]
+
+
+def test_known_classes_fix_the_columns_of_label_lists_in_their_own_order():
+    target = check_target([["a"], [], ["c", "a"]], 3, np.array(["c", "b", "a"]))
+    np.testing.assert_array_equal(target.Y.toarray(), [[0, 0, 1], [0, 0, 0], [1, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "unknown"),
+    [
+        ([["fruits"]], ["fruit"], "'fruits'"),  # longer than any known: no cutting to fit
+        ([["a"], ["z"]], ["a", "b"], "'z'"),
+        ([[3]], [1, 2], "3"),
+        ([[1]], ["a", "b"], "1"),
+        (["a", "z"], ["a", "b"], "'z'"),
+        ([1, 2], ["a", "b"], "1"),
+        (["a", "b"], [1, 2], "'a'"),
+    ],
+)
+def test_a_label_that_the_model_does_not_know_is_named(y, classes, unknown):
+    with pytest.raises(
+        (ValueError, TypeError),
+        match=re.escape(f"Y holds the label {unknown}, which is not among the model's {len(classes)} classes."),
+    ):  # fmt: skip
+        check_target(y, len(y), np.array(classes))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "dtype"),
+    [
+        ([3, 1, 3, 2], [1, 2, 3], np.int64),
+        (["b", "a", "b", "b"], ["a", "b"], "<U1"),
+        (np.array(["b", "a", "b", "b"], dtype=object), ["a", "b"], object),
+        (pd.Series(["b", "a", "b", "b"], dtype="category"), ["a", "b"], object),
+        (pl.Series(["b", "a", "b", "b"]), ["a", "b"], "<U1"),
+        ([True, False, True, True], [False, True], bool),
+        (np.array([0.0, 1.0, 1.0, 2.0]), [0, 1, 2], np.float64),
+        (["one"] * 4, ["one"], "<U3"),
+    ],
+)
+def test_one_label_a_text_gives_sorted_classes_and_one_entry_a_row(y, classes, dtype):
+    target = check_target(y, 4)
+    assert (target.kind, target.dtype) == ("classes", np.dtype(dtype))
+    assert target.classes.tolist() == classes
+    assert target.classes[target.Y.indices].tolist() == list(y)
+    assert target.Y.has_canonical_format
+
+
+@pytest.mark.parametrize("make", [np.array, pd.DataFrame])
+def test_a_column_of_classes_is_read_as_1_d_with_one_warning(make):
+    with pytest.warns(DataConversionWarning, match=re.escape("y of shape (3, 1)")) as caught:
+        target = check_target(make([["b"], ["a"], ["b"]]), 3)
+    assert len(caught) == 1
+    assert target.kind == "classes"
+
+
+@pytest.mark.parametrize("n_labels", [1, 2])
+def test_one_and_two_columns_of_a_sparse_matrix_stay_multi_label(n_labels):
+    target = check_target(sp.csr_matrix(INDICATOR[:, :n_labels]), 5)
+    assert (target.kind, target.classes.tolist()) == ("sparse", list(range(n_labels)))
+
+
+WANTED = "Pass 1 for a label that applies, a relevance in (0, 1], or nothing."
+WANTED_MATRIX = "Pass a (n_samples, n_labels) sparse or 0/1 matrix, a list of label lists, or"
+BAD_TARGETS = {
+    "None": (None, ValueError, "the target y is None. Pass a (n_samples, n_labels) sparse"),
+    "too short": (INDICATOR[:4], ValueError, "Y has 4 rows, but X has 5 texts. Pass one row per"),
+    "too long": (
+        sp.csr_array((6, 3)),
+        ValueError,
+        "Y has 6 rows, but X has 5 texts. Pass one row per text.",
+    ),
+    "too few lists": ([["a"]], ValueError, "Y has 1 rows, but X has 5 texts."),
+    "too few classes": (["a", "b"], ValueError, "Y has 2 rows, but X has 5 texts."),
+    "empty": ([], ValueError, "Y has 0 rows, but X has 5 texts."),
+    "negative": (INDICATOR - 1, ValueError, f"Y holds -1. {WANTED}"),
+    "negative sparse": (sp.csr_array(-INDICATOR), ValueError, f"Y holds -1. {WANTED}"),
+    "counts": (sp.csr_array(INDICATOR * 3), ValueError, f"Y holds 3. {WANTED}"),
+    "above 1": (INDICATOR * 1.5, ValueError, f"Y holds 1.5. {WANTED}"),
+    "NaN": (np.full((5, 2), NAN), ValueError, "Input y contains NaN. Pass finite values."),
+    "NaN sparse": (sp.csr_array([[NAN, 1]] * 5), ValueError, "Input y contains NaN."),
+    "NaN in 0/1 lists": ([[1, NAN]] * 5, ValueError, "Y[0] holds nan."),
+    "infinity": (np.full((5, 2), np.inf), ValueError, "Input y contains infinity."),
+    "no columns": (
+        sp.csr_array((5, 0)),
+        ValueError,
+        "Y has shape (5, 0). Pass a matrix of (n_samples, n_labels) with at least one label.",
+    ),
+    "no columns, dense": (np.zeros((5, 0)), ValueError, "Y has shape (5, 0). Pass a matrix of"),
+    "no columns, DataFrame": (pd.DataFrame(index=range(5)), ValueError, "Y has shape (5, 0)."),
+    "3-d": (np.zeros((5, 2, 2)), ValueError, "Y has shape (5, 2, 2). Pass a matrix of"),
+    "0-d": (np.array(1), ValueError, "Y has shape (). Pass a matrix of"),
+    "1-d sparse": (sp.coo_array([1, 0, 1, 0, 1]), ValueError, "Y has shape (5,). Pass a matrix"),
+    "complex": (INDICATOR * 1j, TypeError, "Y has dtype complex128. Pass 0 and 1, or relevances"),
+    "2-d str": (np.full((5, 2), "a"), TypeError, "Y has dtype <U1. Pass 0 and 1, or relevances"),
+    "2-d object": (np.full((5, 2), "a", object), TypeError, "Y has dtype object. Pass 0 and 1"),
+    "NA in a DataFrame": (
+        pd.DataFrame({"a": [1, None, 0, 0, 0], "b": 1}, dtype="Int64"),
+        TypeError,
+        "Y has dtype object. Pass 0 and 1, or relevances",
+    ),
+    "bare string": ("abcde", TypeError, f"Y is 'abcde' of type str. {WANTED_MATRIX}"),
+    "number": (5, TypeError, f"Y is 5 of type int. {WANTED_MATRIX}"),
+    "dict": ({"a": 1}, TypeError, f"Y is {{'a': 1}} of type dict. {WANTED_MATRIX}"),
+    "set": ({"a"}, TypeError, f"Y is {{'a'}} of type set. {WANTED_MATRIX}"),
+    "continuous": (np.arange(5) / 7, ValueError, "Unknown label type: continuous."),
+    "NaN class": ([0.0, 1.0, NAN, 1.0, 0.0], ValueError, "Input y contains NaN."),
+    "None class": (
+        np.array(["a", None, "b", "a", "b"], dtype=object),
+        ValueError,
+        "y[1] is None. Pass a class for every text.",
+    ),
+    "missing class in a Series": (
+        pd.Series(["a", "b", None, "a", "b"]),
+        ValueError,
+        "y[2] is nan. Pass a class for every text.",
+    ),
+    "missing class in a category Series": (
+        pd.Series([None, "b", "a", "a", "b"], dtype="category"),
+        ValueError,
+        "y[0] is nan. Pass a class for every text.",
+    ),
+    "None instead of a list": (
+        [["a"], None, [], [], []],
+        TypeError,
+        "Y[1] is None of type NoneType, but other rows are lists of labels. Pass a list of labels "
+        "for every text; [] for none.",
+    ),
+    "str instead of a list": (
+        [["a"], "bc", [], [], []],
+        TypeError,
+        "Y[1] is 'bc' of type str, but other rows are lists of labels.",
+    ),
+    "generator instead of a list": (
+        [["a"], iter("bc"), [], [], []],
+        TypeError,
+        "but other rows are lists of labels.",
+    ),
+    "None inside a list": (
+        [["a"], [], ["b", None], [], []],
+        ValueError,
+        "Y[2] holds None. Pass names or ids of labels; [] for none.",
+    ),
+    "only None inside lists": ([[None]] * 5, ValueError, "Y[0] holds None. Pass names or ids"),
+    "NaN inside a list": (
+        [[1], [2, NAN], [], [], []],
+        ValueError,
+        "Y[1] holds nan. Pass names or ids of labels; [] for none.",
+    ),
+    "NaN inside an array among lists": (
+        [[1], np.array([2, NAN]), [], [], []],
+        ValueError,
+        "Y[1] holds nan. Pass names or ids of labels; [] for none.",
+    ),
+    "relevances in lists": (
+        [[0, 0.5], [1, 0], [1, 1], [0, 0], [0, 1]],
+        ValueError,
+        "Y[0] holds 0.5. Pass names or ids of labels; for relevances, an array or sparse matrix.",
+    ),
+    "names and ids": (
+        [["a"], [1], [], [], []],
+        TypeError,
+        "Y's labels cannot be sorted ('<' not supported between instances of",
+    ),
+    "no label at all": (
+        [[], [], [], [], []],
+        ValueError,
+        "Y names 0 labels: every list is empty. Pass at least one label.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TARGETS)
+def test_bad_labels_are_named(case):
+    y, error, message = BAD_TARGETS[case]
+    with pytest.raises(error, match=re.escape(message)):
+        check_target(y, 5)
+
+
+def test_another_number_of_columns_than_the_model_has_is_refused():
+    message = (
+        "Y has 4 columns, but the model knows 3 labels. Pass Y with the columns of the Y given to "
+        "fit."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_target(sp.csr_array(INDICATOR), 5, np.arange(3))
+
+
+# ------------------------------------------------------------------------------- weights and masks
+@pytest.mark.parametrize(
+    "weights",
+    [[1, 0, 2.5], (1, 0, 2.5), np.array([1, 0, 2.5]), pd.Series([1, 0, 2.5], index=[4, 2, 0])],
+)
+def test_weights_are_read_alike_from_every_container(weights):
+    checked = check_sample_weight(weights, 3)
+    assert checked.dtype == np.float32
+    assert checked.tolist() == [1, 0, 2.5]
+
+
+def test_one_number_weighs_every_text_alike():
+    assert check_sample_weight(2, 3).tolist() == [2, 2, 2]
+    assert check_sample_weight(None, 3) is None
+
+
+BAD_SIGN = "sample_weight holds negative, NaN or infinite weights. Pass >= 0."
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, 2], "sample_weight has 2 entries, but X has 3 texts. Pass one weight per text."),
+        ([1, -1, 1], BAD_SIGN),
+        ([1, NAN, 1], BAD_SIGN),
+        ([1, np.inf, 1], BAD_SIGN),
+        (-1, BAD_SIGN),
+        (NAN, BAD_SIGN),
+        ([0, 0, 0], "All sample_weight are zero: nothing to fit. Pass a positive weight."),
+        (0, "All sample_weight are zero: nothing to fit. Pass a positive weight."),
+        (np.ones((3, 1)), "Sample weights must be 1D array or scalar: one weight per text."),
+        (
+            ["heavy", "light", "light"],
+            "sample_weight is ['heavy', 'light', 'light']. Pass one number per text.",
+        ),
+        ("heavy", "sample_weight is 'heavy'. Pass one number per text."),
+    ],
+)
+def test_bad_weights_are_named(weights, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_sample_weight(weights, 3)
+
+
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csc_array, sp.coo_array])
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.float64])
+def test_a_mask_holds_its_non_zeros_whatever_its_container(make, dtype):
+    mask = check_exclude(make(INDICATOR.astype(dtype)), (5, 4))
+    assert sorted(zip(*mask.nonzero(), strict=True)) == sorted(
+        zip(*INDICATOR.nonzero(), strict=True)
+    )
+
+
+def test_a_mask_is_copied_and_its_explicit_zeros_exclude_nothing():
+    given = _explicit_zeros(INDICATOR)
+    given.data.setflags(write=False)
+    mask = check_exclude(given, (5, 4))
+    assert mask.nnz == INDICATOR.sum()
+    assert given.nnz == INDICATOR.size
+    assert check_exclude(None, (5, 4)) is None
+
+
+@pytest.mark.parametrize(
+    ("exclude", "error", "message"),
+    [
+        (
+            INDICATOR,
+            TypeError,
+            "exclude is a ndarray. Pass a SciPy sparse (n_samples, n_labels) matrix that holds 1 "
+            "where a label must not be given.",
+        ),
+        (
+            sp.csr_array((4, 4)),
+            ValueError,
+            "exclude has shape (4, 4), but there are 5 texts and 4 labels. Pass a mask of shape "
+            "(5, 4).",
+        ),
+        (SimpleNamespace(shape=(5, 4)), TypeError, "exclude is a SimpleNamespace."),
+    ],
+)
+def test_a_bad_mask_is_named(exclude, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        check_exclude(exclude, (5, 4))
