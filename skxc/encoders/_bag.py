@@ -19,8 +19,12 @@ from skxc._validation import check_integer
 from ._base import EncoderModule
 
 
+# Length of an embedding, whatever its width, so that one learning rate serves every width.
+_LENGTH = 16.0
+
+
 class BagOfWordsEncoder(BaseEstimator):
-    """TF-IDF-weighted sum of learnt word embeddings, of unit root mean square.
+    """TF-IDF-weighted sum of learnt word embeddings, scaled to one length.
 
     Needs no download, no GPU and no pretrained weights: vocabulary and weights come from
     scikit-learn's own vectoriser, the embeddings are learnt from nothing, and a training step
@@ -183,8 +187,8 @@ class _BagModule(EncoderModule):
         self.table.is_row_sparse = True  # type: ignore[attr-defined]
 
     def forward(self, tokens: TokenStore) -> Tensor:
-        """Embeddings of unit root mean square, (n_texts, dim); zeros for a text without words."""
-        return F.rms_norm(bag_of_rows(self.table, tokens), (self.dim,), eps=1e-12)
+        """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
+        return F.normalize(bag_of_rows(self.table, tokens), dim=1) * _LENGTH
 
 
 def bag_of_rows(
