@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
+from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup
 from skxc._mixins._memory import check_memory
@@ -59,40 +60,41 @@ class ReneeStep:
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
-        is_bfloat16 = self.weights.dtype == torch.bfloat16
         device = self.weights.device
+        is_bfloat16 = self.weights.dtype == torch.bfloat16
         with torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16):
             embeddings = self.module(batch.tokens)
         embeddings = _with_intercept(F.dropout(embeddings, self.dropout))
-        # on a CPU bfloat16 stores, float32 multiplies
-        is_product_bfloat16 = is_bfloat16 and device.type == "cuda"
-        dtype = torch.bfloat16 if is_product_bfloat16 else embeddings.dtype
+        # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
+        is_multiplied = is_bfloat16 and device.type == "cuda"
+        dtype = torch.bfloat16 if is_multiplied else embeddings.dtype
+        positives = Positives(*(_to(a, device) for a in (batch.labels, batch.rows, batch.values)))
+        weights = batch.sample_weight
         gradient, loss = one_vs_all_step_(
             self.weights,
             embeddings.detach().to(dtype),
-            Positives(
-                *(torch.from_numpy(a).to(device) for a in (batch.labels, batch.rows, batch.values))
-            ),
+            positives,
             SGD(self.sgd.learning_rate * rate, self.sgd.weight_decay, self.sgd.momentum),
             chunk_size=self.chunk_size,
             velocity=self.velocity,
-            sample_weight=None if batch.sample_weight is None else _to(batch.sample_weight, device),
+            sample_weight=None if weights is None else _to(weights, device),
             with_loss=with_loss,
             generator=self.generator,
         )
-        embeddings.backward(gradient / len(batch))
+        embeddings.backward(all_reduce_(gradient) / len(batch))  # the sum over label shards
         return None if loss is None else loss / len(batch)
 
     def state(self) -> dict[str, Tensor]:
         """The classifier and the encoder."""
-        own = {"weights": self.weights} | {
-            "module." + k: v for k, v in self.module.state_dict().items()
-        }
-        return own if self.velocity is None else own | {"velocity": self.velocity}
+        state = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        state["weights"] = self.weights
+        if self.velocity is not None:
+            state["velocity"] = self.velocity
+        return state
 
     def label_embeddings(self) -> Tensor:
-        """The table that prediction searches, (n_labels, dim + 1) float32."""
-        return self.weights.float()
+        """The table that prediction searches, (n_labels, dim + 1)."""
+        return all_gather_rows(self.weights)
 
 
 class ReneeClassifier(
@@ -340,6 +342,8 @@ class ReneeClassifier(
         """Bytes that training is about to allocate, by what they hold."""
         n_weights, n_copies = math.prod(shape), 2 if self.early_stopping else 1
         weights = n_weights * setup.dtype.itemsize * n_copies
+        if setup.dtype == torch.bfloat16 and setup.device.type == "cpu":
+            weights += n_weights * 4  # `label_embeddings_` is float32
         velocity = n_weights * 4 * n_copies if self.momentum else 0
         scores = chunk_size * (setup.settings["batch_size"] * 4 + shape[1] * 4)
         encoder = sum(
@@ -351,24 +355,24 @@ class ReneeClassifier(
 
     def _initial_weights(self, setup: TrainingSetup, rows: TrainingRows) -> Tensor:
         """The classifier's rows before training, (n_labels, dim + 1)."""
-        weights = torch.empty(
-            (rows.Y.shape[1], setup.module.dim + 1), device=setup.device, dtype=torch.float32
-        )
+        shape = (rows.Y.shape[1], setup.module.dim + 1)
+        weights = torch.empty(shape, device=setup.device, dtype=setup.dtype)
         if self.classifier_init == "random":
             weights.normal_(0, 0.02, generator=setup.generator)
         else:
             assert setup.label_tokens is not None  # _check_own_parameters
-            embeddings = self._embed(setup.module, setup.label_tokens)
-            weights.copy_(F.normalize(torch.from_numpy(embeddings), dim=1))
-        weights[:, -1] = torch.from_numpy(_log_odds(rows) / _INTERCEPT_INPUT)
+            embeddings = self._embed(setup.module.eval(), setup.label_tokens)
+            setup.module.train()
+            weights[:, :-1] = F.normalize(torch.from_numpy(embeddings[:, :-1]), dim=1).to(weights)
+        weights[:, -1] = torch.from_numpy(_log_odds(rows) / _INTERCEPT_INPUT).to(weights)
         if setup.fitted is not None:
             fitted = setup.fitted.label_embeddings_
             is_taught = fitted[:, -1] > _UNSEEN_SCORE / _INTERCEPT_INPUT
             weights[torch.from_numpy(is_taught)] = torch.tensor(fitted[is_taught]).to(weights)
-        return weights.to(setup.dtype)
+        return weights
 
     def _final_table(self, step: ReneeStep, has_label_texts: bool) -> NDArray[np.float32]:
-        table: NDArray[np.float32] = step.label_embeddings().cpu().numpy()
+        table: NDArray[np.float32] = step.label_embeddings().cpu().float().numpy()
         if not (has_label_texts and (self.augment or self.classifier_init == "label_texts")):
             is_unseen = self.label_counts_ == 0
             table[is_unseen] = 0

@@ -23,7 +23,6 @@ TEXT_CONTAINERS = {
     "tuple": tuple,
     "object array": lambda t: np.array(t, dtype=object),
     "U array": np.array,
-    "StringDType": lambda t: np.array(t, dtype=np.dtypes.StringDType()),
     "(n, 1) object array": lambda t: np.array(t, dtype=object)[:, None],
     "(n, 1) U array": lambda t: np.array(t)[:, None],
     "object Series": lambda t: pd.Series(t, dtype=object),
@@ -38,6 +37,8 @@ TEXT_CONTAINERS = {
     "one-column polars DataFrame": lambda t: pl.DataFrame({"text": t}),
     "only __array__": lambda t: SimpleArray(np.array(t, dtype=object)),
 }
+if hasattr(np.dtypes, "StringDType"):  # NumPy 2
+    TEXT_CONTAINERS["StringDType"] = lambda t: np.array(t, dtype=np.dtypes.StringDType())
 
 
 def _sparse(make, dtype=np.int64):
@@ -79,7 +80,7 @@ def _compressed_columns_twice(Y):
     return sp.csc_array((twice.data, twice.indices, twice.indptr), shape=Y.shape)
 
 
-def _explicit_zeros(Y):
+def explicit_zeros(Y):
     full = sp.csr_array(np.ones(Y.shape))
     full.data[:] = Y.ravel()
     return full
@@ -99,7 +100,7 @@ MATRICES = {
     "duplicates in a coo_matrix": _unsorted_twice(sp.coo_matrix),
     "duplicates in a csr_array": _compressed_twice,
     "duplicates in a csc_array": _compressed_columns_twice,
-    "explicit zeros": _explicit_zeros,
+    "explicit zeros": explicit_zeros,
     "dense int": np.array,
     "dense bool": lambda Y: Y.astype(bool),
     "dense float": lambda Y: Y.astype(np.float32),
@@ -117,17 +118,15 @@ MATRICES = {
 
 
 LABEL_LISTS = {
-    "lists": named,
-    "tuples": [tuple(row) for row in named],
-    "sets": [set(row) for row in named],
-    "frozensets": [frozenset(row) for row in named],
-    "arrays": [np.array(row, dtype=object) for row in named],
-    "of all kinds": [["b", "d"], (), {"a", "b"}, np.array(["d"]), frozenset("b")],
-    "with repetitions": [["b", "d", "b"], [], ["a", "b"], ["d", "d"], ["b"]],
-    "in a tuple": tuple(named),
-    "in a Series": pd.Series(named, index=range(9, 4, -1)),
-    "in a polars Series": pl.Series(named),
-    "in an object array": pd.Series(named).to_numpy(),
+    "lists": list,
+    "tuples": lambda rows: [tuple(row) for row in rows],
+    "sets": lambda rows: [set(row) for row in rows],
+    "frozensets": lambda rows: [frozenset(row) for row in rows],
+    "arrays": lambda rows: [np.array(row, dtype=object) for row in rows],
+    "of several kinds": lambda rows: [set(rows[0]), tuple(rows[1]), np.array(rows[2]), *rows[3:]],
+    "with repetitions": lambda rows: [row + row[::-1] for row in rows],
+    "in a tuple": tuple,
+    "in a Series": lambda rows: pd.Series(rows, index=range(len(rows), 0, -1)),
+    "in a polars Series": pl.Series,
+    "in an object array": lambda rows: pd.Series(rows).to_numpy(),
 }
-
-

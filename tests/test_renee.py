@@ -161,7 +161,7 @@ def test_bfloat16_weights_learn_as_well(data):
 
 
 def test_partial_fit_goes_on_where_the_last_call_ended(data):
-    clf = make_clf(classifier_learning_rate=0.02)
+    clf = make_clf(classifier_learning_rate=0.02, dropout=0.0)
     losses = []
     for _ in range(4):
         for part in np.array_split(np.arange(300), 3):
@@ -234,3 +234,13 @@ def test_a_projection_makes_the_classifier_narrow(data, tiny_bert):
     clf = make_clf(encoder=encoder, epochs=1).fit(data.texts[:40], data.Y[:40])
     assert clf.label_embeddings_.shape == (20, 5)
     assert clf.get_feature_names_out().tolist() == [f"reneeclassifier{i}" for i in range(5)]
+
+
+def test_bfloat16_early_stopping_and_label_text_rows_go_together(data):
+    clf = make_clf(
+        precision="bfloat16", early_stopping=True, n_iter_no_change=2, epochs=20, momentum=0.5,
+        label_texts=data.label_texts, classifier_init="label_texts",
+    )  # fmt: skip
+    clf.fit(data.texts, data.Y)
+    assert clf.label_embeddings_.dtype == np.float32
+    assert clf.score(data.texts, data.Y) > 0.5

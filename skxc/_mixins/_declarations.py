@@ -56,7 +56,7 @@ class EstimatorDeclarations:
     _label_names: NDArray[Any]
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
-    _optimizer_state: dict[str, Any]
+    _optimizer_state: dict[str, Any] | None
     _runtime: dict[str, Any]  # torch's side of the model: rebuilt when missing, never pickled
 
     if TYPE_CHECKING:

@@ -27,13 +27,13 @@ from skxc._validation import (
     check_real,
     check_sample_weight,
     check_target,
+    is_nameless,
     resolve_device,
 )
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.encoders._base import Encoder, EncoderModule
 
 from ._declarations import EstimatorDeclarations
-
 
 _LEAST_STEPS_AN_EPOCH = 50
 
@@ -110,7 +110,8 @@ class FitMixin(EstimatorDeclarations):
         y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
             Labels, as in `fit`.
         classes : array-like of shape (n_labels,), default=None
-            All labels that will ever come: needed on the first call where y is 1-d or label lists.
+            All labels that will ever come: needed on the first call where y is 1-d, and where its
+            label lists do not name them all. Names for a matrix stand in its columns' order.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each text in the loss, at least 0.
 
@@ -125,13 +126,15 @@ class FitMixin(EstimatorDeclarations):
             As `fit`; or if y holds a label that the first call did not name.
         """
         is_resumed = hasattr(self, "classes_")
-        known = self.classes_ if is_resumed else None if classes is None else np.unique(classes)
-        if is_resumed and classes is not None and not np.array_equal(np.unique(classes), known):
+        if not is_resumed:
+            return self._fit(X, y, sample_weight, _Resume(False, True, _first_classes(classes, y)))
+        known = self.classes_
+        if classes is not None and not np.array_equal(np.unique(classes), np.unique(known)):
             raise ValueError(
                 f"classes={classes!r} differs from the classes of the first call to partial_fit. "
                 f"Pass the same, or leave it out."
             )
-        return self._fit(X, y, sample_weight, _Resume(is_resumed, True, known))
+        return self._fit(X, y, sample_weight, _Resume(True, True, known))
 
     # --------------------------------------------------------------------------------- the ladder
     def _fit(self, X: Any, y: Any, sample_weight: Any, resume: _Resume) -> Self:
@@ -144,11 +147,16 @@ class FitMixin(EstimatorDeclarations):
         weights = check_sample_weight(sample_weight, len(texts))
         label_texts = check_label_texts(self.label_texts, len(target.classes))
         device = resolve_device(self.device)
-        with isolated_torch_seed(self.random_state, device) as (rng, seed):
+        # one draw an epoch already run: a stream of fits never meets the same dropout twice
+        n_done = self.n_iter_ if resume.is_resumed else 0
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=n_done + 1)
+        seed, rng = int(seeds[-1]), np.random.default_rng(seeds[-1])
+        with isolated_torch_seed(seed, device):
             encoder = self._fitted_encoder(texts + (label_texts or []), seed, resume)
             settings = self._settings(encoder, len(texts))
             rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
-            rows, validation = self._split(rows, rng)
+            # from the first draw: a warm start holds out the same texts again
+            rows, validation = self._split(rows, np.random.default_rng(seeds[0]))
             module = encoder.build_module().to(device).train()
             setup = TrainingSetup(
                 module=module,
@@ -177,9 +185,10 @@ class FitMixin(EstimatorDeclarations):
                 if validation is None
                 else lambda: self._validation_score(module, step, validation),
             )
-        self._publish(target, encoder, module, step, history, label_texts, resume)
-        if resume.is_partial:
-            self._optimizer_state = _optimizer_state(optimizers, step)
+        fitted = copy.copy(self)
+        fitted._publish(target, encoder, module, step, history, label_texts, resume)
+        fitted._optimizer_state = _optimizer_state(optimizers, step) if resume.is_partial else None
+        vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
 
     def _check_parameters(self) -> None:
@@ -201,6 +210,8 @@ class FitMixin(EstimatorDeclarations):
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         for name in ("early_stopping", "warm_start"):
             check_choice(name, getattr(self, name), (True, False))
+        if not isinstance(self.verbose, bool):
+            check_integer("verbose", self.verbose, 0)
         self._check_own_parameters()
 
     def _settings(self, encoder: Encoder, n_samples: int) -> dict[str, Any]:
@@ -258,7 +269,10 @@ class FitMixin(EstimatorDeclarations):
         labels, _ = self._search(module, table, rows.tokens, k=1)
         module.train()
         hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0
-        return float(np.average(hits, weights=rows.sample_weight))
+        weights = rows.sample_weight
+        if weights is not None and not weights.any():
+            weights = None
+        return float(np.average(hits, weights=weights))
 
     def _publish(
         self,
@@ -288,7 +302,7 @@ class FitMixin(EstimatorDeclarations):
         self._runtime: dict[str, Any] = {}
 
     def _restore_optimizers(self, optimizers: list[Optimizer], step: Step) -> None:
-        saved = getattr(self, "_optimizer_state", None)
+        saved = self._optimizer_state
         if saved is None:
             return
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
@@ -301,6 +315,13 @@ class FitMixin(EstimatorDeclarations):
         for name, tensor in step.state().items():
             if name in saved["step"]:
                 tensor.copy_(torch.tensor(saved["step"][name]))
+
+
+def _first_classes(classes: Any, y: Any) -> NDArray[Any] | None:
+    """What `classes_` will be: in the columns' order where y is a matrix, else sorted."""
+    if classes is None:
+        return None
+    return np.asarray(classes) if getattr(y, "ndim", 1) == 2 else np.unique(classes)
 
 
 def _optimizer_state(optimizers: list[Optimizer], step: Step) -> dict[str, Any]:
@@ -316,8 +337,7 @@ def _optimizer_state(optimizers: list[Optimizer], step: Step) -> dict[str, Any]:
 
 def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:
     """What `predict_labels` answers: label texts where Y's columns have no names of their own."""
-    is_nameless = np.array_equal(target.classes, np.arange(len(target.classes)))
-    if is_nameless and label_texts is not None and target.kind != "classes":
+    if is_nameless(target.classes) and label_texts is not None and target.kind != "classes":
         return np.array(label_texts, dtype=object)
     return target.classes
 
@@ -336,12 +356,12 @@ def resolve_encoder(encoder: Any) -> Any:
 
 
 @contextmanager
-def isolated_torch_seed(
-    random_state: Any, device: torch.device
-) -> Iterator[tuple[np.random.Generator, int]]:
-    """Seeds drawn from `random_state`; torch's global random state is put back afterwards."""
-    seed = int(check_random_state(random_state).randint(2**31 - 1))
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        yield np.random.default_rng(seed), seed
+def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch on the CPU and `device`; their random states are put back afterwards."""
+    is_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if is_cuda else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, too
+        if is_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield

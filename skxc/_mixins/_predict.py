@@ -12,6 +12,7 @@ import sklearn
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
+from sklearn.base import TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
@@ -49,8 +50,11 @@ def _is_dense(estimator: Any) -> bool:
     return not estimator.sparse_output
 
 
-class TopKPredictMixin(EstimatorDeclarations):
-    """Prediction methods over `encoder_` and `label_embeddings_`."""
+class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
+    """Prediction methods over `encoder_` and `label_embeddings_`.
+
+    A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
+    """
 
     def predict_top_k(
         self, X: Any, k: int | None = None, exclude: Any = None
@@ -83,8 +87,8 @@ class TopKPredictMixin(EstimatorDeclarations):
             If the estimator is not fitted.
         """
         check_is_fitted(self)
-        k = self.top_k if k is None else k
-        check_integer("k", k, 1)
+        name, k = ("top_k", self.top_k) if k is None else ("k", k)
+        check_integer(name, k, 1)
         texts = self._check_texts(X, reset=False)
         mask = check_exclude(exclude, (len(texts), self.n_labels_))
         module, table = self._torch_model()
@@ -232,7 +236,8 @@ class TopKPredictMixin(EstimatorDeclarations):
         """
         check_is_fitted(self)
         if self._target_kind == "classes":
-            return float(accuracy_score(y, self.predict(X), sample_weight=sample_weight))
+            predicted = self.predict(X, exclude)
+            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
         texts = self._check_texts(X, reset=False)
         target = check_target(y, len(texts), self.classes_)
         weights = check_sample_weight(sample_weight, len(texts))
@@ -248,7 +253,7 @@ class TopKPredictMixin(EstimatorDeclarations):
     def _top_k_proba(
         self, X: Any, exclude: Any, k: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        check_integer("top_k", self.top_k, 1)
+        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
         labels, scores = self.predict_top_k(X, k, exclude)
         return labels, self._proba(scores)
 
@@ -298,7 +303,8 @@ class TopKPredictMixin(EstimatorDeclarations):
                 chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.device),
             )
-            labels[rows], scores[rows] = (b.cpu().numpy() for b in best)
+            labels[rows] = best[0].cpu().numpy()
+            scores[rows] = best[1].float().cpu().numpy()
         return labels, scores
 
     @torch.inference_mode()
@@ -327,7 +333,7 @@ class TopKPredictMixin(EstimatorDeclarations):
 
     # ------------------------------------------------------------------- manners in scikit-learn
     def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         tags.target_tags.required = True
@@ -343,7 +349,7 @@ class TopKPredictMixin(EstimatorDeclarations):
         return int(self.label_embeddings_.shape[1])
 
     def __getstate__(self) -> Mapping[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        state: dict[str, Any] = dict(super().__getstate__())
         if "_runtime" in state:
             state["_runtime"] = {}  # torch objects are rebuilt from the arrays
         return state

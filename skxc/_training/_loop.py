@@ -42,7 +42,7 @@ class Step(Protocol):
         """Everything that training changes, by reference."""
 
     def label_embeddings(self) -> Tensor:
-        """The table that prediction searches, (n_labels, dim) float32."""
+        """The table that prediction searches, (n_labels, dim)."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +70,31 @@ def train(
     """Train `step` on `rows`; with `validate`, end with the state of the best epoch."""
     loop = _Loop(step, optimizers, schedule, -(-len(rows) // schedule.batch_size))
     history: History = []
-    best: tuple[float, int, dict[str, Tensor]] | None = None
+    best_epoch, best_state = 0, dict[str, Tensor]()
     with _progress_bar(schedule, len(rows)) as bar:
         for epoch in range(schedule.epochs):
             history.append(loop.run_epoch(rows, rng, bar))
             if validate is not None:
                 score = history[-1]["validation_score"] = validate()
-                if best is None or score > best[0]:
-                    best = (score, epoch, {k: v.clone() for k, v in step.state().items()})
+                if not best_state or score > history[best_epoch]["validation_score"]:
+                    best_epoch = epoch
+                    _copy_state_(step.state(), best_state)
             logger.info("epoch %d: %s", epoch + 1, history[-1])
             patience = schedule.n_iter_no_change
-            if best is not None and patience is not None and epoch - best[1] >= patience:
+            if best_state and patience is not None and epoch - best_epoch >= patience:
                 break
-    if best is not None:
-        for name, tensor in step.state().items():
-            tensor.copy_(best[2][name])
+    if best_state:
+        _copy_state_(best_state, step.state())
     return history
+
+
+def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+    """Copy into the tensors of `target`, which are made when first needed and never twice."""
+    for name, tensor in source.items():
+        if name in target:
+            target[name].copy_(tensor)
+        else:
+            target[name] = tensor.clone()
 
 
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:

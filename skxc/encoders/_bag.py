@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,6 @@ from skxc._data._tokens import TokenStore, id_dtype
 from skxc._validation import check_integer
 
 from ._base import EncoderModule
-
 
 # Length of an embedding, whatever its width, so that one learning rate serves every width.
 _LENGTH = 16.0
@@ -108,6 +108,13 @@ class BagOfWordsEncoder(BaseEstimator):
             If a parameter is out of range.
         """
         check_integer("dim", self.dim, 1)
+        try:
+            re.compile(self.token_pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"token_pattern={self.token_pattern!r} is no regular expression ({error}). "
+                f"Pass one that matches a word."
+            ) from error
         vectorizer = self._fit_vectorizer(texts)
         self.vocabulary_ = vectorizer.get_feature_names_out().astype(str)
         self.idf_ = vectorizer.idf_
