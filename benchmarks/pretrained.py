@@ -55,7 +55,9 @@ def main() -> None:
     began, cpu_began = time.perf_counter(), time.process_time()
     clf.fit(texts, Y)
     for epoch, entry in enumerate(clf.history_, 1):
-        print(f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in entry.items()))
+        print(
+            f"epoch {epoch}: " + ", ".join(f"{name} {value:.3f}" for name, value in entry.items())
+        )
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     began = time.perf_counter()
     proba = clf.predict_proba(data.test_texts, exclude=data.test_exclude)
@@ -63,7 +65,9 @@ def main() -> None:
         data.Y_test, proba, propensities=propensities(Y), exclude=data.test_exclude
     )
     shown = ", ".join(f"{m} {100 * metrics[m]:.2f}" for m in ("P@1", "P@3", "P@5", "PSP@5"))
-    print(f"{shown}; fit {wall:.0f} s ({cpu:.0f} CPU s), predict {time.perf_counter() - began:.0f} s")
+    print(
+        f"{shown}; fit {wall:.0f} s ({cpu:.0f} CPU s), predict {time.perf_counter() - began:.0f} s"
+    )
 
 
 if __name__ == "__main__":

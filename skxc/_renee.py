@@ -31,8 +31,8 @@ from skxc._validation import check_choice, check_integer, check_real
 # The classifier's last input is this constant: a label's intercept is the last entry of its row,
 # and prediction stays one inner product.
 _INTERCEPT_INPUT = 3.0
-# The score that a label gets which neither a text nor a label text has taught anything.
-_UNSEEN_SCORE = -1e4
+# The score of a label that neither a text nor a label text has taught anything.
+_UNTAUGHT_SCORE = -1e4
 # Scores held at once by label_chunk_size="auto": 4 MiB on a CPU (its cache), 256 MiB on a GPU.
 _SCORES_PER_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}
 
@@ -51,7 +51,8 @@ class ReneeStep:
         chunk_size: int,
         generator: torch.Generator,
     ) -> None:
-        self.module, self.weights, self.velocity, self.sgd = module, weights, velocity, sgd
+        self.module, self.weights, self.sgd = module, weights, sgd
+        self.velocity = velocity
         self.dropout, self.chunk_size, self.generator = dropout, chunk_size, generator
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -86,11 +87,12 @@ class ReneeStep:
 
     def state(self) -> dict[str, Tensor]:
         """The classifier and the encoder."""
-        state = {f"module.{k}": v for k, v in self.module.state_dict().items()}
-        state["weights"] = self.weights
-        if self.velocity is not None:
-            state["velocity"] = self.velocity
-        return state
+        module = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        return module | {"weights": self.weights} | self.optimizer_state()
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The momentum."""
+        return {} if self.velocity is None else {"velocity": self.velocity}
 
     def label_embeddings(self) -> Tensor:
         """The table that prediction searches, (n_labels, dim + 1)."""
@@ -355,8 +357,8 @@ class ReneeClassifier(
 
     def _initial_weights(self, setup: TrainingSetup, rows: TrainingRows) -> Tensor:
         """The classifier's rows before training, (n_labels, dim + 1)."""
-        shape = (rows.Y.shape[1], setup.module.dim + 1)
-        weights = torch.empty(shape, device=setup.device, dtype=setup.dtype)
+        dim = setup.module.dim + 1
+        weights = torch.empty(rows.Y.shape[1], dim, device=setup.device, dtype=setup.dtype)
         if self.classifier_init == "random":
             weights.normal_(0, 0.02, generator=setup.generator)
         else:
@@ -367,20 +369,42 @@ class ReneeClassifier(
         weights[:, -1] = torch.from_numpy(_log_odds(rows) / _INTERCEPT_INPUT).to(weights)
         if setup.fitted is not None:
             fitted = setup.fitted.label_embeddings_
-            is_taught = fitted[:, -1] > _UNSEEN_SCORE / _INTERCEPT_INPUT
+            is_taught = _is_taught(fitted)
             weights[torch.from_numpy(is_taught)] = torch.tensor(fitted[is_taught]).to(weights)
+        is_untaught = torch.from_numpy(self._untaught(setup, rows))
+        weights[is_untaught] = torch.from_numpy(_untaught_row(dim)).to(weights)
         return weights
 
-    def _final_table(self, step: ReneeStep, has_label_texts: bool) -> NDArray[np.float32]:
+    def _untaught(self, setup: TrainingSetup, rows: TrainingRows) -> NDArray[np.bool_]:
+        """The labels that no text has taught anything, now or in an earlier fit."""
+        if self.classifier_init == "label_texts":
+            return np.zeros(rows.Y.shape[1], bool)
+        is_untaught = np.bincount(rows.Y.indices, minlength=rows.Y.shape[1]) == 0
+        if setup.fitted is not None:
+            is_untaught &= ~_is_taught(setup.fitted.label_embeddings_)
+        return is_untaught
+
+    def _final_table(self, step: ReneeStep) -> NDArray[np.float32]:
         table: NDArray[np.float32] = step.label_embeddings().cpu().float().numpy()
-        if not (has_label_texts and (self.augment or self.classifier_init == "label_texts")):
-            is_unseen = self.label_counts_ == 0
-            table[is_unseen] = 0
-            table[is_unseen, -1] = _UNSEEN_SCORE / _INTERCEPT_INPUT
+        # as they were set before training, whatever weight decay made of them since
+        table[~_is_taught(table)] = _untaught_row(table.shape[1])
         return table
 
     def _text_embeddings(self, embeddings: Tensor) -> Tensor:
         return _with_intercept(embeddings.float())
+
+
+def _untaught_row(dim: int) -> NDArray[np.float32]:
+    """A row that scores below every other: its gradient is 0, and no text learns from it."""
+    row = np.zeros(dim, np.float32)
+    row[-1] = _UNTAUGHT_SCORE / _INTERCEPT_INPUT
+    return row
+
+
+def _is_taught(table: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """The rows that are not `_untaught_row`, up to weight decay."""
+    taught: NDArray[np.bool_] = table[:, -1] > 0.1 * _UNTAUGHT_SCORE / _INTERCEPT_INPUT
+    return taught
 
 
 def _with_intercept(embeddings: Tensor) -> Tensor:

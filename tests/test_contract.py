@@ -1132,9 +1132,6 @@ def test_warm_start_goes_on_and_a_cold_start_does_not(make, data):
     assert warm.history_[n_first]["loss"] < 0.9 * cold.history_[0]["loss"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ReneeClassifier._final_table wipes the rows of labels absent from this fit"
-)
 def test_warm_start_keeps_what_was_learnt_of_labels_that_no_longer_occur(make, data):
     estimator = make(warm_start=True, epochs=20).fit(data.texts, data.Y)
     label = int(data.Y.indices[0])

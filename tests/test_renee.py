@@ -244,3 +244,10 @@ def test_bfloat16_early_stopping_and_label_text_rows_go_together(data):
     clf.fit(data.texts, data.Y)
     assert clf.label_embeddings_.dtype == np.float32
     assert clf.score(data.texts, data.Y) > 0.5
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_model(data):
+    clf = make_clf(classifier_learning_rate=1e30)
+    with pytest.raises(ValueError, match=re.escape("Training diverged: the loss is")):
+        clf.fit(data.texts, data.Y)
+    assert not hasattr(clf, "classes_")

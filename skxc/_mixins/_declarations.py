@@ -84,7 +84,7 @@ class EstimatorDeclarations:
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""
 
-    def _final_table(self, step: Any, has_label_texts: bool) -> NDArray[np.float32]:
+    def _final_table(self, step: Any) -> NDArray[np.float32]:
         """`label_embeddings_` after training."""
         raise NotImplementedError
 

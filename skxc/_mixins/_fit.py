@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -147,49 +148,63 @@ class FitMixin(EstimatorDeclarations):
         weights = check_sample_weight(sample_weight, len(texts))
         label_texts = check_label_texts(self.label_texts, len(target.classes))
         device = resolve_device(self.device)
-        # one draw an epoch already run: a stream of fits never meets the same dropout twice
-        n_done = self.n_iter_ if resume.is_resumed else 0
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=n_done + 1)
-        seed, rng = int(seeds[-1]), np.random.default_rng(seeds[-1])
-        with isolated_torch_seed(seed, device):
-            encoder = self._fitted_encoder(texts + (label_texts or []), seed, resume)
-            settings = self._settings(encoder, len(texts))
+        seeds = self._seeds(resume)
+        with isolated_torch_seed(seeds[-1], device):
+            encoder = self._fitted_encoder(texts + (label_texts or []), seeds[-1], resume)
             rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
-            # from the first draw: a warm start holds out the same texts again
+            # by the first seed: a warm start holds out the same texts again
             rows, validation = self._split(rows, np.random.default_rng(seeds[0]))
-            module = encoder.build_module().to(device).train()
             setup = TrainingSetup(
-                module=module,
+                module=encoder.build_module().to(device).train(),
                 rows=rows,
                 label_tokens=encoder.tokenize(label_texts) if label_texts else None,
                 device=device,
                 dtype=self._dtype(device),
-                generator=torch.Generator(device).manual_seed(seed),
-                settings=settings,
+                generator=torch.Generator(device).manual_seed(seeds[-1]),
+                settings=self._settings(encoder, len(texts)),
                 fitted=self if resume.is_resumed else None,
                 is_partial=resume.is_partial,
             )
-            step, rows = self._make_step(setup)
-            optimizers = make_optimizers(
-                module, settings["learning_rate"], settings["weight_decay"]
-            )
-            if resume.is_partial and resume.is_resumed:
-                self._restore_optimizers(optimizers, step)
-            history = train(
-                step,
-                rows,
-                optimizers,
-                self._schedule(settings, encoder, resume),
-                rng,
-                validate=None
-                if validation is None
-                else lambda: self._validation_score(module, step, validation),
-            )
+            step, optimizers, history = self._train(setup, encoder, validation, seeds[-1])
         fitted = copy.copy(self)
-        fitted._publish(target, encoder, module, step, history, label_texts, resume)
+        fitted._publish(target, encoder, setup, step, history, label_texts)
         fitted._optimizer_state = _optimizer_state(optimizers, step) if resume.is_partial else None
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
+
+    def _train(
+        self, setup: TrainingSetup, encoder: Encoder, validation: TrainingRows | None, seed: int
+    ) -> tuple[Step, list[Optimizer], History]:
+        """The estimator's step, trained."""
+        step, rows = self._make_step(setup)
+        settings = setup.settings
+        optimizers = make_optimizers(
+            setup.module, settings["learning_rate"], settings["weight_decay"]
+        )
+        if setup.is_partial and setup.fitted is not None:
+            self._restore_optimizers(optimizers, step)
+
+        def validate(rows: TrainingRows) -> float:
+            return self._validation_score(setup.module, step, rows)
+
+        history = train(
+            step,
+            rows,
+            optimizers,
+            self._schedule(setup, encoder),
+            np.random.default_rng(seed),
+            None if validation is None else partial(validate, validation),
+        )
+        return step, optimizers, history
+
+    def _seeds(self, resume: _Resume) -> list[int]:
+        """One seed an epoch already run, and one for this fit.
+
+        A stream of fits from one random_state then never meets the same dropout twice.
+        """
+        n_done = self.n_iter_ if resume.is_resumed else 0
+        draws = check_random_state(self.random_state).randint(2**31 - 1, size=n_done + 1)
+        return [int(seed) for seed in draws]
 
     def _check_parameters(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -250,13 +265,14 @@ class FitMixin(EstimatorDeclarations):
         order = rng.permutation(len(rows))
         return rows.take(order[n_validation:]), rows.take(order[:n_validation])
 
-    def _schedule(self, settings: Mapping[str, Any], encoder: Encoder, resume: _Resume) -> Schedule:
+    def _schedule(self, setup: TrainingSetup, encoder: Encoder) -> Schedule:
+        settings = setup.settings
         return Schedule(
-            epochs=1 if resume.is_partial else settings["epochs"],
+            epochs=1 if setup.is_partial else settings["epochs"],
             batch_size=settings["batch_size"],
             warmup_fraction=settings["warmup_fraction"],
             max_grad_norm=settings["max_grad_norm"],
-            is_constant=resume.is_partial,
+            is_constant=setup.is_partial,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             is_bucketed=encoder.is_padded,
             is_verbose=bool(self.verbose),
@@ -278,25 +294,24 @@ class FitMixin(EstimatorDeclarations):
         self,
         target: Target,
         encoder: Encoder,
-        module: EncoderModule,
+        setup: TrainingSetup,
         step: Step,
         history: History,
         label_texts: list[str] | None,
-        resume: _Resume,
     ) -> None:
         counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
-        is_continued = resume.is_partial and resume.is_resumed
+        is_resumed = setup.fitted is not None
         encoder.weights_ = {
             name: tensor.detach().float().cpu().numpy().copy()
-            for name, tensor in module.state_dict().items()
+            for name, tensor in setup.module.state_dict().items()
         }
-        self.label_counts_ = self.label_counts_ + counts if is_continued else counts
-        self.history_ = (self.history_ if resume.is_resumed else []) + history
+        self.label_counts_ = counts + (self.label_counts_ if is_resumed and setup.is_partial else 0)
+        self.history_ = (self.history_ if is_resumed else []) + history
         self.n_iter_ = len(self.history_)
         self.classes_ = target.classes
         self.n_labels_ = len(target.classes)
         self.encoder_ = encoder
-        self.label_embeddings_ = self._final_table(step, label_texts is not None)
+        self.label_embeddings_ = self._final_table(step)
         self._label_names = _label_names(target, label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
         self._runtime: dict[str, Any] = {}
@@ -312,7 +327,7 @@ class FitMixin(EstimatorDeclarations):
                 int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
             }
             optimizer.load_state_dict(current)
-        for name, tensor in step.state().items():
+        for name, tensor in step.optimizer_state().items():
             if name in saved["step"]:
                 tensor.copy_(torch.tensor(saved["step"][name]))
 
@@ -331,8 +346,8 @@ def _optimizer_state(optimizers: list[Optimizer], step: Step) -> dict[str, Any]:
          optimizer.state_dict()["state"].items()}
         for optimizer in optimizers
     ]  # fmt: skip
-    velocity = {k: v.cpu().numpy() for k, v in step.state().items() if k == "velocity"}
-    return {"optimizers": states, "step": velocity}
+    own = {name: tensor.cpu().numpy().copy() for name, tensor in step.optimizer_state().items()}
+    return {"optimizers": states, "step": own}
 
 
 def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ class Step(Protocol):
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, by reference."""
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The part of it that is not the model: what the step's own updates remember."""
 
     def label_embeddings(self) -> Tensor:
         """The table that prediction searches, (n_labels, dim)."""
@@ -132,6 +136,11 @@ class _Loop:
                 bar.set_postfix(loss=f"{float(loss):.4g}", refresh=False)
             bar.update(len(selected))
         entry = {"loss": float(np.mean([float(loss) for loss in losses]))}
+        if not math.isfinite(entry["loss"]):
+            raise ValueError(
+                f"Training diverged: the loss is {entry['loss']}. Lower the learning rates, or "
+                f"pass max_grad_norm=1."
+            )
         if is_bucketed:
             entry["padding"] = padding_share(lengths, batches)
         return entry | {"seconds": time.perf_counter() - began}

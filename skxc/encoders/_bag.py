@@ -46,7 +46,7 @@ class BagOfWordsEncoder(BaseEstimator):
 
     Attributes
     ----------
-    vocabulary_ : ndarray of shape (n_words,), str
+    vocabulary_ : ndarray of shape (n_words,), object (str)
         The words, in the order of their ids.
     idf_ : ndarray of shape (n_words,), float64
         Inverse document frequencies.
@@ -116,7 +116,8 @@ class BagOfWordsEncoder(BaseEstimator):
                 f"Pass one that matches a word."
             ) from error
         vectorizer = self._fit_vectorizer(texts)
-        self.vocabulary_ = vectorizer.get_feature_names_out().astype(str)
+        # as objects: in a str array every word would take the longest one's bytes
+        self.vocabulary_ = vectorizer.get_feature_names_out()
         self.idf_ = vectorizer.idf_
         generator = np.random.default_rng(seed)
         table = generator.standard_normal((len(self.idf_), self.dim), dtype=np.float32)
