@@ -76,10 +76,15 @@ def test_bucketed_batches_differ_from_epoch_to_epoch():
     assert {frozenset(b.tolist()) for b in first} != {frozenset(b.tolist()) for b in second}
 
 
-def test_length_sorted_slices_hold_every_row_once():
+@pytest.mark.parametrize(
+    ("max_tokens", "want"),
+    [(100, [[1, 1], [4, 5], [9]]), (9, [[1, 1], [4], [5], [9]]), (1, [[1], [1], [4], [5], [9]])],
+)
+def test_length_sorted_slices_hold_every_row_once_within_the_budget(max_tokens, want):
     lengths = np.array([5, 1, 4, 1, 9])
-    slices = list(length_sorted_slices(lengths, 2))
-    assert [lengths[s].tolist() for s in slices] == [[1, 1], [4, 5], [9]]
+    slices = list(length_sorted_slices(lengths, 2, max_tokens))
+    assert [lengths[s].tolist() for s in slices] == want
+    assert sorted(np.concatenate(slices).tolist()) == list(range(5))
 
 
 def test_a_batch_lists_its_positives_by_label():

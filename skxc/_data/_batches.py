@@ -83,10 +83,18 @@ def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) 
 
 
 def length_sorted_slices(
-    lengths: NDArray[np.int64], batch_size: int
+    lengths: NDArray[np.int64],
+    batch_size: int,  # rows at most
+    max_tokens: int,  # padded tokens at most, where one row does not take more
 ) -> Iterator[NDArray[np.int64]]:
     """Every row once, sorted by length: what prediction embeds together."""
-    return _slices(np.argsort(lengths, kind="stable"), batch_size)
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        longest = int(lengths[order[min(start + batch_size, len(order)) - 1]])
+        stop = start + min(batch_size, max(max_tokens // max(longest, 1), 1))
+        yield order[start:stop]
+        start = stop
 
 
 def _slices(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -34,10 +34,11 @@ class TokenStore:
 
     def take(self, rows: np.ndarray) -> TokenStore:
         """The texts at `rows`, in that order."""
-        lengths = self.lengths[rows]
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         # where each kept token stood: its text's start, plus its place within the text
-        source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         weights = None if self.weights is None else self.weights[source]
         return TokenStore(self.ids[source], offsets, weights)
 

@@ -21,6 +21,7 @@ from skxc._kernels import sgd_update_
 class Positives(NamedTuple):
     """The (row, label) pairs of a batch, sorted by label, each pair once."""
 
+    # on the CPU: the chunks' bounds are found without waiting for a GPU
     labels: Tensor  # (n_pairs,) int64, ascending
     rows: Tensor  # (n_pairs,) int64, place in the batch
     values: Tensor  # (n_pairs,) relevance in (0, 1]
@@ -60,18 +61,16 @@ def one_vs_all_step_(
     loss : Tensor or None
         The sum above before the update, where `with_loss`.
     """
-    wide = torch.promote_types(embeddings.dtype, torch.float32)
-    gradient = torch.zeros(embeddings.shape, dtype=wide, device=embeddings.device)
+    device, wide = weights.device, torch.promote_types(embeddings.dtype, torch.float32)
+    gradient = torch.zeros(embeddings.shape, dtype=wide, device=device)
     loss = gradient.new_zeros(()) if with_loss else None
     starts = range(0, len(weights), chunk_size)
-    # one synchronisation a batch, none a chunk: the bounds of every chunk's positives
-    bounds = torch.searchsorted(
-        positives.labels, torch.tensor([*starts, len(weights)], device=weights.device)
-    ).tolist()
+    bounds = torch.searchsorted(positives.labels, torch.tensor([*starts, len(weights)])).tolist()
+    labels = positives.labels.to(device, non_blocking=True)
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
     for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
         chunk = weights[start : start + chunk_size]
-        pairs = (positives.labels[first:last] - start, positives.rows[first:last])
+        pairs = (labels[first:last] - start, positives.rows[first:last])
         values = positives.values[first:last].to(wide)
         products = chunk.to(embeddings.dtype)
         scores = torch.mm(products, embeddings.T, out=buffer[: len(chunk)]).to(wide)

@@ -37,7 +37,7 @@ def top_k_inner_products(
     best_scores = queries.new_empty((len(queries), 0))
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(table), chunk_size):
-        scores = queries @ table[start : start + chunk_size].T
+        scores = queries @ table[start : start + chunk_size].to(queries.dtype).T
         if exclude is not None:
             first, last = torch.searchsorted(
                 exclude.labels, torch.tensor([start, start + chunk_size], device=scores.device)

@@ -17,12 +17,11 @@ def stochastic_round_(
     float32's exponent, so this is exact rounding on the absolute grid at zero and for subnormals
     too. A step too small for round-to-nearest still moves the weight on average.
     """
-    bits = values.contiguous().view(torch.int32)
     noise = torch.randint(
-        0, 1 << 16, bits.shape, dtype=torch.int32, device=bits.device, generator=generator
+        0, 1 << 16, values.shape, dtype=torch.int32, device=values.device, generator=generator
     )
-    noise += bits
-    target.view(torch.int16).copy_(noise >> 16)
+    noise += values.view(torch.int32)
+    target.view(torch.int16).copy_(noise.bitwise_right_shift_(16))
     return target
 
 
@@ -48,12 +47,10 @@ def sgd_update_(
     wide = torch.promote_types(weights.dtype, torch.float32)
     gradient = (error @ embeddings).to(wide)
     updated = weights.to(wide)  # float32 and float64 weights: the weights themselves
-    if velocity is None:
-        updated = updated.mul(1 - learning_rate * weight_decay)
-    else:
+    if velocity is not None:
         gradient = velocity.mul_(momentum).add_(gradient).add_(updated, alpha=weight_decay)
-    updated = updated.sub(gradient, alpha=learning_rate)
+    else:
+        updated.mul_(1 - learning_rate * weight_decay)
+    updated.sub_(gradient, alpha=learning_rate)
     if weights.dtype == torch.bfloat16:
         stochastic_round_(weights, updated, generator)
-    else:
-        weights.copy_(updated)

@@ -1,6 +1,6 @@
 """What the estimators share: fitting, predicting, and their manners in scikit-learn."""
 
 from ._fit import FitMixin, TrainingSetup
-from ._predict import TopKPredictMixin
+from ._predict import TopKPredictMixin, as_read_only_tensor
 
-__all__ = ["FitMixin", "TopKPredictMixin", "TrainingSetup"]
+__all__ = ["FitMixin", "TopKPredictMixin", "TrainingSetup", "as_read_only_tensor"]

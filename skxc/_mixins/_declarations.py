@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -53,16 +54,19 @@ class EstimatorDeclarations:
     encoder_: Encoder
     history_: History
     n_iter_: int
+    n_samples_seen_: int
     _label_names: NDArray[Any]
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
-    _optimizer_state: dict[str, Any] | None
+    _optimizer_state: dict[str, Any]
     _runtime: dict[str, Any]  # torch's side of the model: rebuilt when missing, never pickled
 
     if TYPE_CHECKING:
         # of BaseEstimator, and of the mixins for each other
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+        def _dtype(self, device: torch.device) -> torch.dtype: ...
 
         def _search(
             self,

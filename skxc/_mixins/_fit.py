@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._training._loop import History, Schedule, Step, train
-from skxc._training._optim import make_optimizers
+from skxc._training._loop import History, Schedule, Step, check_converged, train
+from skxc._training._optim import RowAdagrad, make_optimizers
 from skxc._validation import (
     Target,
     check_choice,
@@ -80,7 +80,7 @@ class FitMixin(EstimatorDeclarations):
             relevance in (0, 1] where a label applies; a list of label lists (inside
             cross-validation binarize first: each fold would see other labels); or 1-d classes.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each text in the loss, at least 0.
+            Weight of each text in the loss, at least 0; only their ratios count.
 
         Returns
         -------
@@ -102,7 +102,8 @@ class FitMixin(EstimatorDeclarations):
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
         """Train one pass over these texts, at constant learning rates.
 
-        The first call fixes the labels and the encoder's vocabulary.
+        The first call fixes the labels and the encoder's vocabulary: words that come later are not
+        learnt. Make it a large one; the later ones may be small.
 
         Parameters
         ----------
@@ -114,7 +115,7 @@ class FitMixin(EstimatorDeclarations):
             All labels that will ever come: needed on the first call where y is 1-d, and where its
             label lists do not name them all. Names for a matrix stand in its columns' order.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each text in the loss, at least 0.
+            Weight of each text in the loss, at least 0; only their ratios count.
 
         Returns
         -------
@@ -146,29 +147,36 @@ class FitMixin(EstimatorDeclarations):
         if resume.is_partial and resume.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
         weights = check_sample_weight(sample_weight, len(texts))
+        if weights is not None:
+            weights /= weights.mean()  # the learning rates are made for weights around 1
         label_texts = check_label_texts(self.label_texts, len(target.classes))
         device = resolve_device(self.device)
+        if resume.is_resumed:
+            self._runtime.clear()  # frees a GPU's copy of the model; prediction rebuilds it
+        # a stream of partial fits learns the label texts once
+        is_continued = resume.is_resumed and resume.is_partial
+        taught_texts = [] if is_continued else label_texts or []
         seeds = self._seeds(resume)
         with isolated_torch_seed(seeds[-1], device):
-            encoder = self._fitted_encoder(texts + (label_texts or []), seeds[-1], resume)
+            encoder = self._fitted_encoder(texts + taught_texts, seeds[-1], resume)
             rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
             # by the first seed: a warm start holds out the same texts again
             rows, validation = self._split(rows, np.random.default_rng(seeds[0]))
             setup = TrainingSetup(
                 module=encoder.build_module().to(device).train(),
                 rows=rows,
-                label_tokens=encoder.tokenize(label_texts) if label_texts else None,
+                label_tokens=encoder.tokenize(taught_texts) if taught_texts else None,
                 device=device,
                 dtype=self._dtype(device),
                 generator=torch.Generator(device).manual_seed(seeds[-1]),
-                settings=self._settings(encoder, len(texts)),
+                settings=self._settings(encoder, len(texts + taught_texts), resume.is_partial),
                 fitted=self if resume.is_resumed else None,
                 is_partial=resume.is_partial,
             )
             step, optimizers, history = self._train(setup, encoder, validation, seeds[-1])
         fitted = copy.copy(self)
         fitted._publish(target, encoder, setup, step, history, label_texts)
-        fitted._optimizer_state = _optimizer_state(optimizers, step) if resume.is_partial else None
+        fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
 
@@ -181,21 +189,13 @@ class FitMixin(EstimatorDeclarations):
         optimizers = make_optimizers(
             setup.module, settings["learning_rate"], settings["weight_decay"]
         )
-        if setup.is_partial and setup.fitted is not None:
+        if setup.fitted is not None:
             self._restore_optimizers(optimizers, step)
-
-        def validate(rows: TrainingRows) -> float:
-            return self._validation_score(setup.module, step, rows)
-
-        history = train(
-            step,
-            rows,
-            optimizers,
-            self._schedule(setup, encoder),
-            np.random.default_rng(seed),
-            None if validation is None else partial(validate, validation),
-        )
-        return step, optimizers, history
+        validate = None
+        if validation is not None:
+            validate = partial(self._validation_score, setup.module, step, validation)
+        rng, schedule = np.random.default_rng(seed), self._schedule(setup, encoder)
+        return step, optimizers, train(step, rows, optimizers, schedule, rng, validate)
 
     def _seeds(self, resume: _Resume) -> list[int]:
         """One seed an epoch already run, and one for this fit.
@@ -229,25 +229,32 @@ class FitMixin(EstimatorDeclarations):
             check_integer("verbose", self.verbose, 0)
         self._check_own_parameters()
 
-    def _settings(self, encoder: Encoder, n_samples: int) -> dict[str, Any]:
+    def _settings(self, encoder: Encoder, n_texts: int, is_partial: bool) -> dict[str, Any]:
         """The parameters, with the encoder's value for each that is None."""
         parameters = self.get_params(deep=False)
         defaults = dict(encoder.training_defaults)
-        # a small set needs steps more than it needs large batches
-        enough_steps = max(n_samples // _LEAST_STEPS_AN_EPOCH, 8)
-        defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
+        if not is_partial:  # a small set needs steps more than it needs large batches
+            enough_steps = max(n_texts // _LEAST_STEPS_AN_EPOCH, 8)
+            defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
         return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
 
     def _fitted_encoder(self, texts: list[str], seed: int, resume: _Resume) -> Encoder:
-        if resume.is_resumed:
-            return copy.copy(self.encoder_)
-        return resolve_encoder(self.encoder).fit(texts, seed=seed)
+        encoder = resolve_encoder(self.encoder)
+        if not resume.is_resumed:
+            return encoder.fit(texts, seed=seed)
+        if repr(encoder) != repr(self.encoder_):
+            raise ValueError(
+                f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "
+                f"training would go on from. Set it back, or fit anew with warm_start=False."
+            )
+        return copy.copy(self.encoder_)
 
     def _dtype(self, device: torch.device) -> torch.dtype:
-        precision = self.precision
-        if precision == "auto":
-            precision = "bfloat16" if device.type == "cuda" else "float32"
-        return getattr(torch, precision)
+        if self.precision != "auto":
+            return getattr(torch, self.precision)
+        # GPUs before Ampere (8.0) have no bfloat16 units
+        is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if is_fast else torch.float32
 
     def _split(
         self, rows: TrainingRows, rng: np.random.Generator
@@ -306,27 +313,29 @@ class FitMixin(EstimatorDeclarations):
             for name, tensor in setup.module.state_dict().items()
         }
         self.label_counts_ = counts + (self.label_counts_ if is_resumed and setup.is_partial else 0)
+        seen_before = self.n_samples_seen_ if is_resumed and setup.is_partial else 0
+        self.n_samples_seen_ = seen_before + target.Y.shape[0]
         self.history_ = (self.history_ if is_resumed else []) + history
         self.n_iter_ = len(self.history_)
         self.classes_ = target.classes
         self.n_labels_ = len(target.classes)
         self.encoder_ = encoder
         self.label_embeddings_ = self._final_table(step)
+        check_converged(float(self.label_embeddings_.sum(dtype=np.float64)))
         self._label_names = _label_names(target, label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
         self._runtime: dict[str, Any] = {}
 
     def _restore_optimizers(self, optimizers: list[Optimizer], step: Step) -> None:
         saved = self._optimizer_state
-        if saved is None:
-            return
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-            current = optimizer.state_dict()
-            # torch.tensor copies: the saved arrays stay as they are if training is broken off
-            current["state"] = {
-                int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
-            }
-            optimizer.load_state_dict(current)
+            if state:
+                current = optimizer.state_dict()
+                # torch.tensor copies: the saved arrays stay as they are if training is broken off
+                current["state"] = {
+                    int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
+                }
+                optimizer.load_state_dict(current)
         for name, tensor in step.optimizer_state().items():
             if name in saved["step"]:
                 tensor.copy_(torch.tensor(saved["step"][name]))
@@ -339,15 +348,22 @@ def _first_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     return np.asarray(classes) if getattr(y, "ndim", 1) == 2 else np.unique(classes)
 
 
-def _optimizer_state(optimizers: list[Optimizer], step: Step) -> dict[str, Any]:
-    """What partial_fit goes on from, as NumPy arrays."""
-    states = [
-        {str(i): {k: torch.as_tensor(v).cpu().numpy().copy() for k, v in s.items()} for i, s in
-         optimizer.state_dict()["state"].items()}
-        for optimizer in optimizers
-    ]  # fmt: skip
-    own = {name: tensor.cpu().numpy().copy() for name, tensor in step.optimizer_state().items()}
-    return {"optimizers": states, "step": own}
+def _optimizer_state(optimizers: list[Optimizer], step: Step, is_partial: bool) -> dict[str, Any]:
+    """What training goes on from, as NumPy arrays.
+
+    After `fit` that is row-wise Adagrad's one number a row, without which words that were learnt
+    would leap again; momentum and Adam's moments, of the model's size, only between partial fits.
+    """
+    states: list[dict[str, Any]] = [{} for _ in optimizers]
+    for kept, optimizer in zip(states, optimizers, strict=True):
+        if is_partial or isinstance(optimizer, RowAdagrad):
+            for i, state in optimizer.state_dict()["state"].items():
+                kept[str(i)] = {
+                    name: torch.as_tensor(value).cpu().numpy().copy()
+                    for name, value in state.items()
+                }
+    own = step.optimizer_state() if is_partial else {}
+    return {"optimizers": states, "step": {k: v.cpu().numpy().copy() for k, v in own.items()}}
 
 
 def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:

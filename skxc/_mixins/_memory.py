@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import psutil
 import torch
@@ -14,8 +16,19 @@ logger = logging.getLogger("skxc")
 def free_bytes(device: torch.device) -> int:
     """Bytes that can still be allocated on `device`."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
+    return int(min(psutil.virtual_memory().available, _left_in_container()))
+
+
+def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes left of a container's own limit, which the machine's figures do not show."""
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = (folder / "memory.current").read_text()
+        return math.inf if limit == "max" else int(limit) - int(used)
+    except (OSError, ValueError):  # no such limit here
+        return math.inf
 
 
 def check_memory(parts: Mapping[str, int], device: torch.device, remedy: str) -> None:

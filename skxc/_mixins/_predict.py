@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import sklearn
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import expit, log_expit
 from sklearn.base import TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
@@ -31,14 +31,15 @@ from skxc._validation import (
     check_target,
     resolve_device,
 )
-from skxc.encoders._base import EncoderModule
+from skxc.encoders._base import EncoderModule, autocast
 from skxc.metrics import precision_at_k
 
 from ._declarations import EstimatorDeclarations
 from ._memory import free_bytes
 
-# texts embedded and searched together, and scores held at once (float32: 64 MiB)
+# texts and padded tokens embedded together, and scores held at once (float32: 64 MiB)
 _QUERY_BATCH = 256
+_QUERY_TOKENS = 1 << 14
 _SCORES_AT_ONCE = 1 << 24
 
 
@@ -129,7 +130,8 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         -------
         {sparse matrix, ndarray} of shape (n_samples, n_labels), float32
             Where y was sparse or label lists: CSR with the `top_k` best labels a row, each in
-            (0, 1). Where y was dense: every label. Where y was 1-d: rows that sum to 1.
+            (0, 1). Where y was dense: every label. Where y was 1-d: rows that sum to 1 (the
+            classes' own probabilities, divided by their sum).
 
         Raises
         ------
@@ -140,9 +142,12 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         if not _is_dense(self):
             return self._as_csr(*self._top_k_proba(X, exclude), np.float32)
         scores = self._dense_scores(X, exclude)
-        if self._target_kind == "classes":
-            return softmax(scores, axis=1)
-        return self._proba(scores)
+        if self._target_kind != "classes":
+            return self._proba(scores)
+        is_excluded = scores == -np.inf
+        _check_some_class_left(is_excluded.all(1))
+        proba = np.where(is_excluded, np.float32(0), self._proba(scores))
+        return proba / proba.sum(1, keepdims=True)
 
     def predict(self, X: Any, exclude: Any = None) -> Any:
         """Labels of at least `threshold` probability; for 1-d y, the most probable class.
@@ -161,7 +166,9 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         """
         check_is_fitted(self)
         if self._target_kind == "classes":
-            return self.classes_[self._dense_scores(X, exclude).argmax(1)]
+            best, _ = self.predict_top_k(X, 1, exclude)
+            _check_some_class_left(best[:, 0] < 0)
+            return self.classes_[best[:, 0]]
         check_real("threshold", self.threshold, high=1)
         if _is_dense(self):
             return (self._proba(self._dense_scores(X, exclude)) >= self.threshold).astype(
@@ -186,13 +193,14 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_labels) or (n_samples,), float32
-            ``transform(X) @ label_embeddings_.T``; for two 1-d classes, the second's less the
-            first's.
+            ``transform(X) @ label_embeddings_.T``; for two 1-d classes, the log-odds of the second
+            against the first.
         """
         check_is_fitted(self)
         scores = self._dense_scores(X)
         if self._target_kind == "classes" and self.n_labels_ == 2:
-            return np.asarray(scores[:, 1] - scores[:, 0])
+            log_proba = log_expit(scores)
+            return np.asarray(log_proba[:, 1] - log_proba[:, 0])
         return scores
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -205,8 +213,9 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
 
         Returns
         -------
-        ndarray of shape (n_samples, dim), float32
-            What is multiplied with `label_embeddings_`.
+        ndarray of shape (n_samples, width of `label_embeddings_`), float32
+            What is multiplied with `label_embeddings_`; a classifier's intercepts are met by a
+            constant in the last place.
         """
         check_is_fitted(self)
         module, _ = self._torch_model()
@@ -246,9 +255,10 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
 
     # ------------------------------------------------------------------------------------- pieces
     def _proba(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of scores, strictly inside (0, 1)."""
+        """Probabilities of scores, strictly inside (0, 1), written over the scores."""
         eps = np.finfo(np.float32).eps
-        return expit(scores).clip(np.finfo(np.float32).tiny, 1 - eps)
+        expit(scores, out=scores)
+        return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
 
     def _top_k_proba(
         self, X: Any, exclude: Any, k: int | None = None
@@ -261,11 +271,13 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         check_choice("sparse_output", self.sparse_output, ("auto", True, False))
         texts = self._check_texts(X, reset=False)
         mask = check_exclude(exclude, (len(texts), self.n_labels_))
-        needed = 4 * len(texts) * self.n_labels_
+        needed = 2 * 4 * len(texts) * self.n_labels_  # the scores, and one copy in what follows
         if needed > free_bytes(torch.device("cpu")):
+            is_classes = self._target_kind == "classes"
+            remedy = "use predict_top_k" if is_classes else "set sparse_output=True"
             raise ValueError(
                 f"A dense result of {len(texts)} texts x {self.n_labels_} labels needs "
-                f"{needed / 2**30:.1f} GiB. Set sparse_output=True, or pass fewer texts."
+                f"{needed / 2**30:.1f} GiB. Pass fewer texts, or {remedy}."
             )
         module, table = self._torch_model()
         embeddings = self._embed(module, self.encoder_.tokenize(texts))
@@ -276,7 +288,7 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
 
     def _embed(self, module: EncoderModule, tokens: TokenStore) -> NDArray[np.float32]:
         embeddings = None
-        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH):
+        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
             part = self._embed_batch(module, tokens.take(rows)).cpu().numpy()
             if embeddings is None:
                 embeddings = np.empty((len(tokens), part.shape[1]), np.float32)
@@ -295,9 +307,9 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         """Embed and search batch by batch: neither embeddings nor scores of all texts are held."""
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
-        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH):
+        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
             best = top_k_inner_products(
-                self._embed_batch(module, tokens.take(rows)).to(table.dtype),
+                self._embed_batch(module, tokens.take(rows)),
                 table,
                 k,
                 chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
@@ -309,14 +321,17 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
 
     @torch.inference_mode()
     def _embed_batch(self, module: EncoderModule, tokens: TokenStore) -> Tensor:
-        return self._text_embeddings(module(tokens))
+        device = next(module.parameters()).device
+        with autocast(device, self._dtype(device)):
+            embeddings = module(tokens)
+        return self._text_embeddings(embeddings)
 
     def _torch_model(self) -> tuple[EncoderModule, Tensor]:
         """The encoder and the table on `device`, built when first needed."""
         device = resolve_device(self.device)
         if self._runtime.get("device") != device:
             module = self.encoder_.build_module().to(device).eval()
-            table = _as_tensor(self.label_embeddings_).to(device)
+            table = as_read_only_tensor(self.label_embeddings_).to(device)
             self._runtime.update(device=device, module=module, table=table)
         return self._runtime["module"], self._runtime["table"]
 
@@ -355,6 +370,13 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         return state
 
 
+def _check_some_class_left(is_empty: NDArray[np.bool_]) -> None:
+    if is_empty.any():
+        raise ValueError(
+            f"exclude leaves no class for text {int(is_empty.argmax())}. Leave at least one."
+        )
+
+
 def _scores(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
     """All inner products, in float64: a text's scores then do not depend on its company.
 
@@ -375,7 +397,7 @@ def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs:
     return Pairs(*(torch.from_numpy(a[order].astype(np.int64)).to(device) for a in (labels, rows)))
 
 
-def _as_tensor(array: NDArray[Any]) -> Tensor:
+def as_read_only_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor that shares `array`'s memory, which may be a read-only map: only read it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)

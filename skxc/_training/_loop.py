@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from skxc._data._batches import Batch, TrainingRows, epoch_batches, padding_share
 
@@ -101,13 +102,21 @@ def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
             target[name] = tensor.clone()
 
 
+def check_converged(value: float) -> None:
+    """Raise where training has left the finite numbers."""
+    if not math.isfinite(value):
+        raise ValueError(
+            f"Training diverged: it came to {value}. Lower classifier_learning_rate (where there "
+            f"is a classifier) or learning_rate."
+        )
+
+
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
-    """One bar over all rows of all epochs; silent where stderr is no terminal."""
+    """One bar over all rows of all epochs; silent outside terminals and notebooks."""
+    is_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+    is_shown = schedule.is_verbose and (is_notebook or sys.stderr.isatty())
     return tqdm(
-        total=schedule.epochs * n_rows,
-        unit=" texts",
-        unit_scale=True,
-        disable=None if schedule.is_verbose else True,
+        total=schedule.epochs * n_rows, unit=" texts", unit_scale=True, disable=not is_shown
     )
 
 
@@ -132,15 +141,11 @@ class _Loop:
         for i, selected in enumerate(batches):
             loss = self.run_step(rows.batch(selected), with_loss=i % _MONITOR_EVERY == 0)
             if loss is not None:
-                losses.append(loss)
-                bar.set_postfix(loss=f"{float(loss):.4g}", refresh=False)
+                losses.append(float(loss))
+                check_converged(losses[-1])
+                bar.set_postfix(loss=f"{losses[-1]:.4g}", refresh=False)
             bar.update(len(selected))
-        entry = {"loss": float(np.mean([float(loss) for loss in losses]))}
-        if not math.isfinite(entry["loss"]):
-            raise ValueError(
-                f"Training diverged: the loss is {entry['loss']}. Lower the learning rates, or "
-                f"pass max_grad_norm=1."
-            )
+        entry = {"loss": float(np.mean(losses))}
         if is_bucketed:
             entry["padding"] = padding_share(lengths, batches)
         return entry | {"seconds": time.perf_counter() - began}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
-from skxc._validation import check_integer
+from skxc._validation import check_integer, check_real
 
 from ._base import EncoderModule
 
@@ -46,10 +47,8 @@ class BagOfWordsEncoder(BaseEstimator):
 
     Attributes
     ----------
-    vocabulary_ : ndarray of shape (n_words,), object (str)
-        The words, in the order of their ids.
-    idf_ : ndarray of shape (n_words,), float64
-        Inverse document frequencies.
+    vectorizer_ : TfidfVectorizer
+        Vocabulary and weights of the words.
     weights_ : dict of str to ndarray
         The embeddings.
 
@@ -57,7 +56,7 @@ class BagOfWordsEncoder(BaseEstimator):
     --------
     >>> from skxc.encoders import BagOfWordsEncoder
     >>> encoder = BagOfWordsEncoder(dim=8, min_df=1).fit(["red apple", "green apple"], seed=0)
-    >>> encoder.vocabulary_.tolist()
+    >>> encoder.vectorizer_.get_feature_names_out().tolist()
     ['apple', 'green', 'red']
     >>> encoder.tokenize(["an apple", ""]).lengths.tolist()
     [1, 0]
@@ -107,7 +106,32 @@ class BagOfWordsEncoder(BaseEstimator):
         ValueError
             If a parameter is out of range.
         """
+        self._check_parameters()
+        self.vectorizer_ = self._fitted_vectorizer(texts)
+        shape = (len(self.vectorizer_.idf_), self.dim)
+        table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        table /= np.float32(self.dim**0.5)
+        self.weights_ = {"table": table}
+        return self
+
+    def _check_parameters(self) -> None:
         check_integer("dim", self.dim, 1)
+        if isinstance(self.min_df, Integral):
+            check_integer("min_df", self.min_df, 1)
+        else:
+            check_real("min_df", self.min_df, high=1)
+        if self.max_features is not None:
+            check_integer("max_features", self.max_features, 1)
+        try:
+            shortest, longest = self.ngram_range
+            is_range = 1 <= shortest <= longest
+        except (TypeError, ValueError):
+            is_range = False
+        if not is_range:
+            raise ValueError(
+                f"ngram_range={self.ngram_range!r} is no range. Pass the shortest and the longest "
+                f"n-gram, in words, such as (1, 2)."
+            )
         try:
             re.compile(self.token_pattern)
         except (re.error, TypeError) as error:
@@ -115,38 +139,24 @@ class BagOfWordsEncoder(BaseEstimator):
                 f"token_pattern={self.token_pattern!r} is no regular expression ({error}). "
                 f"Pass one that matches a word."
             ) from error
-        vectorizer = self._fit_vectorizer(texts)
-        # as objects: in a str array every word would take the longest one's bytes
-        self.vocabulary_ = vectorizer.get_feature_names_out()
-        self.idf_ = vectorizer.idf_
-        generator = np.random.default_rng(seed)
-        table = generator.standard_normal((len(self.idf_), self.dim), dtype=np.float32)
-        self.weights_ = {"table": table / np.float32(self.dim**0.5)}
-        return self
 
-    def _fit_vectorizer(self, texts: Sequence[str]) -> TfidfVectorizer:
-        for min_df in (self.min_df, 1):
-            try:
-                return self._make_vectorizer(min_df).fit(texts)
-            except ValueError as error:
-                if not any(s in str(error) for s in ("no terms remain", "max_df corresponds")):
-                    no_words = "empty vocabulary" in str(error)
-                    if not no_words:
-                        raise
-                    break
-        # no text has a word: one that no text can hold keeps the shapes
-        return self._make_vectorizer(1, token_pattern=r"(?s).+").fit(["\0"])
-
-    def _make_vectorizer(self, min_df: float, **fixed: Any) -> TfidfVectorizer:
+    def _fitted_vectorizer(self, texts: Sequence[str]) -> TfidfVectorizer:
         parameters = {
             "sublinear_tf": True,
-            "min_df": min_df,
             "ngram_range": self.ngram_range,
             "max_features": self.max_features,
             "token_pattern": self.token_pattern,
             "dtype": np.float32,
         }
-        return TfidfVectorizer(**parameters | fixed)
+        for min_df in (self.min_df, 1):
+            try:
+                return TfidfVectorizer(min_df=min_df, **parameters).fit(texts)
+            except ValueError as error:
+                # scikit-learn's ways to say that no word is left
+                if not re.search("no terms remain|max_df corresponds|empty vocab", str(error)):
+                    raise
+        # no text has a word: one that no text can hold keeps the shapes
+        return TfidfVectorizer(vocabulary=["\0"], token_pattern=r"\0").fit(["\0"])
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
         """Word ids and TF-IDF weights of `texts`; unknown words are left out.
@@ -161,15 +171,11 @@ class BagOfWordsEncoder(BaseEstimator):
         TokenStore
             One ragged row a text; a text's weights have unit Euclidean length.
         """
-        vectorizer = self._make_vectorizer(
-            1, vocabulary={word: i for i, word in enumerate(self.vocabulary_)}
-        )
-        vectorizer.idf_ = self.idf_
-        features = vectorizer.transform(texts)
+        features = self.vectorizer_.transform(texts)
         return TokenStore(
-            features.indices.astype(id_dtype(len(self.idf_))),
+            features.indices.astype(id_dtype(features.shape[1])),
             features.indptr.astype(np.int64),
-            features.data,
+            features.data.astype(np.float32, copy=False),
         )
 
     def build_module(self) -> EncoderModule:

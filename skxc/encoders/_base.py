@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore
@@ -37,3 +38,8 @@ class Encoder(Protocol):
     def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
 
     def build_module(self) -> EncoderModule: ...  # holding a copy of `weights_`, on the CPU
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The context in which an encoder runs, in training and in prediction alike."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16)
