@@ -126,8 +126,8 @@ class ReneeClassifier(
     ----------
     encoder : str or encoder object, default="bag"
         "bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id or a
-        local folder. Or an object of :mod:`skxc.encoders`, whose parameters a grid search reaches
-        as ``encoder__dim``.
+        local folder. Or an object of :mod:`skxc.encoders`: then, and only then, a grid search
+        reaches its parameters, as ``encoder__dim``.
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
     epochs : int, default=None

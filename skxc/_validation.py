@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -96,6 +96,8 @@ def _as_column(X: Any, name: str) -> list[Any]:
         raise TypeError(
             f"{name} is {X!r}. Pass a list, tuple, 1-d array or Series of str, one text a row."
         )
+    if isinstance(X, Iterator):
+        raise TypeError(f"{name} is a {type(X).__name__}, read once only. Pass list({name}).")
     array = np.asarray(X, dtype=object)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -170,7 +172,7 @@ def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
     matrix, names = np.asarray(frame), np.asarray(frame.columns)
     if classes is not None and not (is_nameless(names) or is_nameless(classes)):
         matrix = matrix[:, np.argsort(_columns_of(names, classes))]
-    return _matrix_target(matrix, "dense", _fixed(names, classes))
+    return _matrix_target(matrix, "dense", names if classes is None else classes)
 
 
 def is_nameless(classes: NDArray[Any]) -> bool:
@@ -232,14 +234,19 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
         unique = set(flat)
         if any(_is_missing(label) or _is_fraction(label) for label in unique):
             raise _not_a_label(y)
-        found = np.array(sorted(unique))
+        found = sorted(unique)
     except TypeError as error:
         raise TypeError(
             f"Y's labels cannot be sorted ({error}). Pass labels of one type."
         ) from None
-    fixed = _fixed(found, classes)
-    # in their own dtype: cut to that of `fixed`, "cats" would be read as "cat"
-    columns = _columns_of(np.array(flat, dtype=None if flat else fixed.dtype), fixed)
+    # names as objects: in a str array each would take the longest one's bytes
+    has_names = any(isinstance(label, str) for label in found)
+    fixed = np.array(found, dtype=object if has_names else None) if classes is None else classes
+    place = {label: column for column, label in enumerate(fixed.tolist())}
+    try:
+        columns = np.fromiter(map(place.__getitem__, flat), np.int64, len(flat))
+    except KeyError as error:
+        raise _unknown_label(error.args[0], len(fixed)) from None
     pairs = (np.repeat(np.arange(len(y)), lengths), columns)
     Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(fixed)))
     Y.data[:] = 1.0  # a label named twice in a row counts once
@@ -272,7 +279,7 @@ def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target
         raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
     if classes is None:
         check_classification_targets(array)
-    fixed = _fixed(np.unique(array), classes)
+    fixed = np.unique(array) if classes is None else classes
     columns = _columns_of(array, fixed)
     indptr = np.arange(len(array) + 1)
     Y = sp.csr_array(
@@ -344,21 +351,22 @@ def _merge_duplicates(Y: sp.csr_array) -> None:
     Y.has_canonical_format = True
 
 
-def _fixed(found: NDArray[Any], classes: NDArray[Any] | None) -> NDArray[Any]:
-    return found if classes is None else classes
-
-
 def _columns_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
     """Each label's place among `classes`, which need not be sorted."""
     order = np.argsort(classes, kind="stable")
     place = np.searchsorted(classes, labels, sorter=order).clip(max=len(classes) - 1)
     columns = order[place]
     if len(labels) and (unknown := classes[columns] != labels).any():
-        raise ValueError(
-            f"Y holds the label {labels[unknown].tolist()[0]!r}, which is not among the model's "
-            f"{len(classes)} classes. Pass all labels in the first fit, or in classes."
-        )
+        raise _unknown_label(labels[unknown].tolist()[0], len(classes))
     return columns
+
+
+def _unknown_label(label: Any, n_classes: int) -> ValueError:
+    return ValueError(
+        f"Y holds the label {label!r}, which is not among the model's {n_classes} classes. Name "
+        f"every label in the first fit, or leave this one out, such as by "
+        f"MultiLabelBinarizer(classes=clf.classes_, sparse_output=True)."
+    )
 
 
 def _check_finite(values: NDArray[Any]) -> None:

@@ -144,7 +144,7 @@ BAD_TEXTS = {
     "dict": ({"a": 1}, TypeError, "X is a dict. Pass a list, tuple, 1-d array or Series of str."),
     "set": ({"a"}, TypeError, "X is a set. Pass a list, tuple, 1-d array or Series of str."),
     "sparse": (sp.eye_array(2), TypeError, "Pass a list, tuple, 1-d array or Series of str."),
-    "generator": ((t for t in "ab"), ValueError, "X has shape (). Pass texts as a 1-d sequence"),
+    "generator": ((t for t in "ab"), TypeError, "X is a generator, read once only. Pass list(X)."),
     "2-d array": (
         np.array([["a", "b"], ["c", "d"]]),
         ValueError,

@@ -366,7 +366,8 @@ def _explain_missing(model: str) -> Iterator[None]:
         raise OSError(
             f"model={model!r} is neither a local folder nor a model that could be fetched "
             f"({reason}). Pass the path of a folder that holds config.json, the weights and "
-            "tokenizer.json, or connect to the internet to let transformers download it."
+            "tokenizer.json, or connect to the internet to let transformers download it; "
+            "encoder='bag' is the embedded encoder."
         ) from error
 
 
