@@ -38,7 +38,7 @@ def patched(**names: Callable[..., Any]) -> Iterator[None]:
             setattr(renee, name, value)
 
 
-def zero_log_odds(rows: Any) -> np.ndarray:
+def zero_log_odds(rows: Any, fitted: Any = None) -> np.ndarray:
     return np.zeros(rows.Y.shape[1], np.float32)
 
 

@@ -183,7 +183,8 @@ class ReneeClassifier(
     warm_start : bool, default=False
         `fit` goes on from the fitted weights and vocabulary, with the same labels.
     verbose : int, default=0
-        1: a progress bar, where stderr is a terminal.
+        1: a progress bar, in terminals and notebooks. Epochs and the estimate of memory are logged
+        under "skxc" at level INFO whatever it is.
 
     Attributes
     ----------

@@ -327,3 +327,13 @@ def test_bfloat16_keeps_one_chunk_of_temporary_rows(data):
         sizes[precision] = clf._chunk_size(setup)
     assert sizes["bfloat16"] * 769 * 4 * 4 <= 1 << 22
     assert sizes["float32"] * 8 * 4 <= 1 << 22
+
+
+def test_excluding_every_class_of_a_text_is_refused():
+    clf = make_clf().fit(["a", "b"] * 10, ["x", "y"] * 10)
+    some, every = (sp.csr_matrix([[0, 0], [1, last]]) for last in (0, 1))
+    assert clf.predict(["a", "a"], exclude=some).tolist()[1] == "y"
+    assert clf.predict_proba(["a", "a"], exclude=some)[1].tolist() == [0, 1]
+    for method in (clf.predict, clf.predict_proba):
+        with pytest.raises(ValueError, match=re.escape("exclude leaves no class for text 1.")):
+            method(["a", "a"], exclude=every)

@@ -113,10 +113,12 @@ def check_converged(value: float) -> None:
 
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
     """One bar over all rows of all epochs; silent outside terminals and notebooks."""
-    is_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-    is_shown = schedule.is_verbose and (is_notebook or sys.stderr.isatty())
+    is_seen = sys.stderr.isatty() or "ipykernel" in sys.modules
     return tqdm(
-        total=schedule.epochs * n_rows, unit=" texts", unit_scale=True, disable=not is_shown
+        total=schedule.epochs * n_rows,
+        unit=" texts",
+        unit_scale=True,
+        disable=not (schedule.is_verbose and is_seen),
     )
 
 
