@@ -262,6 +262,8 @@ def test_probabilities_of_classes_are_their_shares_where_the_words_say_no_more()
 
 def test_sample_weights_count_by_their_ratios_alone(data):
     weights = np.random.default_rng(0).random(300)
+    weights = weights.astype(np.float32)  # the dtype that they are used in: no copy is forced
+    weights.flags.writeable = False
     fits = [make_clf().fit(data.texts, data.Y, w) for w in (weights, 1000 * weights)]
     np.testing.assert_allclose(fits[0].label_embeddings_, fits[1].label_embeddings_, atol=1e-3)
 

@@ -148,11 +148,10 @@ class FitMixin(EstimatorDeclarations):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         weights = check_sample_weight(sample_weight, len(texts))
         if weights is not None:
-            weights /= weights.mean()  # the learning rates are made for weights around 1
+            weights = weights / weights.mean()  # the learning rates are made for weights around 1
         label_texts = check_label_texts(self.label_texts, len(target.classes))
         device = resolve_device(self.device)
-        if resume.is_resumed:
-            self._runtime.clear()  # frees a GPU's copy of the model; prediction rebuilds it
+        vars(self).get("_runtime", {}).clear()  # a GPU's copy of the model; prediction rebuilds it
         # a stream of partial fits learns the label texts once
         is_continued = resume.is_resumed and resume.is_partial
         taught_texts = [] if is_continued else label_texts or []
