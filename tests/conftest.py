@@ -7,6 +7,10 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import torch
+
+# the tests' tensors are tiny: on a busy machine, threads that wait for each other take minutes
+torch.set_num_threads(1)
 
 WORDS = """
 a red green blue small large wireless wired keyboard mouse guitar piano string cable black
@@ -17,7 +21,6 @@ white steel glass kitchen garden knife table chair lamp novel history of music a
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a random BERT (2 layers, 32 dimensions, 64 positions) and its tokenizer."""
-    import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
