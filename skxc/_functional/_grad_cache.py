@@ -1,0 +1,252 @@
+"""Training steps of a dual encoder: over a pool in one block, and over all labels in two passes.
+
+The two-pass step is the gradient cache of DEXML (Gupta et al., "Dual-Encoders for Extreme
+Multi-label Classification", ICLR 2024) without the caches: once the statistics of every row are
+known, the gradient of a chunk's scores is a closed form, and neither outlives the chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ._fused_linear import Positives
+from ._losses import Places, PoolLoss, Pull, mask_, positive_weights, pull, score_gradient_
+from ._top_k import Pairs
+
+Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
+
+
+class LabelChunk(NamedTuple):
+    """Labels that are encoded together."""
+
+    inputs: Any  # what `encode` takes
+    labels: Tensor | slice  # (|chunk|,) their ids, in the order of the encoded rows
+
+
+def dense_pool_step(
+    text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
+    label_embeddings: Tensor,  # (pool, dim)
+    positives: Positives,  # `labels`: places in the pool, in any order
+    loss: PoolLoss,
+    *,
+    temperature: float,
+    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    sample_weight: Tensor | None = None,  # (batch,)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the mean loss by both sides' embeddings, from one block of scores; the loss.
+
+    Returns
+    -------
+    text_gradient : Tensor of shape (batch, dim), float32 or wider
+    label_gradient : Tensor of shape (pool, dim), float32 or wider
+    loss : Tensor of shape ()
+    """
+    with torch.no_grad():
+        texts = text_embeddings.detach() / temperature
+        labels = label_embeddings.detach().to(texts.dtype)
+        scores = _scores(texts, labels)
+        places = (positives.rows, positives.labels)
+        positive_scores = scores[places]
+        masked = _masked_pairs(positives, ignored, loss)
+        mask_(scores, (masked.rows, masked.labels))
+        statistics = loss.row_statistics(lambda: [scores])
+        weights = positive_weights(positives, len(texts), scores.dtype, sample_weight)
+        forces = pull(loss, statistics, positive_scores, positives.rows, weights)
+        score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
+        gradient = scores.to(texts.dtype)
+        text_gradient = (gradient @ labels).to(scores.dtype) / temperature
+        return text_gradient, (gradient.T @ texts).to(scores.dtype), forces.loss
+
+
+def two_pass_step(
+    encode: Encode,
+    chunks: Sequence[LabelChunk],
+    text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
+    positives: Positives,
+    loss: PoolLoss,
+    *,
+    temperature: float,
+    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    sample_weight: Tensor | None = None,  # (batch,)
+) -> tuple[Tensor, Tensor]:
+    """Add the label side's gradient to the encoder's parameters; return the texts', and the loss.
+
+    Every chunk is encoded without a graph for the rows' statistics, then again with one, its
+    dropout masks replayed, and sent back at once. Memory: the scores and the graph of one chunk,
+    whatever the number of labels; an iterative loss also holds the label embeddings until the
+    statistics are known.
+
+    The pool is the labels of all chunks, each in one of them; pairs of other labels are left out.
+    `encode` must give the same again from the same random state (no batch statistics), and enter
+    autocast by itself, if at all. The second pass ends where the first did, so that the random
+    states afterwards are as one pass leaves them.
+
+    Returns
+    -------
+    text_gradient : Tensor of shape (batch, dim), float32 or wider
+    loss : Tensor of shape ()
+    """
+    texts = text_embeddings.detach() / temperature
+    masked = _masked_pairs(positives, ignored, loss)
+    positives, blocks = _place_pairs(chunks, positives, masked)
+    with torch.no_grad():
+        first = _FirstPass(encode, blocks, texts, keeps_embeddings=loss.is_iterative)
+        statistics = loss.row_statistics(first.score_blocks)
+        first.embeddings.clear()
+        weights = positive_weights(positives, len(texts), statistics.dtype, sample_weight)
+        forces = pull(loss, statistics, first.positive_scores(), positives.rows, weights)
+        gradient = _second_pass(first, loss, statistics, forces)
+    return gradient / temperature, forces.loss
+
+
+class _Block(NamedTuple):
+    """The columns of one chunk."""
+
+    inputs: Any
+    positives: Places  # rows and columns of its positives
+    pairs: slice  # where these stand among all positives
+    masked: Places  # rows and columns that are not in the rows' pools
+
+
+class _FirstPass:
+    """Encodes every chunk once, without a graph, and remembers what the second pass needs."""
+
+    def __init__(
+        self,
+        encode: Encode,
+        blocks: list[_Block],
+        texts: Tensor,  # (batch, dim), over the temperature
+        *,
+        keeps_embeddings: bool,
+    ) -> None:
+        self.encode, self.blocks, self.texts = encode, blocks, texts
+        self.keeps_embeddings = keeps_embeddings
+        self.random_states: list[list[Tensor]] = []
+        self.embeddings: list[Tensor] = []
+        self.scores_of_positives: list[Tensor] = []
+
+    def score_blocks(self) -> Iterator[Tensor]:
+        """The masked scores, chunk by chunk; only the first call runs the encoder."""
+        is_first = not self.random_states
+        for i, block in enumerate(self.blocks):
+            embeddings = self._encode(block) if is_first else self.embeddings[i]
+            scores = _scores(self.texts, embeddings)
+            if is_first:
+                self.scores_of_positives.append(scores[block.positives])
+            yield mask_(scores, block.masked)
+
+    def _encode(self, block: _Block) -> Tensor:
+        self.random_states.append(_random_states(self.texts.device))
+        embeddings = self.encode(block.inputs).to(self.texts.dtype)
+        if self.keeps_embeddings:
+            self.embeddings.append(embeddings)
+        return embeddings
+
+    def positive_scores(self) -> Tensor:  # (n_pairs,)
+        """The scores of the positives, in the order of the chunks."""
+        return torch.cat(self.scores_of_positives)
+
+
+def _second_pass(first: _FirstPass, loss: PoolLoss, statistics: Tensor, forces: Pull) -> Tensor:
+    """Send every chunk's gradient back through the encoder; return that of the texts."""
+    text_gradient = torch.zeros_like(first.texts, dtype=statistics.dtype)
+    for block, states in zip(first.blocks, first.random_states, strict=True):
+        _set_random_states(states, first.texts.device)
+        # in a function of its own: nothing of a chunk is held while the next one is encoded
+        text_gradient += _send_back(first.encode, block, first.texts, loss, statistics, forces)
+    return text_gradient
+
+
+def _send_back(
+    encode: Encode,
+    block: _Block,
+    texts: Tensor,
+    loss: PoolLoss,
+    statistics: Tensor,
+    forces: Pull,
+) -> Tensor:  # (batch, dim)
+    """Encode a chunk with its graph, back-propagate; return its part of the texts' gradient."""
+    with torch.enable_grad():
+        embeddings = encode(block.inputs)
+    labels = embeddings.detach().to(texts.dtype)
+    scores = mask_(_scores(texts, labels), block.masked)
+    pulls = forces.of_pairs[block.pairs]
+    score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
+    gradient = scores.to(texts.dtype)
+    if embeddings.requires_grad:
+        embeddings.backward((gradient.T @ texts).to(embeddings.dtype))
+    return gradient @ labels
+
+
+def _scores(texts: Tensor, labels: Tensor) -> Tensor:  # (batch, |chunk|), float32 or wider
+    return (texts @ labels.T).to(torch.promote_types(texts.dtype, torch.float32))
+
+
+def _masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) -> Pairs:
+    """The pairs outside their rows' pools: the ignored, and positives that do not compete."""
+    parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
+    parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
+    if not parts:
+        return Pairs(positives.labels[:0], positives.rows[:0])
+    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+
+def _place_pairs(
+    chunks: Sequence[LabelChunk], positives: Positives, masked: Pairs
+) -> tuple[Positives, list[_Block]]:
+    """Positives within the pool in the order of the chunks, and where each chunk has its pairs."""
+    order = _ChunkOrder(chunks, positives.labels.device)
+    kept, columns, ends = order.place(positives.labels)
+    kept_masked, masked_columns, masked_ends = order.place(masked.labels)
+    rows, masked_rows = positives.rows[kept], masked.rows[kept_masked]
+    blocks = [
+        _Block(chunk.inputs, (rows[a], columns[a]), a, (masked_rows[b], masked_columns[b]))
+        for chunk, a, b in zip(chunks, _slices(ends), _slices(masked_ends), strict=True)
+    ]
+    return Positives(positives.labels[kept], rows, positives.values[kept]), blocks
+
+
+class _ChunkOrder:
+    """Finds labels in the chunks."""
+
+    def __init__(self, chunks: Sequence[LabelChunk], device: torch.device) -> None:
+        ids = [_label_ids(chunk.labels, device) for chunk in chunks]
+        self.edges = torch.tensor([*accumulate(map(len, ids), initial=0)], device=device)
+        self.ids, self.places = torch.cat(ids).sort()
+
+    def place(self, labels: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """The pairs within the pool in the order of the chunks, their columns, the chunks' ends."""
+        nearest = torch.searchsorted(self.ids, labels).clamp_(max=len(self.ids) - 1)
+        kept = (self.ids[nearest] == labels).nonzero().squeeze(1)
+        places, by_place = self.places[nearest[kept]].sort()
+        starts = self.edges[torch.searchsorted(self.edges, places, right=True) - 1]
+        # the batch's one look at where chunks begin: within the loops nothing waits for the device
+        ends = torch.searchsorted(places, self.edges).tolist()
+        return kept[by_place], places - starts, ends
+
+
+def _label_ids(labels: Tensor | slice, device: torch.device) -> Tensor:
+    if isinstance(labels, slice):
+        return torch.arange(labels.start, labels.stop, device=device)
+    return labels.to(device)
+
+
+def _slices(ends: list[int]) -> Iterator[slice]:
+    return (slice(first, last) for first, last in pairwise(ends))
+
+
+def _random_states(device: torch.device) -> list[Tensor]:
+    """What dropout on the device draws from, and the CPU's state."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_states(states: list[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)

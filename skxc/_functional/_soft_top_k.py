@@ -1,0 +1,102 @@
+"""The soft top-k operator: one threshold a row, at which sigmoids of the scores sum to k.
+
+Method: SoftTop-k of DEXML (Gupta et al., "Dual-Encoders for Extreme Multi-label Classification",
+ICLR 2024), after Thomas Ahle (math.stackexchange.com, question 3280757).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+# A row of scores in blocks of columns, (batch, block) each, read only; -inf: not in the pool. Every
+# call goes through them anew.
+ScoreBlocks = Callable[[], Iterable[Tensor]]
+
+_MAX_PASSES = 16
+# In widths of the sigmoid, 1 / alpha: a wider bracket is halved, in a narrower one Newton's steps
+# converge.
+_NEWTON_WIDTH = 4.0
+
+
+def soft_top_k_threshold(
+    blocks: ScoreBlocks,
+    k: float,
+    alpha: float,
+) -> tuple[Tensor, Tensor]:
+    r"""The root t of :math:`\sum_l \sigma(\alpha (s_l + t)) = k` of every row, and the slope there.
+
+    At most 16 passes over the blocks: one for the bracket ``[-max s + c, -min s + c]`` with ``c =
+    logit(k / n) / alpha`` (the paper's code takes -10 and 10 for alpha c, which misses the root of
+    a long flat row), then halving, then Newton. A row of n <= k labels gets a threshold at which
+    every probability is 1.
+
+    Returns
+    -------
+    threshold : Tensor of shape (batch,)
+        t, finite.
+    slope : Tensor of shape (batch,)
+        :math:`\sum_l \alpha p_l (1 - p_l)`, the derivative of the sum at t.
+    """
+    low, high, n_labels = _bracket(blocks, k, alpha)
+    is_full = n_labels <= k
+    threshold = torch.where(is_full, high, (low + high) / 2)
+    precision = 2 * torch.finfo(low.dtype).eps
+    for _ in range(_MAX_PASSES - 1):
+        excess, size, slope = _excess_and_slope(blocks, threshold, k, alpha)
+        # the scores' own rounding moves the sum by as much
+        is_root = (excess.abs() <= precision * (1 + alpha * threshold.abs()) * size) | is_full
+        low = torch.where(excess < 0, threshold, low)
+        high = torch.where(excess > 0, threshold, high)
+        # Newton's step for the sum's logarithm, which is straight where all probabilities are small
+        newton = threshold - torch.log1p(excess / k) * (k + excess) / slope
+        is_newton = (newton >= low) & (newton <= high) & ((high - low) * alpha <= _NEWTON_WIDTH)
+        # a root found while the bracket is wide stays; others are halved on
+        otherwise = torch.where(is_root, threshold, (low + high) / 2)
+        threshold = torch.where(is_newton, newton, otherwise)
+        if bool(is_root.all()):
+            break
+    return threshold, slope
+
+
+def _bracket(blocks: ScoreBlocks, k: float, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Lowest and highest possible threshold, and the number of labels, of every row; one pass."""
+    lows, highs, counts = zip(*_extremes(blocks()), strict=True)
+    n_labels = torch.stack(counts).sum(0)
+    smallest, largest = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+    target = n_labels.clamp(max=k)
+    others = (n_labels - target).clamp(min=torch.finfo(n_labels.dtype).tiny)  # none: p = 1
+    shift = (target.log() - others.log()) / alpha
+    return shift - largest, (shift - smallest).masked_fill(n_labels == 0, 0.0), n_labels
+
+
+def _extremes(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Smallest and largest score, and the number of labels, of every row of every block."""
+    for block in blocks:
+        is_absent = block == -torch.inf
+        n_labels = (block.shape[1] - is_absent.sum(1)).to(block.dtype)
+        yield block.masked_fill(is_absent, torch.inf).amin(1), block.amax(1), n_labels
+
+
+def _excess_and_slope(
+    blocks: ScoreBlocks, threshold: Tensor, k: float, alpha: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of every row the sum of probabilities minus k, the size of its terms, the slope; one pass.
+
+    Probabilities above 1/2 enter as 1 minus the rest: where k labels stand out, the sum is all but
+    k over a wide range of thresholds, and only the rests tell which one is the root.
+    """
+    rests, n_above, rests_above, slope = (torch.zeros_like(threshold) for _ in range(4))
+    for block in blocks():
+        logits = torch.add(block, threshold[:, None]).mul_(alpha)
+        rest = logits.abs().neg_().sigmoid_()  # min(p, 1 - p)
+        total = rest.sum(1)
+        rests += total
+        slope += total - torch.linalg.vecdot(rest, rest)
+        is_above = logits.gt_(0)  # as numbers, in place: comparisons are slow on a CPU
+        n_above += is_above.sum(1)
+        rests_above += is_above.mul_(rest).sum(1)
+    n_missing = k - n_above
+    return rests - 2 * rests_above - n_missing, rests + n_missing.abs(), slope * alpha

@@ -1,0 +1,320 @@
+"""The two-pass step and the dense pool against autograd through one graph."""
+
+from __future__ import annotations
+
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_losses import EXACT, LOSSES, naive_loss
+from torch import nn
+
+from skxc._functional._fused_linear import Positives
+from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_step
+from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._top_k import Pairs
+
+TEMPERATURE = 0.3
+
+
+class Problem:
+    """Label features, an encoder with dropout, texts and their pairs; the third has no positive."""
+
+    def __init__(self, n_labels=17, batch=5, dim=4, seed=0, *, dropout=0.4, relevance=False):
+        self.n_labels = n_labels
+        self.g = torch.Generator().manual_seed(seed)
+        self.features = self.normal(n_labels, 6)
+        self.net = nn.Sequential(
+            nn.Linear(6, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, dim), nn.Dropout(dropout)
+        ).double()
+        for parameter in self.net.parameters():
+            parameter.data = self.normal(*parameter.shape)
+        self.texts = self.normal(batch, dim)
+        self.targets = (torch.rand(batch, n_labels, generator=self.g) < 0.3).double()
+        self.targets[2:3] = 0
+        self.targets[0, -1] = self.targets[-1, 0] = 1
+        if relevance:
+            self.targets *= torch.rand(
+                batch, n_labels, dtype=torch.float64, generator=self.g
+            ).clamp(min=0.01)
+        is_free = self.targets == 0
+        self.is_ignored = is_free & (torch.rand(batch, n_labels, generator=self.g) < 0.2)
+        self.n_encoded = []
+
+    def normal(self, *shape):
+        return torch.randn(*shape, dtype=torch.float64, generator=self.g)
+
+    def encode(self, features):
+        self.n_encoded.append((len(features), torch.is_grad_enabled()))
+        return F.normalize(self.net(features), dim=1)
+
+    def chunks(self, size, order=None):
+        """Slices of the labels in order, or index tensors of any order."""
+        if order is None:
+            starts = range(0, self.n_labels, size)
+            labels = [slice(i, min(i + size, self.n_labels)) for i in starts]
+        else:
+            labels = order.split(size)
+        return [LabelChunk(self.features[ids], ids) for ids in labels]
+
+    def positives(self):
+        labels, rows = self.targets.T.nonzero(as_tuple=True)
+        return Positives(labels, rows, self.targets[rows, labels])
+
+    def ignored(self):
+        return Pairs(*self.is_ignored.T.nonzero(as_tuple=True))
+
+    def encode_dense(self, chunks):
+        """All labels in one graph, in the order of their ids."""
+        labels = torch.cat([torch.arange(self.n_labels)[chunk.labels] for chunk in chunks])
+        encoded = torch.cat([F.normalize(self.net(chunk.inputs), dim=1) for chunk in chunks])
+        return encoded[labels.argsort()]
+
+    def by_autograd(self, loss, chunks, sample_weight=None, ignores=True):
+        """Text gradient, loss and the parameters' gradients."""
+        self.net.zero_grad()
+        texts = self.texts.clone().requires_grad_()
+        scores = texts @ self.encode_dense(chunks).T / TEMPERATURE
+        is_ignored = self.is_ignored if ignores else None
+        value = naive_loss(loss, scores, self.targets, is_ignored, sample_weight)
+        value.backward()
+        return texts.grad, value.detach(), self.gradients()
+
+    def by_two_passes(self, loss, chunks, sample_weight=None, ignores=True):
+        self.net.zero_grad()
+        ignored = self.ignored() if ignores else None
+        gradient, value = two_pass_step(
+            self.encode, chunks, self.texts, self.positives(), loss,
+            temperature=TEMPERATURE, ignored=ignored, sample_weight=sample_weight,
+        )  # fmt: skip
+        return gradient, value, self.gradients()
+
+    def gradients(self):
+        return [p.grad.clone() for p in self.net.parameters()]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("size", [1, 3, 8, 17])
+@pytest.mark.parametrize("relevance", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_two_passes_equal_one_graph_with_dropout_on(loss, size, relevance, weighted, ignores):
+    problem = Problem(relevance=relevance)
+    chunks = problem.chunks(size)
+    sample_weight = torch.linspace(0.5, 2, 5, dtype=torch.float64) if weighted else None
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        want = problem.by_autograd(loss, chunks, sample_weight, ignores)
+        torch.manual_seed(3)
+        got = problem.by_two_passes(loss, chunks, sample_weight, ignores)
+        torch.manual_seed(4)
+        other = problem.by_two_passes(loss, chunks, sample_weight, ignores)
+    torch.testing.assert_close(got, want, **EXACT)
+    assert (other[0] - got[0]).abs().max() > 1e-3  # dropout is on
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("size", [1, 5, 17])
+def test_chunks_of_any_labels_in_any_order_with_dropout_on(loss, size):
+    problem = Problem()
+    chunks = problem.chunks(size, torch.randperm(17, generator=problem.g))
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        want = problem.by_autograd(loss, chunks)
+        torch.manual_seed(3)
+        torch.testing.assert_close(problem.by_two_passes(loss, chunks), want, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_neither_chunk_size_nor_order_matter_without_dropout(loss):
+    problem = Problem(dropout=0.0)
+    want = problem.by_two_passes(loss, problem.chunks(17))
+    for size in (1, 2, 7):
+        order = torch.randperm(17, generator=problem.g)
+        got = problem.by_two_passes(loss, problem.chunks(size, order))
+        torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("label", [2, 3, 5, 6, 8])
+def test_a_positive_at_either_end_of_a_chunk_counts(label):
+    problem = Problem(n_labels=9, batch=2, dropout=0.0)
+    problem.targets.zero_()
+    problem.targets[1, label] = 1
+    problem.is_ignored.zero_()
+    chunks = problem.chunks(3)
+    got = problem.by_two_passes(DecoupledSoftmax(), chunks)
+    torch.testing.assert_close(got, problem.by_autograd(DecoupledSoftmax(), chunks), **EXACT)
+    assert got[0][1].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_one_label(loss, batch):
+    problem = Problem(n_labels=1, batch=batch, dropout=0.0)
+    got = problem.by_two_passes(loss, problem.chunks(3))
+    zeros = [torch.zeros_like(g) for g in got[2]]
+    want = torch.zeros_like(problem.texts), torch.zeros_like(got[1]), zeros
+    torch.testing.assert_close(got, want, **EXACT)
+
+
+def test_a_batch_without_positives_has_no_gradient():
+    problem = Problem()
+    problem.targets.zero_()
+    gradient, value, gradients = problem.by_two_passes(DecoupledSoftmax(), problem.chunks(4))
+    assert value == 0
+    assert all((g == 0).all() for g in [gradient, *gradients])
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_labels_outside_of_the_chunks_are_not_in_the_pool(loss):
+    problem = Problem(dropout=0.0)
+    pool = torch.tensor([11, 3, 16, 0, 8, 2, 14, 5])
+    got = problem.by_two_passes(loss, problem.chunks(3, pool))
+    problem.features, problem.n_labels = problem.features[pool], len(pool)
+    problem.targets, problem.is_ignored = problem.targets[:, pool], problem.is_ignored[:, pool]
+    torch.testing.assert_close(got, problem.by_two_passes(loss, problem.chunks(8)), **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_dense_pool_of_all_labels_equals_two_passes(loss, weighted):
+    problem = Problem(dropout=0.0, relevance=True)
+    sample_weight = torch.linspace(0, 2, 5, dtype=torch.float64) if weighted else None
+    want = problem.by_two_passes(loss, problem.chunks(4), sample_weight)
+    problem.net.zero_grad()
+    labels = problem.encode(problem.features)
+    gradient, label_gradient, value = dense_pool_step(
+        problem.texts, labels, problem.positives(), loss,
+        temperature=TEMPERATURE, ignored=problem.ignored(), sample_weight=sample_weight,
+    )  # fmt: skip
+    labels.backward(label_gradient)
+    torch.testing.assert_close((gradient, value, problem.gradients()), want, **EXACT)
+
+
+def test_pairs_of_a_dense_pool_come_in_any_order():
+    problem = Problem()
+    labels, positives, ignored = problem.normal(17, 4), problem.positives(), problem.ignored()
+    order = torch.randperm(len(positives.rows), generator=problem.g)
+    shuffled = Positives(*(part[order] for part in positives))
+    flipped = Pairs(ignored.labels.flip(0), ignored.rows.flip(0))
+    want, got = (
+        dense_pool_step(
+            problem.texts, labels, pairs, Softmax(), temperature=TEMPERATURE, ignored=without
+        )
+        for pairs, without in ((positives, ignored), (shuffled, flipped))
+    )
+    torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_every_chunk_is_encoded_once_without_and_once_with_a_graph(loss):
+    problem = Problem()
+    problem.by_two_passes(loss, problem.chunks(7))
+    sizes = [7, 7, 3]
+    assert problem.n_encoded == [(n, False) for n in sizes] + [(n, True) for n in sizes]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_no_graph_or_score_outlives_its_chunk(loss):
+    problem = Problem()
+    n_alive = []
+    alive = weakref.WeakSet()
+
+    def encode(features):
+        n_alive.append(len(alive))
+        embeddings = problem.encode(features)
+        if embeddings.requires_grad:
+            alive.add(embeddings)
+        return embeddings
+
+    two_pass_step(
+        encode, problem.chunks(2), problem.texts, problem.positives(), loss,
+        temperature=TEMPERATURE,
+    )  # fmt: skip
+    assert n_alive == [0] * 18
+
+
+def test_the_random_state_afterwards_is_what_one_pass_leaves():
+    problem = Problem()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        problem.encode_dense(problem.chunks(5))
+        want = torch.get_rng_state()
+        torch.manual_seed(3)
+        problem.by_two_passes(DecoupledSoftmax(), problem.chunks(5))
+        assert torch.equal(torch.get_rng_state(), want)
+        problem.encode_dense(problem.chunks(5))
+        assert not torch.equal(torch.get_rng_state(), want)
+
+
+def test_gradients_add_to_those_that_are_there():
+    problem = Problem(dropout=0.0)
+    _, _, want = problem.by_two_passes(Softmax(), problem.chunks(5))
+    two_pass_step(
+        problem.encode, problem.chunks(5), problem.texts, problem.positives(), Softmax(),
+        temperature=TEMPERATURE, ignored=problem.ignored(),
+    )  # fmt: skip
+    torch.testing.assert_close(problem.gradients(), [2 * g for g in want], **EXACT)
+
+
+def test_a_frozen_encoder_still_gives_the_texts_their_gradient():
+    problem = Problem(dropout=0.0)
+    want, *_ = problem.by_two_passes(DecoupledSoftmax(), problem.chunks(5))
+    problem.net.zero_grad()
+    problem.net.requires_grad_(False)
+    got, _ = two_pass_step(
+        problem.encode, problem.chunks(5), problem.texts, problem.positives(),
+        DecoupledSoftmax(), temperature=TEMPERATURE, ignored=problem.ignored(),
+    )  # fmt: skip
+    torch.testing.assert_close(got, want, **EXACT)
+    assert all(p.grad is None for p in problem.net.parameters())
+
+
+def test_row_sparse_gradients_add_up_over_the_chunks():
+    problem = Problem(dropout=0.0)
+    words = torch.randint(9, (17, 3), generator=problem.g)
+    chunks = [LabelChunk(words[i : i + 4], slice(i, min(i + 4, 17))) for i in range(0, 17, 4)]
+    table, gradients = problem.normal(9, 4), []
+    for is_sparse in (False, True):
+        bag = nn.EmbeddingBag(9, 4, mode="sum", sparse=is_sparse, _weight=table.clone())
+        two_pass_step(
+            bag, chunks, problem.texts, problem.positives(), DecoupledSoftmax(),
+            temperature=TEMPERATURE,
+        )  # fmt: skip
+        gradients.append(bag.weight.grad)
+    assert gradients[1].is_sparse
+    torch.testing.assert_close(gradients[1].to_dense(), gradients[0], **EXACT)
+
+
+@pytest.mark.parametrize("loss", [DecoupledSoftmax(), Softmax(), SoftTopK(k=3)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lower_precisions_follow_float64_and_return_float32(loss, dtype):
+    problem = Problem(dropout=0.0)
+    want = problem.by_two_passes(loss, problem.chunks(5))
+    problem.net.to(dtype)
+    problem.features, problem.texts = problem.features.to(dtype), problem.texts.to(dtype)
+    gradient, value, gradients = problem.by_two_passes(loss, problem.chunks(5))
+    assert gradient.dtype == value.dtype == torch.float32
+    tolerance = 50 * torch.finfo(dtype).eps
+    for got, exact in zip([gradient, *gradients], [want[0], *want[2]], strict=True):
+        assert (got.double() - exact).abs().max() < tolerance * exact.abs().max()
+
+
+def test_an_encoder_under_autocast_is_multiplied_in_the_texts_precision():
+    problem = Problem(dropout=0.0)
+    want = problem.by_two_passes(DecoupledSoftmax(), problem.chunks(5))
+    problem.net.float()
+    problem.features, problem.texts = problem.features.float(), problem.texts.float()
+    exact_encode = problem.encode
+
+    def encode(features):
+        with torch.autocast("cpu", torch.bfloat16):
+            return exact_encode(features).bfloat16()
+
+    problem.encode = encode
+    gradient, value, gradients = problem.by_two_passes(DecoupledSoftmax(), problem.chunks(5))
+    assert gradient.dtype == torch.float32
+    for got, exact in zip([gradient, *gradients], [want[0], *want[2]], strict=True):
+        assert (got.double() - exact).abs().max() < 0.1 * exact.abs().max()
+    assert abs(value.item() - want[1].item()) < 0.05

@@ -1,0 +1,292 @@
+"""Losses over a pool of labels: closed forms against autograd and finite differences."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.optimize import brentq
+
+from skxc._functional._fused_linear import Positives
+from skxc._functional._losses import (
+    DecoupledSoftmax,
+    Softmax,
+    SoftTopK,
+    mask_,
+    positive_weights,
+    pull,
+    score_gradient_,
+)
+
+LOSSES = [
+    DecoupledSoftmax(),
+    Softmax(),
+    SoftTopK(k=3, alpha=2.0),
+    SoftTopK(k=1, alpha=1.0),
+    SoftTopK(k=4.5, alpha=5.0),
+]
+EXACT = {"rtol": 1e-12, "atol": 1e-12}
+
+
+def naive_loss(loss, scores, targets, ignored=None, sample_weight=None):
+    """The paper's formulas, text by text and positive by positive, for autograd."""
+    losses = []
+    for i, row in enumerate(scores):
+        positives = targets[i].nonzero().squeeze(1).tolist()
+        is_pooled = torch.ones_like(row, dtype=torch.bool) if ignored is None else ~ignored[i]
+        log_proba = naive_log_proba(loss, row, targets[i] > 0, is_pooled)
+        total = targets[i].sum()
+        terms = [-targets[i, p] / total * log_proba(p) for p in positives]
+        weight = 1.0 if sample_weight is None else sample_weight[i]
+        losses += [weight * sum(terms)] if terms else []
+    return sum(losses) / max(len(losses), 1) + 0 * scores.sum()
+
+
+def naive_log_proba(loss, row, is_positive, is_pooled):
+    if isinstance(loss, SoftTopK):
+        threshold = naive_threshold(row[is_pooled], loss.k, loss.alpha)
+        return lambda p: torch.nn.functional.logsigmoid(loss.alpha * (row[p] + threshold))
+    rivals = is_pooled & ~is_positive if isinstance(loss, DecoupledSoftmax) else is_pooled
+
+    def log_softmax(p):
+        is_in = rivals.clone()
+        is_in[p] = True
+        return row[p] - torch.logsumexp(row[is_in], 0)
+
+    return log_softmax
+
+
+def naive_threshold(scores, k, alpha):
+    """The root by another method; one Newton step from it carries the gradient."""
+    if len(scores) <= k:
+        return torch.tensor(torch.inf, dtype=scores.dtype)
+
+    def excess(x, t):
+        z = alpha * (x + t)  # written so that it is exact where k labels stand out
+        rest = torch.sigmoid(z[z <= 0]).sum() - torch.sigmoid(-z[z > 0]).sum()
+        return rest + ((z > 0).double().sum() - k)
+
+    x = scores.detach()
+    lowest, highest = -x.max().item() - 100, -x.min().item() + 100
+    root = brentq(lambda t: excess(x, t).item(), lowest, highest, xtol=1e-15, rtol=1e-15)
+    proba = torch.sigmoid(alpha * (x + root))
+    slope = (alpha * proba * torch.sigmoid(-alpha * (x + root))).sum()
+    return root - excess(scores, root) / slope
+
+
+def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_size=None):
+    """Loss and gradient by the blocks of columns that the library works in."""
+    rows, labels = targets.nonzero(as_tuple=True)
+    positives = Positives(labels, rows, targets[rows, labels])
+    is_masked = torch.zeros_like(scores, dtype=torch.bool) if ignored is None else ignored
+    if not loss.positives_compete:
+        is_masked = is_masked | (targets > 0)
+    starts = range(0, scores.shape[1], block_size or scores.shape[1])
+
+    def masked(start):
+        stop = start + (block_size or scores.shape[1])
+        return mask_(scores[:, start:stop].clone(), is_masked[:, start:stop].nonzero(as_tuple=True))
+
+    statistics = loss.row_statistics(lambda: map(masked, starts))
+    weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
+    forces = pull(loss, statistics, scores[rows, labels], rows, weights)
+    gradient = []
+    for start in starts:
+        block = masked(start)
+        is_here = (labels >= start) & (labels < start + block.shape[1])
+        places = (rows[is_here], labels[is_here] - start)
+        pulls = forces.of_pairs[is_here]
+        gradient.append(score_gradient_(loss, block, statistics, forces.of_rows, places, pulls))
+    return forces.loss, torch.cat(gradient, 1)
+
+
+def make_batch(batch=7, n_labels=13, seed=0, *, relevance=False, ignores=False, scale=1.0):
+    """Scores, relevances and ignored pairs; the third text has no positive."""
+    g = torch.Generator().manual_seed(seed)
+    scores = scale * torch.randn(batch, n_labels, dtype=torch.float64, generator=g)
+    targets = (torch.rand(batch, n_labels, generator=g) < 0.3).double()
+    targets[2:3] = 0
+    if relevance:
+        targets *= torch.rand(batch, n_labels, dtype=torch.float64, generator=g).clamp(min=0.01)
+    ignored = (torch.rand(batch, n_labels, generator=g) < 0.2) & (targets == 0)
+    return scores, targets, ignored if ignores else None
+
+
+def gradient_of(loss, scores, *args):
+    scores = scores.clone().requires_grad_()
+    value = naive_loss(loss, scores, *args)
+    return value.detach(), torch.autograd.grad(value, scores)[0]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("block_size", [1, 5, 13])
+@pytest.mark.parametrize("relevance", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_and_gradient_equal_autograd(loss, block_size, relevance, ignores, weighted):
+    batch = make_batch(relevance=relevance, ignores=ignores)
+    sample_weight = torch.linspace(0, 2, 7, dtype=torch.float64) if weighted else None
+    got = closed_form(loss, *batch, sample_weight, block_size)
+    want = gradient_of(loss, *batch, sample_weight)
+    assert want[0] > 0.1
+    torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_gradient_passes_gradcheck(loss):
+    scores, targets, ignored = make_batch(5, 9, relevance=True, ignores=True)
+
+    class ClosedForm(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, scores):
+            value, gradient = closed_form(loss, scores, targets, ignored)
+            ctx.save_for_backward(gradient)
+            return value
+
+        @staticmethod
+        def backward(ctx, factor):
+            return factor * ctx.saved_tensors[0]
+
+    assert torch.autograd.gradcheck(ClosedForm.apply, scores.requires_grad_(), atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_pushes_and_pulls_of_a_text_are_equal(loss):
+    _, gradient = closed_form(loss, *make_batch(ignores=True))
+    assert gradient.abs().sum() > 0.5
+    torch.testing.assert_close(gradient.sum(1), torch.zeros(7, dtype=torch.float64), **EXACT)
+
+
+def test_only_plain_softmax_pushes_an_easy_positive_down():
+    scores = torch.tensor([[6.0, 0.0, -1.0, 0.5, 0.2]], dtype=torch.float64)
+    targets = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    _, coupled = closed_form(Softmax(), scores, targets)
+    _, decoupled = closed_form(DecoupledSoftmax(), scores, targets)
+    assert coupled[0, 0] > 0.5
+    assert (decoupled[0, :3] <= 0).all()
+    assert (decoupled[0, 1:3] < -0.1).all()
+
+
+def test_decoupled_positives_do_not_see_each_other():
+    scores, targets, _ = make_batch()
+    targets[0, 0] = 1
+    loss, gradient = closed_form(DecoupledSoftmax(), scores, targets)
+    moved = scores.clone()
+    moved[0, 0] += 50
+    lower_loss, moved_gradient = closed_form(DecoupledSoftmax(), moved, targets)
+    others = targets > 0
+    others[0, 0] = False
+    assert lower_loss < loss
+    assert torch.equal(moved_gradient[others], gradient[others])
+
+
+def test_decoupled_equals_softmax_where_texts_have_one_positive():
+    scores, _, ignored = make_batch(ignores=True)
+    targets = torch.zeros_like(scores)
+    targets[torch.arange(7), (~ignored).double().argmax(1)] = 1
+    got = closed_form(DecoupledSoftmax(), scores, targets, ignored)
+    torch.testing.assert_close(got, closed_form(Softmax(), scores, targets, ignored), **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("score", [-1e30, 0.0, 1e30])
+def test_the_scores_of_ignored_pairs_do_not_matter(loss, score):
+    scores, targets, ignored = make_batch(ignores=True)
+    value, gradient = closed_form(loss, scores, targets, ignored)
+    moved = closed_form(loss, scores.masked_fill(ignored, score), targets, ignored)
+    assert torch.equal(moved[0], value)
+    assert torch.equal(moved[1], gradient)
+    assert (gradient[ignored] == 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_an_ignored_label_might_as_well_not_exist(loss):
+    scores, targets, _ = make_batch()
+    targets[:, 4] = targets[:, 12] = 0
+    ignored = torch.zeros_like(scores, dtype=torch.bool)
+    ignored[:, [4, 12]] = True
+    kept = [i for i in range(13) if i not in (4, 12)]
+    value, gradient = closed_form(loss, scores, targets, ignored)
+    want = closed_form(loss, scores[:, kept], targets[:, kept])
+    torch.testing.assert_close((value, gradient[:, kept]), want, **EXACT)
+
+
+def test_weights_are_shares_of_a_text_and_sample_weight_scales_it():
+    positives = Positives(
+        torch.tensor([0, 1, 1, 5]),
+        torch.tensor([3, 3, 0, 3]),
+        torch.tensor([0.5, 0.25, 0.1, 0.25]),
+    )
+    weights = positive_weights(positives, 4, torch.float32)
+    torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 0.5, 0.125]))
+    sample_weight = torch.tensor([3.0, 100.0, 100.0, 1.0])
+    weights = positive_weights(positives, 4, torch.float32, sample_weight)
+    torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 1.5, 0.125]))
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_texts_without_a_positive_or_of_no_weight_have_no_gradient(loss):
+    scores, targets, _ = make_batch()
+    sample_weight = torch.ones(7, dtype=torch.float64)
+    sample_weight[5] = 0
+    value, gradient = closed_form(loss, scores, targets, None, sample_weight)
+    assert (gradient[[2, 5]] == 0).all()
+    kept = [0, 1, 3, 4, 6]
+    want_value, want = closed_form(loss, scores[kept], targets[kept])
+    torch.testing.assert_close(value, want_value * 5 / 6, **EXACT)
+    torch.testing.assert_close(gradient[kept], want * 5 / 6, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_batch_without_any_positive_is_nothing(loss):
+    scores, targets, _ = make_batch()
+    value, gradient = closed_form(loss, scores, torch.zeros_like(targets))
+    assert value == 0
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("has_ignored", [False, True])
+def test_a_text_whose_only_label_is_its_positive_has_nothing_to_learn(loss, has_ignored):
+    scores = torch.tensor([[0.7, 3.0], [0.1, 1.0]], dtype=torch.float64)
+    targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    ignored = torch.tensor([[False, True], [True, True]])
+    if not has_ignored:
+        scores, targets, ignored = scores[:, :1], targets[:, :1], None
+    value, gradient = closed_form(loss, scores, targets, ignored)
+    torch.testing.assert_close(value, torch.zeros_like(value), **EXACT)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_a_text_with_every_label_positive_equals_autograd(loss):
+    scores, targets, _ = make_batch(batch=1)
+    targets[:] = 1
+    torch.testing.assert_close(
+        closed_form(loss, scores, targets), gradient_of(loss, scores, targets), **EXACT
+    )
+
+
+@pytest.mark.parametrize("margin", [0.5, 21.0, 40.0])
+def test_a_hard_positive_has_its_loss_to_the_last_digits(margin):
+    scores = torch.tensor([[0.0, margin]], dtype=torch.float64)
+    value, _ = closed_form(DecoupledSoftmax(), scores, torch.tensor([[1.0, 0.0]]).double())
+    assert math.isclose(value.item(), margin + math.log1p(math.exp(-margin)), rel_tol=1e-14)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("scale", [30.0, 1e3])
+def test_float32_survives_large_scores(loss, scale):
+    scores, targets, ignored = make_batch(scale=scale, ignores=True)
+    scores = scores.float()
+    value, gradient = closed_form(loss, scores, targets.float(), ignored)
+    want = closed_form(loss, scores.double(), targets, ignored)
+    assert value.dtype == gradient.dtype == torch.float32
+    assert gradient.isfinite().all()
+    if scale < 100 or not loss.is_iterative:
+        torch.testing.assert_close(value.double(), want[0], rtol=1e-4, atol=0)
+        # the scores' own rounding, times alpha
+        torch.testing.assert_close(gradient.double(), want[1], rtol=0, atol=1e-6 * scale)
+    else:  # between labels further apart than float32's smallest exponent the threshold is free
+        torch.testing.assert_close(value.double(), want[0], rtol=0.1, atol=0)
