@@ -20,10 +20,9 @@ import torch.nn.functional as F
 import skxc._renee as renee
 from skxc import ReneeClassifier
 from skxc.datasets import load_library_subjects, load_xc_folder
-from skxc.encoders import BagOfWordsEncoder
 from skxc.metrics import propensities, ranking_metrics
 
-DEFAULT_RATE = BagOfWordsEncoder.training_defaults["classifier_learning_rate"]
+DEFAULT_RATE = ReneeClassifier._defaults["classifier_learning_rate"]
 
 
 @contextmanager

@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._dual_encoder import DualEncoderXC
     from ._renee import ReneeClassifier
 
 __version__ = "0.1.0.dev0"
-__all__ = ["ReneeClassifier", "__version__"]
+__all__ = ["DualEncoderXC", "ReneeClassifier", "__version__"]
 
 # torch takes seconds to import: an estimator's module is loaded when its name is first used.
-_LAZY = {"ReneeClassifier": "._renee"}
+_LAZY = {"DualEncoderXC": "._dual_encoder", "ReneeClassifier": "._renee"}
 
 
 def __getattr__(name: str) -> Any:

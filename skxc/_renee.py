@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -23,6 +23,7 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._functional._top_k import Pairs
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup, as_read_only_tensor
 from skxc._mixins._memory import check_memory
 from skxc._training._loop import Step
@@ -40,7 +41,7 @@ _UNTAUGHT_SCORE = -1e4
 _CHUNK_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
 
 
-class ReneeStep:
+class ReneeStep(Step):
     """Encode, step the classifier chunk by chunk, send the text gradient back (section 4.1)."""
 
     def __init__(
@@ -71,10 +72,9 @@ class ReneeStep:
         embeddings = _with_intercept(F.dropout(embeddings, self.dropout))
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
-        positives = Positives(
-            torch.from_numpy(batch.labels), _to(batch.rows, device), _to(batch.values, device)
-        )
-        weights = batch.sample_weight
+        labels, rows = map(torch.from_numpy, batch.positives)
+        positives = Positives(labels, rows.to(device), _to(batch.values, device))
+        ignored, weights = batch.ignored, batch.sample_weight
         gradient, loss = one_vs_all_step_(
             self.weights,
             embeddings.detach().to(dtype),
@@ -83,6 +83,7 @@ class ReneeStep:
             chunk_size=self.chunk_size,
             velocity=self.velocity,
             sample_weight=None if weights is None else _to(weights, device),
+            ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
             with_loss=with_loss,
             generator=self.generator,
         )
@@ -131,16 +132,16 @@ class ReneeClassifier(
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
     epochs : int, default=None
-        Passes over the training texts. None here and below: the encoder's own default.
+        Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
     batch_size : int, default=None
-        Texts a step. None: the encoder's own default, less where an epoch would have fewer than 50
+        Texts a step. None: 256 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
     learning_rate : float, default=None
-        Of the encoder: AdamW, or row-wise Adagrad for the bag.
+        Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
     classifier_learning_rate : float, default=None
-        Of the classifier: SGD on the summed loss.
+        Of the classifier: SGD on the summed loss. None: 0.005 (pretrained: 0.01).
     classifier_weight_decay : float, default=1e-4
         Of the classifier.
     momentum : float, default=0.0
@@ -158,7 +159,7 @@ class ReneeClassifier(
     max_grad_norm : float, default=None
         Clip the encoder's gradient to this norm; None: no clipping.
     dropout : float, default=None
-        On the text's embedding, in [0, 1).
+        On the text's embedding, in [0, 1). None: 0.6 (pretrained: 0.5).
     top_k : int, default=100
         Labels a text that sparse predictions hold. May be changed after `fit`.
     threshold : float, default=0.5
@@ -208,7 +209,7 @@ class ReneeClassifier(
 
     Notes
     -----
-    Departures from the paper and its code, each measured by ``benchmarks/renee_choices.py``:
+    Departures from the paper and its code; ``benchmarks/renee_choices.py`` measures the first two:
 
     - Every label has an intercept, begun at its log-odds in the training set. Without it all
       scores begin at 0, and the first epochs go into pushing n_labels - k of them down.
@@ -234,6 +235,21 @@ class ReneeClassifier(
     >>> clf.predict(["red apples"]).toarray()
     array([[1, 1, 0]])
     """
+
+    _defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 6,
+        "batch_size": 256,
+        "learning_rate": 0.05,
+        "classifier_learning_rate": 0.005,
+        "dropout": 0.6,
+    }
+    _pretrained_defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 5,
+        "batch_size": 64,
+        "learning_rate": 5e-5,
+        "classifier_learning_rate": 0.01,
+        "dropout": 0.5,
+    }
 
     def __init__(
         self,
@@ -317,7 +333,9 @@ class ReneeClassifier(
             "Lower the encoder's dim (or set its projection_dim), set momentum=0 or "
             "early_stopping=False, pass precision='bfloat16', or lower batch_size.",
         )
-        if self.augment and setup.label_tokens is not None:
+        # a stream of partial fits learns the label texts once
+        is_continued = setup.is_partial and setup.fitted is not None
+        if self.augment and not is_continued and setup.label_tokens is not None:
             rows = _with_label_texts(rows, setup.label_tokens)
         is_untaught = self._untaught(setup, rows)
         sgd = SGD(
@@ -357,15 +375,11 @@ class ReneeClassifier(
         weights = n_weights * setup.dtype.itemsize * n_copies
         if setup.dtype == torch.bfloat16 and setup.device.type == "cpu":
             weights += n_weights * 4  # `label_embeddings_` is float32
-        encoder = sum(
-            p.nbytes * (n_copies if getattr(p, "is_row_sparse", False) else 3 + n_copies)
-            for p in setup.module.parameters()
-        )
         return {
             "classifier": weights,
             "momentum": n_weights * 4 * n_copies if self.momentum else 0,
             "chunk": chunk_size * self._bytes_a_label(setup),
-            "encoder": encoder,
+            "encoder": self._encoder_bytes(setup.module),
         }
 
     def _initial_weights(
@@ -470,9 +484,11 @@ def _with_label_texts(rows: TrainingRows, label_tokens: TokenStore) -> TrainingR
     """Every label's text, where it has a token, as one more document whose one label is itself."""
     labels = np.flatnonzero(label_tokens.lengths)
     identity = sp.eye_array(len(label_tokens), dtype=np.float32, format="csr")[labels]
-    weights = rows.sample_weight
+    weights, exclude = rows.sample_weight, rows.exclude
+    no_pair = sp.csr_array(identity.shape, dtype=np.float32)
     return TrainingRows(
         TokenStore.concatenate([rows.tokens, label_tokens.take(labels)]),
         sp.vstack([rows.Y, identity], format="csr"),
         None if weights is None else np.concatenate([weights, np.ones(len(labels), np.float32)]),
+        None if exclude is None else sp.vstack([exclude, no_pair], format="csr"),
     )

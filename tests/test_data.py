@@ -91,8 +91,8 @@ def test_a_batch_lists_its_positives_by_label():
     Y = sp.csr_array(np.array([[0, 0.5, 1], [1, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32))
     rows = TrainingRows(make_store([1, 2, 3, 4]), Y, np.arange(4, dtype=np.float32))
     batch = rows.batch(np.array([3, 0, 2]))
-    assert batch.labels.tolist() == [1, 2, 2]
-    assert batch.rows.tolist() == [1, 0, 1]
+    assert batch.positives.labels.tolist() == [1, 2, 2]
+    assert batch.positives.rows.tolist() == [1, 0, 1]
     assert batch.values.tolist() == [0.5, 1, 1]
     assert batch.sample_weight.tolist() == [3, 0, 2]
     assert batch.tokens.lengths.tolist() == [4, 1, 3]

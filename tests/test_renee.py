@@ -322,7 +322,7 @@ def test_bfloat16_keeps_one_chunk_of_temporary_rows(data):
         clf = make_clf(precision=precision, label_chunk_size="auto", batch_size=8)
         rows = TrainingRows(None, sp.csr_array((1, 10**7)), None)
         setup = TrainingSetup(
-            module=type("Module", (), {"dim": 768})(), rows=rows, label_tokens=None,
+            module=type("Module", (), {"dim": 768})(), rows=rows, encoder=None, label_texts=None,
             device=torch.device("cpu"), dtype=getattr(torch, precision), generator=None,
             settings={"batch_size": 8}, fitted=None, is_partial=False,
         )  # fmt: skip

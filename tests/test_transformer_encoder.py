@@ -471,7 +471,7 @@ def test_transformers_is_imported_only_by_fit() -> None:
 def test_protocol_attributes(tiny_bert: str) -> None:
     encoder = TransformerEncoder(model=tiny_bert)
     assert encoder.is_padded is True
-    assert {"epochs", "batch_size", "learning_rate"} <= encoder.training_defaults.keys()
+    assert encoder.is_pretrained is True
     assert isinstance(fitted(tiny_bert).build_module(), nn.Module)
     assert isinstance(fitted(tiny_bert).tokenize(TEXTS), TokenStore)
     for method in (lambda: encoder.tokenize(TEXTS), encoder.build_module):

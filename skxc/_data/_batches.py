@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,14 +17,22 @@ from ._tokens import TokenStore
 _WINDOW = 100
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What a step trains on; positives are (row, label) pairs sorted by label, each once."""
+class PairArrays(NamedTuple):
+    """(row, label) pairs sorted by label, each once."""
 
-    tokens: TokenStore
     labels: NDArray[np.int64]  # (n_pairs,) ascending
     rows: NDArray[np.int64]  # (n_pairs,) place in the batch
-    values: NDArray[np.float32]  # (n_pairs,) relevance in (0, 1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a step trains on."""
+
+    index: NDArray[np.int64]  # (n_rows,) places among the training rows
+    tokens: TokenStore
+    positives: PairArrays
+    values: NDArray[np.float32]  # (n_pairs,) relevance of each positive, in (0, 1]
+    ignored: PairArrays | None  # neither positive nor negative; none of the positives
     sample_weight: NDArray[np.float32] | None  # (n_rows,)
 
     def __len__(self) -> int:
@@ -37,6 +46,7 @@ class TrainingRows:
     tokens: TokenStore
     Y: sp.csr_array  # (n_rows, n_labels)
     sample_weight: NDArray[np.float32] | None = None
+    exclude: sp.csr_array | None = None  # (n_rows, n_labels) pairs to ignore; none of Y's
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -44,19 +54,28 @@ class TrainingRows:
     def take(self, rows: NDArray[np.int64]) -> TrainingRows:
         """The rows at `rows`, in that order."""
         weights = None if self.sample_weight is None else self.sample_weight[rows]
-        return TrainingRows(self.tokens.take(rows), self.Y[rows], weights)
+        exclude = None if self.exclude is None else self.exclude[rows]
+        return TrainingRows(self.tokens.take(rows), self.Y[rows], weights, exclude)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The batch of `rows`."""
         part = self.take(rows)
-        order = np.argsort(part.Y.indices, kind="stable")
+        positives, order = _by_label(part.Y)
         return Batch(
+            rows,
             part.tokens,
-            part.Y.indices[order].astype(np.int64),
-            np.repeat(np.arange(len(rows)), np.diff(part.Y.indptr))[order],
+            positives,
             part.Y.data[order],
+            None if part.exclude is None else _by_label(part.exclude)[0],
             part.sample_weight,
         )
+
+
+def _by_label(matrix: sp.csr_array) -> tuple[PairArrays, NDArray[np.int64]]:
+    """The stored pairs sorted by label, and their order."""
+    order = np.argsort(matrix.indices, kind="stable")
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    return PairArrays(matrix.indices[order].astype(np.int64), rows[order]), order
 
 
 def epoch_batches(

@@ -9,6 +9,7 @@ section 4); updating chunk by chunk: ELMO (ICML 2025).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skxc._kernels import sgd_update_
+
+from ._top_k import Pairs
 
 
 class Positives(NamedTuple):
@@ -45,6 +48,7 @@ def one_vs_all_step_(
     chunk_size: int,  # labels at a time
     velocity: Tensor | None = None,  # (n_labels, dim), updated in place; needed for momentum
     sample_weight: Tensor | None = None,  # (batch,)
+    ignored: Pairs | None = None,  # without a part in the loss; none of the positives; on the CPU
     with_loss: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -65,15 +69,22 @@ def one_vs_all_step_(
     gradient = torch.zeros(embeddings.shape, dtype=wide, device=device)
     loss = gradient.new_zeros(()) if with_loss else None
     starts = range(0, len(weights), chunk_size)
-    bounds = torch.searchsorted(positives.labels, torch.tensor([*starts, len(weights)])).tolist()
+    bounds = _chunk_slices(positives.labels, starts)
     labels = positives.labels.to(device, non_blocking=True)
+    if ignored is None:
+        ignored = Pairs(positives.labels[:0], positives.labels[:0])
+    masked_bounds = _chunk_slices(ignored.labels, starts)
+    masked_labels, masked_rows = ignored.labels.to(device), ignored.rows.to(device)
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
-    for start, first, last in zip(starts, bounds, bounds[1:], strict=False):
+    for start, pair, masked in zip(starts, bounds, masked_bounds, strict=True):
         chunk = weights[start : start + chunk_size]
-        pairs = (labels[first:last] - start, positives.rows[first:last])
-        values = positives.values[first:last].to(wide)
+        pairs = (labels[pair] - start, positives.rows[pair])
+        values = positives.values[pair].to(wide)
         products = chunk.to(embeddings.dtype)
         scores = torch.mm(products, embeddings.T, out=buffer[: len(chunk)]).to(wide)
+        # softplus and sigmoid of -inf are 0: no loss, no gradient
+        if masked.start < masked.stop:
+            scores[masked_labels[masked] - start, masked_rows[masked]] = -torch.inf
         if loss is not None:
             loss += _loss_sum(scores, pairs, values, sample_weight)
         # in float32: bfloat16 is spaced 2^-8 below 1 and would lose small errors of positives
@@ -96,6 +107,12 @@ def one_vs_all_step_(
             generator,
         )
     return gradient, loss
+
+
+def _chunk_slices(labels: Tensor, starts: range) -> list[slice]:
+    """Where each chunk's pairs stand among the ascending `labels`."""
+    bounds = torch.searchsorted(labels, torch.tensor([*starts])).tolist()
+    return [slice(a, b) for a, b in pairwise([*bounds, len(labels)])]
 
 
 def _loss_sum(

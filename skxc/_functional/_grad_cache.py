@@ -28,6 +28,49 @@ class LabelChunk(NamedTuple):
     labels: Tensor | slice  # (|chunk|,) their ids, in the order of the encoded rows
 
 
+class CachedEncoding:
+    """Embeddings of many inputs, chunk by chunk, whose gradient can be sent back later.
+
+    One chunk keeps its graph. Several are encoded without one, and again when the gradient is
+    known, their dropout masks replayed: GradCache (Gao et al., 2021). Memory: one chunk's graph.
+    """
+
+    def __init__(
+        self,
+        encode: Encode,
+        chunks: Sequence[tuple[Any, Tensor]],  # inputs, and the rows that they fill
+        device: torch.device,
+    ) -> None:
+        self.encode, self.chunks, self.device = encode, chunks, device
+        self._random_states: list[list[Tensor]] = []
+        parts = []
+        self._keeps_graph = len(chunks) == 1
+        with torch.set_grad_enabled(self._keeps_graph):
+            for inputs, _ in chunks:
+                self._random_states.append(_random_states(device))
+                parts.append(encode(inputs))
+        self._graph = parts[0]
+        self.rows = torch.cat([rows for _, rows in chunks]).to(device)
+        joined = torch.cat([part.detach() for part in parts])
+        self.embeddings = torch.empty_like(joined).index_copy_(0, self.rows, joined)
+
+    def send_back(self, gradient: Tensor) -> None:  # (n_rows, dim)
+        """Add the gradient of the embeddings to the encoder's parameters."""
+        if self._keeps_graph:
+            _backward(self._graph, gradient[self.rows])
+            return
+        states_after = _random_states(self.device)
+        for (inputs, rows), states in zip(self.chunks, self._random_states, strict=True):
+            _set_random_states(states, self.device)
+            _backward(self.encode(inputs), gradient[rows.to(self.device)])
+        _set_random_states(states_after, self.device)
+
+
+def _backward(embeddings: Tensor, gradient: Tensor) -> None:
+    if embeddings.requires_grad:
+        embeddings.backward(gradient.to(embeddings.dtype))
+
+
 def dense_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
@@ -178,8 +221,7 @@ def _send_back(
     pulls = forces.of_pairs[block.pairs]
     score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
     gradient = scores.to(texts.dtype)
-    if embeddings.requires_grad:
-        embeddings.backward((gradient.T @ texts).to(embeddings.dtype))
+    _backward(embeddings, gradient.T @ texts)
     return gradient @ labels
 
 

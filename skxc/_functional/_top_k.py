@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+# The score of a label that nothing speaks of: below every other, yet a number.
+LAST = -1e4
+
 
 class Pairs(NamedTuple):
     """(row, label) pairs, sorted by label."""
@@ -23,6 +26,7 @@ def top_k_inner_products(
     *,
     chunk_size: int,  # labels at a time
     exclude: Pairs | None = None,
+    last: Tensor | None = None,  # ascending labels that score `LAST`, whatever the query
 ) -> tuple[Tensor, Tensor]:
     """The `k` labels of the largest inner product with each query, best first.
 
@@ -38,11 +42,11 @@ def top_k_inner_products(
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(table), chunk_size):
         scores = queries @ table[start : start + chunk_size].to(queries.dtype).T
+        if last is not None:
+            scores[:, last[_within(last, start, chunk_size)] - start] = LAST
         if exclude is not None:
-            first, last = torch.searchsorted(
-                exclude.labels, torch.tensor([start, start + chunk_size], device=scores.device)
-            ).tolist()
-            scores[exclude.rows[first:last], exclude.labels[first:last] - start] = -torch.inf
+            pairs = _within(exclude.labels, start, chunk_size)
+            scores[exclude.rows[pairs], exclude.labels[pairs] - start] = -torch.inf
         values, columns = top_k_of_rows(scores, min(k, scores.shape[1]))
         best_labels = torch.cat([best_labels, columns + start], 1)
         best_scores, order = torch.cat([best_scores, values], 1).topk(
@@ -50,6 +54,12 @@ def top_k_inner_products(
         )
         best_labels = best_labels.gather(1, order)
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
+
+
+def _within(labels: Tensor, start: int, chunk_size: int) -> slice:
+    """Where the labels of a chunk stand among the ascending `labels`."""
+    ends = torch.tensor([start, start + chunk_size], device=labels.device)
+    return slice(*torch.searchsorted(labels, ends).tolist())
 
 
 def top_k_of_rows(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skxc._training._loop import History, Step
-from skxc._validation import TargetKind, check_texts
+from skxc._validation import Target, TargetKind, check_label_texts, check_texts
 from skxc.encoders._base import Encoder
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from skxc.encoders._base import EncoderModule
 
     from ._fit import TrainingSetup
+    from ._predict import SearchTable
 
 
 class EstimatorDeclarations:
@@ -46,6 +48,11 @@ class EstimatorDeclarations:
     warm_start: bool
     verbose: int
 
+    # of parameters that are None: with the embedded encoder, and with a pretrained one
+    _defaults: ClassVar[Mapping[str, Any]]
+    _pretrained_defaults: ClassVar[Mapping[str, Any]]
+    _is_tuned: ClassVar[bool] = False  # some texts are held out for `_tune`
+
     # fitted
     classes_: NDArray[Any]
     n_labels_: int
@@ -71,7 +78,7 @@ class EstimatorDeclarations:
         def _search(
             self,
             module: EncoderModule,
-            table: Tensor,
+            table: SearchTable,
             tokens: TokenStore,
             k: int,
             exclude: Any = None,
@@ -81,6 +88,10 @@ class EstimatorDeclarations:
         """The one place where X enters."""
         return check_texts(X)
 
+    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
+        """One text per label, or None where there are none."""
+        return check_label_texts(self.label_texts, len(target.classes))
+
     def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
         """The one hook of an algorithm: its step, and the rows that the loop feeds it."""
         raise NotImplementedError
@@ -88,9 +99,16 @@ class EstimatorDeclarations:
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""
 
+    def _tune(self, rows: TrainingRows, held_out: TrainingRows | None) -> None:
+        """Choose what is chosen after training; `held_out` is None where texts are too few."""
+
     def _final_table(self, step: Any) -> NDArray[np.float32]:
         """`label_embeddings_` after training."""
         raise NotImplementedError
+
+    def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The log-odds of a label, by its score; may be written over the scores."""
+        return scores
 
     def _text_embeddings(self, embeddings: Tensor) -> Tensor:
         """What is multiplied with the table, from the encoder's output."""

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
@@ -23,8 +24,8 @@ from skxc._training._optim import RowAdagrad, make_optimizers
 from skxc._validation import (
     Target,
     check_choice,
+    check_exclude,
     check_integer,
-    check_label_texts,
     check_real,
     check_sample_weight,
     check_target,
@@ -35,6 +36,7 @@ from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.encoders._base import Encoder, EncoderModule
 
 from ._declarations import EstimatorDeclarations
+from ._predict import SearchTable
 
 _LEAST_STEPS_AN_EPOCH = 50
 
@@ -44,14 +46,20 @@ class TrainingSetup:
     """What an estimator's `_make_step` builds its step from."""
 
     module: EncoderModule  # in training mode, on `device`
-    rows: TrainingRows  # without the validation rows
-    label_tokens: TokenStore | None
+    rows: TrainingRows  # without the held-out rows
+    encoder: Encoder
+    label_texts: list[str] | None
     device: torch.device
     dtype: torch.dtype  # of the label table: float32 or bfloat16
     generator: torch.Generator  # on `device`
-    settings: Mapping[str, Any]  # parameters, with the encoder's own values in place of None
+    settings: Mapping[str, Any]  # parameters, with the defaults for this encoder in place of None
     fitted: Any | None  # the estimator itself where training goes on from its weights
     is_partial: bool  # one pass of `partial_fit`
+
+    @cached_property
+    def label_tokens(self) -> TokenStore | None:
+        """The label texts as the encoder reads them."""
+        return None if self.label_texts is None else self.encoder.tokenize(self.label_texts)
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class _Resume:
 class FitMixin(EstimatorDeclarations):
     """`fit` and `partial_fit`; an estimator adds `_make_step` and `_check_own_parameters`."""
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> Self:
         """Train on texts and their labels.
 
         An exception, Ctrl-C included, leaves the estimator as it was before.
@@ -81,6 +89,9 @@ class FitMixin(EstimatorDeclarations):
             cross-validation binarize first: each fold would see other labels); or 1-d classes.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each text in the loss, at least 0; only their ratios count.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that training is to ignore: neither right nor wrong, whatever y says. Where texts
+            and labels are the same items, the pairs of an item with itself.
 
         Returns
         -------
@@ -97,9 +108,16 @@ class FitMixin(EstimatorDeclarations):
         """
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
         classes = self.classes_ if is_resumed else None
-        return self._fit(X, y, sample_weight, _Resume(is_resumed, classes=classes))
+        return self._fit(X, y, sample_weight, exclude, _Resume(is_resumed, classes=classes))
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: Any = None,
+        sample_weight: Any = None,
+        exclude: Any = None,
+    ) -> Self:
         """Train one pass over these texts, at constant learning rates.
 
         The first call fixes the labels and the encoder's vocabulary: words that come later are not
@@ -116,6 +134,9 @@ class FitMixin(EstimatorDeclarations):
             label lists do not name them all. Names for a matrix stand in its columns' order.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each text in the loss, at least 0; only their ratios count.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs that training is to ignore: neither right nor wrong, whatever y says. Where texts
+            and labels are the same items, the pairs of an item with itself.
 
         Returns
         -------
@@ -129,17 +150,18 @@ class FitMixin(EstimatorDeclarations):
         """
         is_resumed = hasattr(self, "classes_")
         if not is_resumed:
-            return self._fit(X, y, sample_weight, _Resume(False, True, _first_classes(classes, y)))
+            first = _Resume(False, True, _first_classes(classes, y))
+            return self._fit(X, y, sample_weight, exclude, first)
         known = self.classes_
         if classes is not None and not np.array_equal(np.unique(classes), np.unique(known)):
             raise ValueError(
                 f"classes={classes!r} differs from the classes of the first call to partial_fit. "
                 f"Pass the same, or leave it out."
             )
-        return self._fit(X, y, sample_weight, _Resume(True, True, known))
+        return self._fit(X, y, sample_weight, exclude, _Resume(True, True, known))
 
     # --------------------------------------------------------------------------------- the ladder
-    def _fit(self, X: Any, y: Any, sample_weight: Any, resume: _Resume) -> Self:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, resume: _Resume) -> Self:
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
         self._check_parameters()
         texts = self._check_texts(X, reset=not resume.is_resumed)
@@ -149,38 +171,38 @@ class FitMixin(EstimatorDeclarations):
         weights = check_sample_weight(sample_weight, len(texts))
         if weights is not None:
             weights = weights / weights.mean()  # the learning rates are made for weights around 1
-        label_texts = check_label_texts(self.label_texts, len(target.classes))
+        mask = check_exclude(exclude, target.Y.shape)
+        label_texts = self._check_label_texts(target, is_resumed=resume.is_resumed)
         device = resolve_device(self.device)
         vars(self).get("_runtime", {}).clear()  # a GPU's copy of the model; prediction rebuilds it
-        # a stream of partial fits learns the label texts once
-        is_continued = resume.is_resumed and resume.is_partial
-        taught_texts = [] if is_continued else label_texts or []
         seeds = self._seeds(resume)
         with isolated_torch_seed(seeds[-1], device):
-            encoder = self._fitted_encoder(texts + taught_texts, seeds[-1], resume)
-            rows = TrainingRows(encoder.tokenize(texts), target.Y, weights)
+            encoder = self._fitted_encoder(texts, label_texts or [], seeds[-1], resume)
+            rows = TrainingRows(encoder.tokenize(texts), _without(target.Y, mask), weights, mask)
             # by the first seed: a warm start holds out the same texts again
-            rows, validation = self._split(rows, np.random.default_rng(seeds[0]))
+            rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
             setup = TrainingSetup(
                 module=encoder.build_module().to(device).train(),
                 rows=rows,
-                label_tokens=encoder.tokenize(taught_texts) if taught_texts else None,
+                encoder=encoder,
+                label_texts=label_texts,
                 device=device,
                 dtype=self._dtype(device),
                 generator=torch.Generator(device).manual_seed(seeds[-1]),
-                settings=self._settings(encoder, len(texts + taught_texts), resume.is_partial),
+                settings=self._settings(encoder, len(texts), resume.is_partial),
                 fitted=self if resume.is_resumed else None,
                 is_partial=resume.is_partial,
             )
-            step, optimizers, history = self._train(setup, encoder, validation, seeds[-1])
-        fitted = copy.copy(self)
-        fitted._publish(target, encoder, setup, step, history, label_texts)
+            fitted = copy.copy(self)
+            step, optimizers, history = fitted._train(setup, held_out, seeds[-1])
+        fitted._publish(target, setup, step, history)
         fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
+        fitted._tune(rows, held_out)
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
 
     def _train(
-        self, setup: TrainingSetup, encoder: Encoder, validation: TrainingRows | None, seed: int
+        self, setup: TrainingSetup, held_out: TrainingRows | None, seed: int
     ) -> tuple[Step, list[Optimizer], History]:
         """The estimator's step, trained."""
         step, rows = self._make_step(setup)
@@ -191,9 +213,9 @@ class FitMixin(EstimatorDeclarations):
         if setup.fitted is not None:
             self._restore_optimizers(optimizers, step)
         validate = None
-        if validation is not None:
-            validate = partial(self._validation_score, setup.module, step, validation)
-        rng, schedule = np.random.default_rng(seed), self._schedule(setup, encoder)
+        if self.early_stopping and held_out is not None:
+            validate = partial(self._validation_score, setup.module, step, held_out)
+        rng, schedule = np.random.default_rng(seed), self._schedule(setup)
         return step, optimizers, train(step, rows, optimizers, schedule, rng, validate)
 
     def _seeds(self, resume: _Resume) -> list[int]:
@@ -229,18 +251,20 @@ class FitMixin(EstimatorDeclarations):
         self._check_own_parameters()
 
     def _settings(self, encoder: Encoder, n_texts: int, is_partial: bool) -> dict[str, Any]:
-        """The parameters, with the encoder's value for each that is None."""
+        """The parameters, with the value for this kind of encoder where one is None."""
         parameters = self.get_params(deep=False)
-        defaults = dict(encoder.training_defaults)
+        defaults = dict(self._pretrained_defaults if encoder.is_pretrained else self._defaults)
         if not is_partial:  # a small set needs steps more than it needs large batches
             enough_steps = max(n_texts // _LEAST_STEPS_AN_EPOCH, 8)
             defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
         return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
 
-    def _fitted_encoder(self, texts: list[str], seed: int, resume: _Resume) -> Encoder:
+    def _fitted_encoder(
+        self, texts: list[str], label_texts: list[str], seed: int, resume: _Resume
+    ) -> Encoder:
         encoder = resolve_encoder(self.encoder)
         if not resume.is_resumed:
-            return encoder.fit(texts, seed=seed)
+            return encoder.fit(texts, label_texts=label_texts, seed=seed)
         if repr(encoder) != repr(self.encoder_):
             raise ValueError(
                 f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "
@@ -255,23 +279,33 @@ class FitMixin(EstimatorDeclarations):
         is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if is_fast else torch.float32
 
+    def _encoder_bytes(self, module: EncoderModule) -> int:
+        """What the encoder's weights, gradients and optimiser take; activations come on top."""
+        n_copies = 2 if self.early_stopping else 1
+        return sum(
+            p.nbytes * (n_copies if getattr(p, "is_row_sparse", False) else 3 + n_copies)
+            for p in module.parameters()
+        )
+
     def _split(
         self, rows: TrainingRows, rng: np.random.Generator
     ) -> tuple[TrainingRows, TrainingRows | None]:
-        """Training and validation rows; all are for training without early stopping."""
-        if not self.early_stopping:
+        """Training rows, and rows held out for validation or for what is tuned afterwards."""
+        n_held_out = min(len(rows) // 20, 500) if self._is_tuned else 0
+        if self.early_stopping:
+            n_held_out = round(len(rows) * self.validation_fraction)
+            if not 0 < n_held_out < len(rows):
+                raise ValueError(
+                    f"validation_fraction={self.validation_fraction} of {len(rows)} texts leaves "
+                    f"{n_held_out} for validation and {len(rows) - n_held_out} for training. "
+                    f"Pass more texts, another fraction, or early_stopping=False."
+                )
+        if not n_held_out:
             return rows, None
-        n_validation = round(len(rows) * self.validation_fraction)
-        if not 0 < n_validation < len(rows):
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(rows)} texts leaves "
-                f"{n_validation} for validation and {len(rows) - n_validation} for training. "
-                f"Pass more texts, another fraction, or early_stopping=False."
-            )
         order = rng.permutation(len(rows))
-        return rows.take(order[n_validation:]), rows.take(order[:n_validation])
+        return rows.take(order[n_held_out:]), rows.take(order[:n_held_out])
 
-    def _schedule(self, setup: TrainingSetup, encoder: Encoder) -> Schedule:
+    def _schedule(self, setup: TrainingSetup) -> Schedule:
         settings = setup.settings
         return Schedule(
             epochs=1 if setup.is_partial else settings["epochs"],
@@ -280,15 +314,15 @@ class FitMixin(EstimatorDeclarations):
             max_grad_norm=settings["max_grad_norm"],
             is_constant=setup.is_partial,
             n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
-            is_bucketed=encoder.is_padded,
+            is_bucketed=setup.encoder.is_padded,
             is_verbose=bool(self.verbose),
         )
 
     def _validation_score(self, module: EncoderModule, step: Step, rows: TrainingRows) -> float:
         """P@1 on `rows`, as `score` gives it."""
         module.eval()
-        table = step.label_embeddings()
-        labels, _ = self._search(module, table, rows.tokens, k=1)
+        table = SearchTable.of(step.label_embeddings())
+        labels, _ = self._search(module, table, rows.tokens, k=1, exclude=rows.exclude)
         module.train()
         hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0
         weights = rows.sample_weight
@@ -299,12 +333,11 @@ class FitMixin(EstimatorDeclarations):
     def _publish(
         self,
         target: Target,
-        encoder: Encoder,
         setup: TrainingSetup,
         step: Step,
         history: History,
-        label_texts: list[str] | None,
     ) -> None:
+        encoder = setup.encoder
         counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
         is_resumed = setup.fitted is not None
         encoder.weights_ = {
@@ -321,7 +354,7 @@ class FitMixin(EstimatorDeclarations):
         self.encoder_ = encoder
         self.label_embeddings_ = self._final_table(step)
         check_converged(float(self.label_embeddings_.sum(dtype=np.float64)))
-        self._label_names = _label_names(target, label_texts)
+        self._label_names = _label_names(target, setup.label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
         self._runtime: dict[str, Any] = {}
 
@@ -338,6 +371,15 @@ class FitMixin(EstimatorDeclarations):
         for name, tensor in step.optimizer_state().items():
             if name in saved["step"]:
                 tensor.copy_(torch.tensor(saved["step"][name]))
+
+
+def _without(Y: sp.csr_array, mask: sp.csr_array | None) -> sp.csr_array:
+    """Y without the pairs of the mask."""
+    if mask is None:
+        return Y
+    kept = Y - Y * (mask != 0)
+    kept.eliminate_zeros()
+    return sp.csr_array(kept, dtype=np.float32)
 
 
 def _first_classes(classes: Any, y: Any) -> NDArray[Any] | None:
@@ -376,7 +418,7 @@ def resolve_encoder(encoder: Any) -> Any:
     """An unfitted encoder object of our own for what the user passed."""
     if isinstance(encoder, str):
         return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
-    needed = ("fit", "tokenize", "build_module", "get_params", "training_defaults")
+    needed = ("fit", "tokenize", "build_module", "get_params", "is_padded")
     if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
         raise TypeError(
             f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "

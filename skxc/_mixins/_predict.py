@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
-from skxc._functional._top_k import Pairs, top_k_inner_products
+from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -43,6 +43,19 @@ _QUERY_TOKENS = 1 << 14
 _SCORES_AT_ONCE = 1 << 24
 
 
+class SearchTable(NamedTuple):
+    """`label_embeddings_` on the device."""
+
+    rows: Tensor  # (n_labels, dim)
+    last: Tensor | None  # ascending labels whose row is 0
+
+    @staticmethod
+    def of(rows: Tensor) -> SearchTable:
+        """The table, looked through for rows of zeros."""
+        last = (~rows.any(1)).nonzero().squeeze(1)
+        return SearchTable(rows, last if len(last) else None)
+
+
 def _is_dense(estimator: Any) -> bool:
     """Whether results are full arrays: decision_function exists in this mode alone."""
     kind = getattr(estimator, "_target_kind", "dense")
@@ -62,7 +75,8 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best labels of each text and their scores.
 
-        Exact: every label is scored, in chunks; never an (n_samples, n_labels) array.
+        Exact: every label is scored, in chunks; never an (n_samples, n_labels) array. Labels that
+        nothing speaks of (their row of `label_embeddings_` is 0) rank last, at -1e4.
 
         Parameters
         ----------
@@ -193,13 +207,13 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_labels) or (n_samples,), float32
-            ``transform(X) @ label_embeddings_.T``; for two 1-d classes, the log-odds of the second
-            against the first.
+            ``transform(X) @ label_embeddings_.T``, with -1e4 for labels whose embedding is 0; for
+            two 1-d classes, the log-odds of the second against the first.
         """
         check_is_fitted(self)
         scores = self._dense_scores(X)
         if self._target_kind == "classes" and self.n_labels_ == 2:
-            log_proba = log_expit(scores)
+            log_proba = log_expit(self._log_odds(scores))
             return np.asarray(log_proba[:, 1] - log_proba[:, 0])
         return scores
 
@@ -257,7 +271,7 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
     def _proba(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of scores, strictly inside (0, 1), written over the scores."""
         eps = np.finfo(np.float32).eps
-        expit(scores, out=scores)
+        expit(self._log_odds(scores), out=scores)
         return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
 
     def _top_k_proba(
@@ -281,7 +295,9 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
             )
         module, table = self._torch_model()
         embeddings = self._embed(module, self.encoder_.tokenize(texts))
-        scores = _scores(torch.from_numpy(embeddings).to(table.device), table)
+        scores = _scores(torch.from_numpy(embeddings).to(table.rows.device), table.rows)
+        if table.last is not None:
+            scores[:, table.last.cpu().numpy()] = LAST
         if mask is not None:
             scores[mask.nonzero()] = -np.inf
         return scores
@@ -299,7 +315,7 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
     def _search(
         self,
         module: EncoderModule,
-        table: Tensor,
+        table: SearchTable,
         tokens: TokenStore,
         k: int,
         exclude: sp.csr_array | None = None,
@@ -310,10 +326,11 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
             best = top_k_inner_products(
                 self._embed_batch(module, tokens.take(rows)),
-                table,
+                table.rows,
                 k,
                 chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
-                exclude=None if exclude is None else _pairs(exclude[rows], table.device),
+                exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
+                last=table.last,
             )
             labels[rows] = best[0].cpu().numpy()
             scores[rows] = best[1].float().cpu().numpy()
@@ -326,12 +343,12 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
             embeddings = module(tokens)
         return self._text_embeddings(embeddings)
 
-    def _torch_model(self) -> tuple[EncoderModule, Tensor]:
+    def _torch_model(self) -> tuple[EncoderModule, SearchTable]:
         """The encoder and the table on `device`, built when first needed."""
         device = resolve_device(self.device)
         if self._runtime.get("device") != device:
             module = self.encoder_.build_module().to(device).eval()
-            table = as_read_only_tensor(self.label_embeddings_).to(device)
+            table = SearchTable.of(as_read_only_tensor(self.label_embeddings_).to(device))
             self._runtime.update(device=device, module=module, table=table)
         return self._runtime["module"], self._runtime["table"]
 

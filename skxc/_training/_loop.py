@@ -33,6 +33,10 @@ class Step(Protocol):
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the loop's optimisers update."""
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Refresh what is computed from the model once in a while; epochs count from 0."""
+        return
+
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """Run forward and backward; return the mean loss a text, detached, where `with_loss`.
 
@@ -78,6 +82,7 @@ def train(
     best_epoch, best_state = 0, dict[str, Tensor]()
     with _progress_bar(schedule, len(rows)) as bar:
         for epoch in range(schedule.epochs):
+            step.begin_epoch(epoch)
             history.append(loop.run_epoch(rows, rng, bar))
             if validate is not None:
                 score = history[-1]["validation_score"] = validate()

@@ -33,11 +33,19 @@ class RowAdagrad(Optimizer):
         state = self.state[parameter]
         if not state:
             state["sum_of_squares"] = parameter.new_full((len(parameter),), 1e-16)
-        gradient = _with_each_row_once(gradient)
-        rows, values = gradient._indices()[0], gradient._values()
+        rows, values = _rows_and_values(gradient)
         sums = state["sum_of_squares"][rows].add_(values.square().mean(1))
         state["sum_of_squares"][rows] = sums
         parameter.index_add_(0, rows, values * (-lr * sums.rsqrt())[:, None])
+
+
+def _rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of the gradient that are not 0, each once."""
+    if gradient.is_sparse:
+        gradient = _with_each_row_once(gradient)
+        return gradient._indices()[0], gradient._values()
+    rows = gradient.any(1).nonzero().squeeze(1)
+    return rows, gradient[rows]
 
 
 def _with_each_row_once(gradient: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
@@ -38,10 +38,10 @@ class BagOfWordsEncoder(BaseEstimator):
     ngram_range : tuple of (int, int), default=(1, 1)
         Shortest and longest word n-gram, in words.
     min_df : int or float, default=2
-        A word in fewer texts than this (an int: a count; a float: a share) is ignored. Where that
-        would leave no word at all, every word is kept.
+        A word in fewer texts than this (an int: a count; a float: a share) is ignored, unless a
+        label's text has it. Where that would leave no word at all, every word is kept.
     max_features : int, default=None
-        Keep the most frequent words only.
+        Keep the most frequent words only, the labels' among them.
     token_pattern : str, default=r"(?u)\\b\\w+\\b"
         Regular expression of a word; unlike scikit-learn's own, it keeps one-letter words.
 
@@ -63,13 +63,7 @@ class BagOfWordsEncoder(BaseEstimator):
     """
 
     is_padded: ClassVar[bool] = False
-    training_defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 6,
-        "batch_size": 256,
-        "learning_rate": 0.05,
-        "classifier_learning_rate": 0.005,
-        "dropout": 0.6,
-    }
+    is_pretrained: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -86,13 +80,16 @@ class BagOfWordsEncoder(BaseEstimator):
         self.max_features = max_features
         self.token_pattern = token_pattern
 
-    def fit(self, texts: Sequence[str], *, seed: int) -> Self:
+    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Learn the vocabulary and draw the embeddings.
 
         Parameters
         ----------
         texts : sequence of str
-            Texts, and label texts where there are any.
+            Texts.
+        label_texts : sequence of str, default=()
+            The labels' texts, of which every word is kept: one that no training text has may still
+            tell a label from the others.
         seed : int
             Seed of the embeddings.
 
@@ -107,7 +104,7 @@ class BagOfWordsEncoder(BaseEstimator):
             If a parameter is out of range.
         """
         self._check_parameters()
-        self.vectorizer_ = self._fitted_vectorizer(texts)
+        self.vectorizer_ = self._fitted_vectorizer(texts, label_texts)
         shape = (len(self.vectorizer_.idf_), self.dim)
         table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         table /= np.float32(self.dim**0.5)
@@ -140,23 +137,40 @@ class BagOfWordsEncoder(BaseEstimator):
                 f"Pass one that matches a word."
             ) from error
 
-    def _fitted_vectorizer(self, texts: Sequence[str]) -> TfidfVectorizer:
-        parameters = {
-            "sublinear_tf": True,
-            "ngram_range": self.ngram_range,
-            "max_features": self.max_features,
-            "token_pattern": self.token_pattern,
-            "dtype": np.float32,
-        }
-        for min_df in (self.min_df, 1):
-            try:
-                return TfidfVectorizer(min_df=min_df, **parameters).fit(texts)
-            except ValueError as error:
-                # scikit-learn's ways to say that no word is left
-                if not re.search("no terms remain|max_df corresponds|empty vocab", str(error)):
-                    raise
-        # no text has a word: one that no text can hold keeps the shapes
-        return TfidfVectorizer(vocabulary=["\0"], token_pattern=r"\0").fit(["\0"])
+    def _fitted_vectorizer(
+        self, texts: Sequence[str], label_texts: Sequence[str]
+    ) -> TfidfVectorizer:
+        """What TfidfVectorizer.fit gives, were it to keep the labels' words, however rare."""
+        n_texts = len(texts) + len(label_texts)
+        counter = CountVectorizer(ngram_range=self.ngram_range, token_pattern=self.token_pattern)
+        try:
+            counts = counter.fit_transform([*texts, *label_texts])
+        except ValueError as error:
+            if "empty vocabulary" not in str(error):
+                raise
+            # no text has a word: one that no text can hold keeps the shapes
+            return TfidfVectorizer(vocabulary=["\0"], token_pattern=r"\0").fit(["\0"])
+        n_holding = np.bincount(counts.indices, minlength=counts.shape[1])  # texts, of each word
+        is_count = isinstance(self.min_df, Integral)
+        kept = n_holding >= (self.min_df if is_count else self.min_df * n_texts)
+        kept[counts[len(texts) :].indices] = True
+        if not kept.any():
+            kept[:] = True
+        words = np.flatnonzero(kept)
+        if self.max_features is not None and len(words) > self.max_features:
+            n_occurrences = np.asarray(counts.sum(0)).ravel()[words]
+            most = np.argsort(-n_occurrences, kind="stable")[: self.max_features]
+            words = np.sort(words[most])
+        vectorizer = TfidfVectorizer(
+            sublinear_tf=True,
+            ngram_range=self.ngram_range,
+            token_pattern=self.token_pattern,
+            dtype=np.float32,
+        )
+        names = counter.get_feature_names_out()[words].tolist()
+        vectorizer.vocabulary_ = {name: i for i, name in enumerate(names)}
+        vectorizer.idf_ = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
+        return vectorizer
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
         """Word ids and TF-IDF weights of `texts`; unknown words are left out.
@@ -215,7 +229,7 @@ def bag_of_rows(
 
 
 class _BagOfRows(torch.autograd.Function):
-    """torch's embedding_bag, whose own backward is seven times slower on a CPU.
+    """torch's embedding_bag, whose own backward is several times slower on a CPU.
 
     The gradient of a bag is a bag again: a word's gradient is the weighted sum of the gradients of
     the texts that hold it.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -30,10 +30,10 @@ class Encoder(Protocol):
     """
 
     is_padded: ClassVar[bool]  # a batch costs its longest text: length-bucket the batches
-    training_defaults: ClassVar[Mapping[str, Any]]  # an estimator's parameters left at None
+    is_pretrained: ClassVar[bool]  # which of an estimator's two sets of defaults is meant for it
     weights_: dict[str, np.ndarray]  # the module's state
 
-    def fit(self, texts: Sequence[str], *, seed: int) -> Self: ...
+    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str], seed: int) -> Self: ...
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
 

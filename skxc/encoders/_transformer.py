@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from inspect import signature
 from itertools import chain
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -114,15 +113,7 @@ class TransformerEncoder(BaseEstimator):
     """
 
     is_padded: ClassVar[bool] = True
-    training_defaults: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {
-            "epochs": 5,
-            "batch_size": 64,
-            "learning_rate": 5e-5,
-            "classifier_learning_rate": 0.01,
-            "dropout": 0.5,
-        }
-    )
+    is_pretrained: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -137,13 +128,16 @@ class TransformerEncoder(BaseEstimator):
         self.pooling = pooling
         self.projection_dim = projection_dim
 
-    def fit(self, texts: Sequence[str], *, seed: int) -> Self:
+    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Load the tokenizer, the configuration and the pretrained weights.
 
         Parameters
         ----------
         texts : sequence of str
             Not used: the vocabulary is the model's own.
+
+        label_texts : sequence of str, default=()
+            Not used either.
 
         seed : int
             Where the projection starts, and the weights that the model's files lack.

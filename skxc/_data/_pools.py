@@ -1,0 +1,67 @@
+"""The labels that a training step looks at, where it does not look at all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._batches import PairArrays
+
+
+def draw_positives(
+    positives: PairArrays,
+    values: NDArray[np.float32],  # (n_pairs,) the odds of each
+    n_per_text: int,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Which pairs are drawn: `n_per_text` of each row, without replacement.
+
+    Exponential keys, divided by the odds: the smallest are such a draw (Efraimidis and Spirakis,
+    2006), for all rows in one sort.
+    """
+    keys = rng.exponential(size=len(values)) / values
+    order = np.lexsort((keys, positives.rows))
+    rows = positives.rows[order]
+    starts = np.searchsorted(rows, rows)  # where each pair's row begins
+    drawn = np.zeros(len(rows), bool)
+    drawn[order] = np.arange(len(rows)) - starts < n_per_text
+    return drawn
+
+
+def draw_negatives(
+    shortlists: NDArray[np.int32],  # (n_rows, n) hardest labels of each text; -1: none
+    n_per_text: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """`n_per_text` labels of each text's shortlist, all texts' together."""
+    keys = rng.random(shortlists.shape)
+    keys[shortlists < 0] = 2
+    n_drawn = min(n_per_text, shortlists.shape[1])
+    places = np.argpartition(keys, n_drawn - 1, axis=1)[:, :n_drawn]
+    drawn = np.take_along_axis(shortlists, places, axis=1)
+    return drawn[drawn >= 0].astype(np.int64)
+
+
+def fill_pool(
+    labels: NDArray[np.int64],  # candidates that must be in it
+    candidates: NDArray[np.int64],  # ascending
+    pool_size: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """`labels`, and random candidates up to about `pool_size`; ascending, each once."""
+    if pool_size >= len(candidates):
+        return candidates
+    pool = np.unique(labels)
+    n_random = max(pool_size - len(pool), 0)
+    random = rng.choice(len(candidates), n_random, replace=False, shuffle=False)
+    return np.union1d(pool, candidates[random])
+
+
+def pairs_in_pool(
+    pairs: PairArrays, pool: NDArray[np.int64]
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Which pairs' labels are in the ascending pool, and their places in it."""
+    places = np.searchsorted(pool, pairs.labels)
+    is_in = pool[places.clip(max=max(len(pool) - 1, 0))] == pairs.labels if len(pool) else False
+    kept = np.flatnonzero(is_in)
+    return kept, places[kept]

@@ -1,0 +1,167 @@
+"""Labels that are known by their texts: embedding them, and adding new ones."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from skxc._training._loop import History, Step
+from skxc._validation import Target, check_label_texts, check_texts, is_nameless
+
+from ._fit import FitMixin, TrainingSetup
+from ._predict import TopKPredictMixin
+
+logger = logging.getLogger("skxc")
+
+
+class LabelTextsMixin(TopKPredictMixin, FitMixin):
+    """`transform_labels` and `add_labels`, of estimators that embed the labels' texts."""
+
+    label_texts_: NDArray[Any]
+
+    def transform_labels(self, label_texts: Any) -> NDArray[np.float32]:
+        """Embeddings of label texts.
+
+        Parameters
+        ----------
+        label_texts : array-like of shape (n_texts,), str
+            Texts of labels, known or not.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, width of `label_embeddings_`), float32
+            Rows as `label_embeddings_` has them.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self)
+        texts = check_texts(label_texts, "label_texts")
+        module, _ = self._torch_model()
+        return self._label_rows(self._embed(module, self.encoder_.tokenize(texts)))
+
+    def add_labels(self, label_texts: Any, classes: Any = None) -> Self:
+        """Add labels by their texts, without training: from now on they are predicted, too.
+
+        Parameters
+        ----------
+        label_texts : array-like of shape (n_new,), str
+            One text per new label.
+        classes : array-like of shape (n_new,), default=None
+            Their names, for `classes_`. None: the next column numbers where the labels have no
+            names, else their texts.
+
+        Returns
+        -------
+        object
+            The estimator itself; `classes_`, `n_labels_` and all that is one entry a label have
+            grown.
+
+        Raises
+        ------
+        ValueError
+            If a name is taken, or there are not as many names as texts.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self)
+        texts = check_texts(label_texts, "label_texts")
+        is_named = not is_nameless(self.classes_)
+        names = self._new_classes(texts, classes)
+        rows = self.transform_labels(texts)
+        warn_of_empty(rows.any(axis=1), texts)
+        labels = texts if not is_named and self._target_kind != "classes" else names
+        grown = {
+            "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
+            "classes_": np.concatenate([self.classes_, names]),
+            "label_counts_": np.concatenate([self.label_counts_, np.zeros(len(rows), np.int64)]),
+            "label_texts_": np.concatenate([self.label_texts_, np.array(texts, dtype=object)]),
+            "_label_names": np.concatenate([self._label_names, np.asarray(labels, object)]),
+            "n_labels_": self.n_labels_ + len(rows),
+            "_runtime": {},
+        }
+        self.__dict__.update(grown)  # at once
+        return self
+
+    def _new_classes(self, texts: list[str], classes: Any) -> NDArray[Any]:
+        known = self.classes_
+        if classes is None:
+            if is_nameless(known):
+                return np.arange(len(known), len(known) + len(texts))
+            classes = texts
+        names = np.asarray(classes, dtype=known.dtype if known.dtype == object else None)
+        if names.shape != (len(texts),):
+            raise ValueError(
+                f"classes has shape {names.shape}, but there are {len(texts)} label texts. Pass "
+                f"one name per text."
+            )
+        if known.dtype.kind in "iu" and names.dtype.kind not in "iu":
+            raise ValueError(
+                f"The labels are numbers ({known[0]!r}, ...), and the new ones are "
+                f"{names[0]!r}, ... Pass numbers as classes=."
+            )
+        taken = [name for name, n in Counter(known.tolist() + names.tolist()).items() if n > 1]
+        if taken:
+            raise ValueError(
+                f"The label {taken[0]!r} is there already, or named twice. Pass new names as "
+                f"classes=."
+            )
+        return names
+
+    # ------------------------------------------------------------------------------------- hooks
+    def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows of `label_embeddings_`, from what `transform` makes of the labels' texts."""
+        return embeddings
+
+    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
+        n_labels, name = len(target.classes), type(self).__name__
+        if self.label_texts is None:
+            raise ValueError(
+                f"{name} needs label_texts: it scores a label by its text, and knows nothing else "
+                f"of it. Pass one text per column of Y, in the columns' order, such as "
+                f"{name}(label_texts=names); without texts, use ReneeClassifier."
+            )
+        if is_resumed and n_labels == len(self.label_texts_) > len(self.label_texts):
+            return self.label_texts_.tolist()  # with those of `add_labels`
+        texts = check_label_texts(self.label_texts, n_labels)
+        assert texts is not None
+        if not is_resumed:
+            _warn_of_duplicates(texts)
+        return texts
+
+    def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
+        super()._publish(target, setup, step, history)
+        self.label_texts_ = np.array(setup.label_texts, dtype=object)
+
+
+def _warn_of_duplicates(texts: list[str]) -> None:
+    n_duplicates = len(texts) - len(set(texts))
+    if n_duplicates:
+        text, _ = Counter(texts).most_common(1)[0]
+        warnings.warn(
+            f"label_texts holds {n_duplicates} duplicates, such as {text!r}: labels with one text "
+            f"have one score. Tell them apart in their texts if their order matters.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def warn_of_empty(is_known: Any, texts: list[str]) -> None:
+    """Warn of label texts that the encoder can read nothing of."""
+    empty = np.flatnonzero(~is_known)
+    if len(empty):
+        warnings.warn(
+            f"{len(empty)} of {len(texts)} label texts hold no word that the encoder knows, such "
+            f"as label_texts[{empty[0]}]={texts[empty[0]]!r}: these labels rank last. Pass texts "
+            f"with known words, or an encoder that reads sub-words.",
+            UserWarning,
+            stacklevel=4,
+        )
