@@ -26,7 +26,7 @@ from skxc._distributed import all_reduce_
 from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import CachedEncoding, LabelChunk, dense_pool_step, two_pass_step
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
-from skxc._functional._top_k import Pairs
+from skxc._functional._top_k import LAST, Pairs
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
 from skxc._mixins._memory import check_memory
 from skxc._mixins._predict import SearchTable
@@ -38,8 +38,8 @@ from skxc.encoders._base import EncoderModule, autocast
 _SHORTLIST = 100
 # labels embedded at once for the table, where tokens do not bound them
 _LABELS_AT_ONCE = 1 << 14
-# scores held at once (float32: 64 MiB); a step over more labels goes through them twice, in chunks
-_SCORES_AT_ONCE = 1 << 24
+# scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
+_SCORES_AT_ONCE = 1 << 23
 
 Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
 
@@ -96,7 +96,7 @@ class LabelPools:
         if self.shortlists is not None:
             hard = draw_negatives(self.shortlists[batch.index], self.negatives_per_text, self.rng)
             wanted = np.concatenate([wanted, hard])
-        pool = fill_pool(wanted, self.candidates, self.pool_size, self.rng)
+        pool = fill_pool(np.unique(wanted), self.candidates, self.pool_size, self.rng)
         return PoolBatch(pool, positives, values, ignored)
 
 
@@ -135,6 +135,8 @@ class DualEncoderStep(Step):
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         labels = self.pools.of(batch)
+        if not len(labels.values):  # no text of the batch has a label to learn
+            return torch.zeros(()) if with_loss else None
         is_one_block = len(labels.pool) * len(batch) <= _SCORES_AT_ONCE
         step = self._step_on_block if is_one_block else self._step_on_chunks
         loss = step(batch, labels)
@@ -149,17 +151,13 @@ class DualEncoderStep(Step):
         texts, label_embeddings = encoding.embeddings.split([n_texts, len(labels.pool)])
         mask = F.dropout(torch.ones_like(texts), self.dropout)
         kept, places = pairs_in_pool(labels.positives, labels.pool)
-        ignored = None
-        if labels.ignored is not None:
-            kept_ignored, ignored_places = pairs_in_pool(labels.ignored, labels.pool)
-            ignored = self._tensors(ignored_places, labels.ignored.rows[kept_ignored])
         gradient, label_gradient, loss = dense_pool_step(
             texts * mask,
             label_embeddings,
             Positives(*self._tensors(places, labels.positives.rows[kept], labels.values[kept])),
             self.loss,
             temperature=self.temperature,
-            ignored=None if ignored is None else Pairs(*ignored),
+            ignored=self._ignored_places(labels),
             sample_weight=self._sample_weight(batch),
         )
         encoding.send_back(torch.cat([all_reduce_(gradient) * mask, label_gradient]))
@@ -173,14 +171,12 @@ class DualEncoderStep(Step):
             if getattr(parameter, "is_row_sparse", False):
                 # chunks add up in place: sparse gradients would be joined, one after the other
                 parameter.grad = torch.zeros_like(parameter)
-        tokens = self.label_tokens.take(labels.pool)
-        chunks = [
-            LabelChunk(tokens.take(rows), torch.from_numpy(labels.pool[rows]))
-            for rows in self._slices(tokens, max(_SCORES_AT_ONCE // len(batch), 1))
-        ]
+        lengths, n_at_once = self.label_tokens.lengths[labels.pool], _SCORES_AT_ONCE // len(batch)
+        ids = [labels.pool[rows] for rows in self._slices(lengths, max(n_at_once, 1))]
+        chunks = [LabelChunk(chunk, torch.from_numpy(chunk)) for chunk in ids]
         ignored = labels.ignored
         gradient, loss = two_pass_step(
-            self._embed,
+            lambda chunk: self._embed(self.label_tokens.take(chunk)),
             chunks,
             encoding.embeddings * mask,
             Positives(*self._tensors(*labels.positives, labels.values)),
@@ -201,15 +197,21 @@ class DualEncoderStep(Step):
     def _encoding(self, tokens: TokenStore) -> CachedEncoding:
         chunks = [
             (tokens.take(rows), torch.from_numpy(rows))
-            for rows in self._slices(tokens, len(tokens))
+            for rows in self._slices(tokens.lengths, len(tokens))
         ]
         return CachedEncoding(self._embed, chunks, self.device)
 
-    def _slices(self, tokens: TokenStore, batch_size: int) -> Iterator[NDArray[np.int64]]:
+    def _slices(self, lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
         """Texts of like lengths, encoded at once: `encode_batch_size` of the longest, or more."""
-        lengths = tokens.lengths
         budget = max(int(lengths.max()), 1) * (self.encode_batch_size or len(lengths))
         return length_sorted_slices(lengths, batch_size, budget)
+
+    def _ignored_places(self, labels: PoolBatch) -> Pairs | None:
+        """The ignored pairs, by their labels' places in the pool."""
+        if labels.ignored is None:
+            return None
+        kept, places = pairs_in_pool(labels.ignored, labels.pool)
+        return Pairs(*self._tensors(places, labels.ignored.rows[kept]))
 
     def _tensors(self, *arrays: NDArray[Any]) -> list[Tensor]:
         return [torch.from_numpy(array).to(self.device) for array in arrays]
@@ -232,7 +234,7 @@ class DualEncoderStep(Step):
         is_training = self.module.training
         self.module.eval()
         table = torch.empty(len(self.label_tokens), self.module.dim, device=self.device)
-        for rows in self._slices(self.label_tokens, _LABELS_AT_ONCE):
+        for rows in self._slices(self.label_tokens.lengths, _LABELS_AT_ONCE):
             table[torch.from_numpy(rows)] = self._embed(self.label_tokens.take(rows)).float()
         self.module.train(is_training)
         return table
@@ -290,7 +292,7 @@ class DualEncoderXC(
     alpha : float, default=2.0
         Sharpness of the soft top-k loss.
     temperature : float, default=None
-        What scores are divided by in the loss. None: 0.1 (pretrained encoders: 0.05), and 1 where
+        What scores are divided by in the loss. None: 0.09 (pretrained encoders: 0.05), and 1 where
         ``normalize=False``.
     normalize : bool, default=True
         Scale embeddings to length 1; scores are then cosines.
@@ -298,9 +300,9 @@ class DualEncoderXC(
         The labels that a text's own compete with. "in-batch": those of the batch's texts, and
         random ones up to `pool_size`. "mined": also hard ones, the best of an exact search over all
         labels. "all": all, in every step, as in the paper.
-    pool_size : int, default=2048
+    pool_size : int, default=None
         Labels in a step's loss, at least; the batch's own labels may be more. 0: no random ones.
-        From n_labels on, "in-batch" and "mined" are "all".
+        From n_labels on, "in-batch" and "mined" are "all". None: 2048 (pretrained: 256).
     positives_per_text : int, default=None
         Labels drawn from each text's own, by relevance, in every step; the others then take no
         part. None: all, which estimates the same loss with less noise. The paper's code draws 1.
@@ -312,12 +314,12 @@ class DualEncoderXC(
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).
     epochs : int, default=None
-        Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
+        Passes over the training texts. None: 8 with the embedded encoder, 5 with a pretrained one.
     batch_size : int, default=None
         Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
     learning_rate : float, default=None
-        AdamW's, or row-wise Adagrad's for the bag. None: 0.1 (pretrained: 5e-5).
+        AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
     warmup_fraction : float, default=0.05
@@ -325,7 +327,7 @@ class DualEncoderXC(
     max_grad_norm : float, default=None
         Clip the encoder's gradient to this norm; None: no clipping.
     dropout : float, default=None
-        On the text's embedding, in [0, 1). None: 0.4 (pretrained: 0).
+        On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
     top_k : int, default=100
         Labels a text that sparse predictions hold. May be changed after `fit`.
     threshold : float, default=0.5
@@ -407,11 +409,12 @@ class DualEncoderXC(
     """
 
     _defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 6,
+        "epochs": 8,
         "batch_size": 512,
-        "learning_rate": 0.1,
-        "dropout": 0.4,
-        "temperature": 0.1,
+        "learning_rate": 0.05,
+        "dropout": 0.2,
+        "temperature": 0.09,
+        "pool_size": 2048,
         "encode_batch_size": None,
     }
     _pretrained_defaults: ClassVar[Mapping[str, Any]] = {
@@ -420,6 +423,7 @@ class DualEncoderXC(
         "learning_rate": 5e-5,
         "dropout": 0.0,
         "temperature": 0.05,
+        "pool_size": 256,
         "encode_batch_size": 64,
     }
 
@@ -434,7 +438,7 @@ class DualEncoderXC(
         temperature: float | None = None,
         normalize: bool = True,
         negatives: str = "in-batch",
-        pool_size: int = 2048,
+        pool_size: int | None = None,
         positives_per_text: int | None = None,
         negatives_per_text: int = 3,
         mining_interval: int = 2,
@@ -498,7 +502,8 @@ class DualEncoderXC(
         check_real("alpha", self.alpha, ends="(]")
         if self.temperature is not None:
             check_real("temperature", self.temperature, ends="(]")
-        check_integer("pool_size", self.pool_size, 0)
+        if self.pool_size is not None:
+            check_integer("pool_size", self.pool_size, 0)
         for name in ("positives_per_text", "encode_batch_size"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
@@ -528,7 +533,7 @@ class DualEncoderXC(
             partial(self._shortlists, setup.module),
             np.random.default_rng(setup.generator.initial_seed()),
             negatives=self.negatives,
-            pool_size=self.pool_size,
+            pool_size=settings["pool_size"],
             positives_per_text=self.positives_per_text,
             negatives_per_text=self.negatives_per_text,
             mining_interval=self.mining_interval,
@@ -549,7 +554,7 @@ class DualEncoderXC(
     def _memory_parts(self, setup: TrainingSetup) -> dict[str, int]:
         """Bytes that training is about to allocate, by what they hold."""
         n_labels = setup.rows.Y.shape[1]
-        pool_size = n_labels if self.negatives == "all" else self.pool_size
+        pool_size = n_labels if self.negatives == "all" else setup.settings["pool_size"]
         n_scores = min(setup.settings["batch_size"] * pool_size, _SCORES_AT_ONCE)
         return {
             "label embeddings": 4 * n_labels * setup.module.dim,
@@ -572,7 +577,8 @@ class DualEncoderXC(
     ) -> NDArray[np.int64]:
         """The best labels of training texts, their positives left out."""
         known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
-        return self._search(module, table, rows.tokens, k, known)[0]
+        labels, scores = self._search(module, table, rows.tokens, k, known)
+        return np.where(scores > LAST, labels, -1)
 
     def _final_table(self, step: DualEncoderStep) -> NDArray[np.float32]:
         table: NDArray[np.float32] = step.label_embeddings().cpu().numpy()

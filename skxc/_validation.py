@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
             f"is read as {len(array)} classes. Pass y.ravel() for classes, or a sparse matrix for "
             f"one label.",
             DataConversionWarning,
-            stacklevel=5,
+            stacklevel=callers_stack_level(),
         )
         array = array[:, 0]
     if array.ndim == 1:
@@ -419,6 +420,14 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
     mask = sp.csr_array(exclude, copy=True)
     mask.eliminate_zeros()
     return mask
+
+
+def callers_stack_level() -> int:
+    """The `stacklevel` of a warning that is to point at the line that called into skxc."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("skxc."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _short(value: Any) -> str:

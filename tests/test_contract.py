@@ -32,7 +32,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from skxc import ReneeClassifier
+from skxc import DualEncoderXC, ReneeClassifier
 from skxc._mixins._fit import FitMixin
 from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects
@@ -55,7 +55,10 @@ class Case:
     needs_label_texts: bool = False
 
 
-CASES = [Case(ReneeClassifier(**TINY))]
+CASES = [
+    Case(ReneeClassifier(**TINY)),
+    Case(DualEncoderXC(**TINY), needs_label_texts=True),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: type(case.prototype).__name__)
@@ -810,14 +813,14 @@ def test_a_search_splits_and_routes_weights_and_masks(make, data):
     with sklearn.config_context(enable_metadata_routing=True):
         estimator = (
             make()
-            .set_fit_request(sample_weight=True)
+            .set_fit_request(sample_weight=True, exclude=True)
             .set_score_request(sample_weight=True, exclude=True)
         )
         search = GridSearchCV(estimator, {"epochs": [2]}, cv=KFold(2), error_score="raise")
         search.fit(data.texts, data.Y, sample_weight=weights, exclude=exclude)
     for i, (train, test) in enumerate(KFold(2).split(data.texts)):
         by_hand = make(epochs=2).fit(
-            [data.texts[j] for j in train], data.Y[train], sample_weight=weights[train]
+            [data.texts[j] for j in train], data.Y[train], weights[train], exclude[train]
         )
         score = by_hand.score(
             [data.texts[j] for j in test], data.Y[test], weights[test], exclude[test]

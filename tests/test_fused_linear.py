@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._functional._top_k import Pairs
 from skxc._kernels import stochastic_round_
 
 
@@ -131,3 +132,34 @@ def test_steps_too_small_for_nearest_rounding_still_arrive():
     for _ in range(100):
         stochastic_round_(weights, weights.float() - 1e-4, generator)
     assert abs(weights.float().mean().item() - 0.99) < 1e-3
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 11, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ignored_pairs_have_no_part_in_loss_and_gradients(chunk_size, share, weighted):
+    weights, embeddings, targets, positives = make_batch(11, relevance=True)
+    g = torch.Generator().manual_seed(1)
+    is_ignored = (torch.rand(targets.shape, generator=g) < share) & (targets == 0)
+    sample_weight = torch.linspace(0, 2, 7, dtype=torch.float64) if weighted else None
+    start = weights.clone()
+    got = one_vs_all_step_(
+        weights, embeddings, positives, SGD(0.1), chunk_size=chunk_size, with_loss=True,
+        sample_weight=sample_weight, ignored=Pairs(*is_ignored.T.nonzero(as_tuple=True)),
+    )  # fmt: skip
+    leaves = start.clone().requires_grad_(), embeddings.clone().requires_grad_()
+    losses = F.binary_cross_entropy_with_logits(leaves[1] @ leaves[0].T, targets, reduction="none")
+    per_text = torch.where(is_ignored, 0, losses).sum(1)
+    loss = per_text.sum() if sample_weight is None else per_text @ sample_weight
+    by_weights, by_embeddings = torch.autograd.grad(loss, leaves)
+    torch.testing.assert_close(got, (by_embeddings, loss.detach()), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(weights, start - 0.1 * by_weights, rtol=1e-12, atol=1e-12)
+
+
+def test_a_label_that_every_row_ignores_stays_as_it_is():
+    weights, embeddings, _, positives = make_batch(5, labels_with_positives=4)
+    start = weights.clone()
+    ignored = Pairs(torch.full((7,), 4), torch.arange(7))
+    one_vs_all_step_(weights, embeddings, positives, SGD(0.1), chunk_size=2, ignored=ignored)
+    assert torch.equal(weights[4], start[4])
+    assert (weights[:4] != start[:4]).any(1).all()

@@ -11,7 +11,12 @@ from test_losses import EXACT, LOSSES, naive_loss
 from torch import nn
 
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_step
+from skxc._functional._grad_cache import (
+    CachedEncoding,
+    LabelChunk,
+    dense_pool_step,
+    two_pass_step,
+)
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
 from skxc._functional._top_k import Pairs
 
@@ -318,3 +323,64 @@ def test_an_encoder_under_autocast_is_multiplied_in_the_texts_precision():
     for got, exact in zip([gradient, *gradients], [want[0], *want[2]], strict=True):
         assert (got.double() - exact).abs().max() < 0.1 * exact.abs().max()
     assert abs(value.item() - want[1].item()) < 0.05
+
+
+# ----------------------------------------------------------------------------------- CachedEncoding
+def cached(problem, sizes):
+    """The labels encoded in chunks of these sizes, of labels in any order."""
+    rows = torch.randperm(problem.n_labels, generator=problem.g).split(sizes)
+    chunks = [(problem.features[part], part) for part in rows]
+    return CachedEncoding(problem.encode, chunks, torch.device("cpu")), chunks
+
+
+@pytest.mark.parametrize("sizes", [[17], [5, 11, 1], [1] * 17])
+def test_a_cached_encoding_equals_one_graph_with_dropout_on(sizes):
+    problem = Problem()
+    upstream = problem.normal(17, 4)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        encoding, chunks = cached(problem, sizes)
+        torch.rand(5)  # what is drawn in between changes nothing
+        state = torch.get_rng_state()
+        encoding.send_back(upstream)
+        assert torch.equal(torch.get_rng_state(), state)
+        got = problem.gradients()
+        problem.net.zero_grad()
+        torch.manual_seed(3)
+        want = problem.encode_dense([LabelChunk(*chunk) for chunk in chunks])
+        torch.rand(5)
+        assert torch.equal(torch.get_rng_state(), state)
+    torch.testing.assert_close(encoding.embeddings, want.detach(), **EXACT)
+    assert not encoding.embeddings.requires_grad
+    (want * upstream).sum().backward()
+    torch.testing.assert_close(got, problem.gradients(), **EXACT)
+
+
+@pytest.mark.parametrize("sizes", [[17], [9, 8]])
+def test_gradients_sent_back_add_to_those_that_are_there(sizes):
+    problem = Problem()
+    encoding, _ = cached(problem, sizes)
+    for parameter in problem.net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    encoding.send_back(torch.zeros(17, 4, dtype=torch.float64))
+    assert all((g == 1).all() for g in problem.gradients())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "want"),
+    [([17], [(17, True)]), ([9, 8], [(9, False), (8, False), (9, True), (8, True)])],
+)
+def test_one_chunk_keeps_its_graph_and_several_are_encoded_again(sizes, want):
+    problem = Problem()
+    encoding, _ = cached(problem, sizes)
+    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    assert problem.n_encoded == want
+
+
+@pytest.mark.parametrize("sizes", [[17], [9, 8]])
+def test_a_frozen_encoder_has_nothing_sent_back_to_it(sizes):
+    problem = Problem()
+    problem.net.requires_grad_(False)
+    encoding, _ = cached(problem, sizes)
+    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    assert all(p.grad is None for p in problem.net.parameters())

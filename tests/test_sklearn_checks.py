@@ -12,12 +12,12 @@ import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
-from skxc import ReneeClassifier
+from skxc import DualEncoderXC, ReneeClassifier
 from skxc.encoders import BagOfWordsEncoder
 
 
-class ReneeOnNumbers(ReneeClassifier):
-    """ReneeClassifier that reads the row [0.7, 2.1] as "f0b1 f1b4"."""
+class OnNumbers:
+    """Reads the row [0.7, 2.1] as "f0b1 f1b4"; comes before an estimator."""
 
     def _check_texts(self, X, *, reset=True):
         X = validate_data(self, X, accept_sparse="csr", dtype="numeric", reset=reset)
@@ -32,11 +32,25 @@ class ReneeOnNumbers(ReneeClassifier):
         return tags
 
 
+class ReneeOnNumbers(OnNumbers, ReneeClassifier):
+    """ReneeClassifier on numeric rows."""
+
+
+class DualEncoderOnNumbers(OnNumbers, DualEncoderXC):
+    """DualEncoderXC on numeric rows, with a word of its own for every label."""
+
+    def _check_label_texts(self, target, *, is_resumed):
+        return [f"label{j}" for j in range(len(target.classes))]
+
+
 _WEIGHTS = "SGD: a weight scales a text's loss, a repeated text also adds steps"
 
 
 @parametrize_with_checks(
-    [ReneeOnNumbers(BagOfWordsEncoder(dim=16, min_df=1), epochs=5, batch_size=16)],
+    [
+        estimator(BagOfWordsEncoder(dim=16, min_df=1), epochs=5, batch_size=16)
+        for estimator in (ReneeOnNumbers, DualEncoderOnNumbers)
+    ],
     expected_failed_checks=lambda _: {
         "check_sample_weight_equivalence_on_dense_data": _WEIGHTS,
         "check_sample_weight_equivalence_on_sparse_data": _WEIGHTS,

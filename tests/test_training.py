@@ -13,7 +13,7 @@ from torch import nn
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._training._loop import Schedule, train
+from skxc._training._loop import Schedule, Step, train
 from skxc._training._optim import RowAdagrad, clip_gradients_, make_optimizers, warmup_cosine
 from skxc.encoders._bag import bag_of_rows
 
@@ -91,7 +91,7 @@ def test_row_sparse_tables_get_row_adagrad():
     assert isinstance(optimizer, RowAdagrad)
 
 
-class Quadratic:
+class Quadratic(Step):
     """A step whose one parameter is drawn to 3: the loss tells how far it is."""
 
     def __init__(self):
@@ -166,3 +166,23 @@ def test_bag_of_rows_equals_its_dense_product_forward_and_backward(weighted):
     assert table.grad.is_sparse
     assert table.grad._indices()[0].tolist() == [0, 2, 5, 6]  # only words in the batch, each once
     torch.testing.assert_close(table.grad.to_dense(), want)
+
+
+def test_a_dense_gradient_of_row_adagrad_steps_as_the_sparse_one_does():
+    g = torch.Generator().manual_seed(0)
+    start = torch.randn(6, 3, dtype=torch.float64, generator=g)
+    tables = [nn.Parameter(start.clone()) for _ in range(2)]
+    optimizers = [RowAdagrad([table], lr=0.1) for table in tables]
+    for rows in ([0, 2, 5], [2, 3], [0, 2], []):
+        values = torch.randn(len(rows), 3, dtype=torch.float64, generator=g)
+        values[:1] = 0  # a word whose gradients cancel: in the sparse one a row of zeros
+        values[1:2] = -values[1:2].abs()
+        tables[0].grad = sparse(rows, values, start.shape)
+        tables[1].grad = tables[0].grad.to_dense()
+        for optimizer in optimizers:
+            optimizer.step()
+        assert torch.equal(*tables)
+    sums = [o.state[t]["sum_of_squares"] for o, t in zip(optimizers, tables, strict=True)]
+    assert torch.equal(*sums)
+    assert not torch.equal(tables[1], start)
+    assert torch.equal(tables[1][[1, 4]], start[[1, 4]])  # rows without a gradient do not move

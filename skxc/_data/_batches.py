@@ -110,10 +110,13 @@ def length_sorted_slices(
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = int(lengths[order[min(start + batch_size, len(order)) - 1]])
-        stop = start + min(batch_size, max(max_tokens // max(longest, 1), 1))
-        yield order[start:stop]
-        start = stop
+        # no more fit than if all were as short as the first
+        n_at_most = min(batch_size, max_tokens // max(int(lengths[order[start]]), 1))
+        rows = order[start : start + max(n_at_most, 1)]
+        padded = lengths[rows] * np.arange(1, len(rows) + 1)
+        rows = rows[: max(int(np.searchsorted(padded, max_tokens, side="right")), 1)]
+        yield rows
+        start += len(rows)
 
 
 def _slices(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

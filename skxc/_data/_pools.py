@@ -43,18 +43,19 @@ def draw_negatives(
 
 
 def fill_pool(
-    labels: NDArray[np.int64],  # candidates that must be in it
-    candidates: NDArray[np.int64],  # ascending
+    pool: NDArray[np.int64],  # candidates that must be in it, ascending, each once
+    candidates: NDArray[np.int64],  # ascending, each once
     pool_size: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """`labels`, and random candidates up to about `pool_size`; ascending, each once."""
+    """The pool, and random candidates up to `pool_size` labels; ascending, each once."""
     if pool_size >= len(candidates):
         return candidates
-    pool = np.unique(labels)
-    n_random = max(pool_size - len(pool), 0)
-    random = rng.choice(len(candidates), n_random, replace=False, shuffle=False)
-    return np.union1d(pool, candidates[random])
+    n_free = max(pool_size - len(pool), 0)
+    # as many more as could be in the pool already: never all candidates, which may be millions
+    n_drawn = min(n_free + len(pool), len(candidates))
+    random = candidates[rng.choice(len(candidates), n_drawn, replace=False)]
+    return np.union1d(pool, random[np.isin(random, pool, invert=True)][:n_free])
 
 
 def pairs_in_pool(

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skxc._data._batches import TrainingRows
 
+from ._fit import TrainingSetup
 from ._predict import TopKPredictMixin
 
 _CANDIDATES = 100  # labels a text that the sigmoid is fitted on: the best ones
@@ -26,9 +27,10 @@ class CalibratedMixin(TopKPredictMixin):
     _is_tuned: ClassVar[bool] = True
     _sigmoid: tuple[float, float]  # slope, above 0, and intercept
 
-    def _tune(self, rows: TrainingRows, held_out: TrainingRows | None) -> None:
+    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
+        rows = setup.rows
         if held_out is None:
-            if hasattr(self, "_sigmoid"):  # small steps of a stream: what was fitted stays
+            if setup.fitted is not None:  # small steps of a stream: what was fitted stays
                 return
             spaced = np.linspace(0, len(rows) - 1, min(len(rows), _TEXTS)).astype(np.int64)
             held_out = rows.take(spaced)
@@ -67,7 +69,7 @@ def fit_sigmoid(
     if 0 < hits.sum() < len(hits):
         model = LogisticRegression().fit(scores[:, None] * scale, hits, sample_weight=weights)
         slope = float(model.coef_[0, 0]) * scale
-        if slope > 1e-3 * scale:
+        if slope > 0:
             return slope, float(model.intercept_[0])
     if not len(hits):
         return scale, 0.0

@@ -99,7 +99,7 @@ class EstimatorDeclarations:
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""
 
-    def _tune(self, rows: TrainingRows, held_out: TrainingRows | None) -> None:
+    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
         """Choose what is chosen after training; `held_out` is None where texts are too few."""
 
     def _final_table(self, step: Any) -> NDArray[np.float32]:

@@ -197,7 +197,7 @@ class FitMixin(EstimatorDeclarations):
             step, optimizers, history = fitted._train(setup, held_out, seeds[-1])
         fitted._publish(target, setup, step, history)
         fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
-        fitted._tune(rows, held_out)
+        fitted._tune(setup, held_out)
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
 
@@ -354,7 +354,8 @@ class FitMixin(EstimatorDeclarations):
         self.encoder_ = encoder
         self.label_embeddings_ = self._final_table(step)
         check_converged(float(self.label_embeddings_.sum(dtype=np.float64)))
-        self._label_names = _label_names(target, setup.label_texts)
+        if not is_resumed or is_nameless(target.classes):
+            self._label_names = _label_names(target, setup.label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
         self._runtime: dict[str, Any] = {}
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skxc._training._loop import History, Step
-from skxc._validation import Target, check_label_texts, check_texts, is_nameless
+from skxc._validation import (
+    Target,
+    callers_stack_level,
+    check_label_texts,
+    check_texts,
+    is_nameless,
+)
 
 from ._fit import FitMixin, TrainingSetup
 from ._predict import TopKPredictMixin
@@ -103,10 +109,10 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
                 f"classes has shape {names.shape}, but there are {len(texts)} label texts. Pass "
                 f"one name per text."
             )
-        if known.dtype.kind in "iu" and names.dtype.kind not in "iu":
+        if isinstance(known.tolist()[0], str) != isinstance(names.tolist()[0], str):
             raise ValueError(
-                f"The labels are numbers ({known[0]!r}, ...), and the new ones are "
-                f"{names[0]!r}, ... Pass numbers as classes=."
+                f"The labels are named {known.tolist()[0]!r}, ..., and the new ones "
+                f"{names.tolist()[0]!r}, ... Pass names of the same type as classes=."
             )
         taken = [name for name, n in Counter(known.tolist() + names.tolist()).items() if n > 1]
         if taken:
@@ -150,7 +156,7 @@ def _warn_of_duplicates(texts: list[str]) -> None:
             f"label_texts holds {n_duplicates} duplicates, such as {text!r}: labels with one text "
             f"have one score. Tell them apart in their texts if their order matters.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=callers_stack_level(),
         )
 
 
@@ -163,5 +169,5 @@ def warn_of_empty(is_known: Any, texts: list[str]) -> None:
             f"as label_texts[{empty[0]}]={texts[empty[0]]!r}: these labels rank last. Pass texts "
             f"with known words, or an encoder that reads sub-words.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=callers_stack_level(),
         )

@@ -94,6 +94,8 @@ def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> None
             if parameter.grad.is_sparse:
                 parameter.grad = _with_each_row_once(parameter.grad)
             gradients.append(parameter.grad)
+    if not gradients:
+        return
     values = [g._values() if g.is_sparse else g for g in gradients]
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(v) for v in values]))
     scale = (max_norm / (norm + 1e-12)).clamp(max=1.0)
