@@ -91,7 +91,8 @@ class LabelPools:
         if self.positives_per_text is not None:
             drawn = draw_positives(positives, values, self.positives_per_text, self.rng)
             ignored = _joined(_pairs(positives, ~drawn), ignored)
-            positives, values = _pairs(positives, drawn), values[drawn]
+            # the draw went by relevance: the weights need not
+            positives, values = _pairs(positives, drawn), np.ones(drawn.sum(), np.float32)
         wanted = positives.labels
         if self.shortlists is not None:
             hard = draw_negatives(self.shortlists[batch.index], self.negatives_per_text, self.rng)
@@ -288,7 +289,7 @@ class DualEncoderXC(
         "softmax": positives compete, too. "soft-top-k": every text's probabilities sum to `k`, for
         precision at that place.
     k : float, default=5
-        Of the soft top-k loss; below n_labels.
+        Of the soft top-k loss; below the number of labels in a pool.
     alpha : float, default=2.0
         Sharpness of the soft top-k loss.
     temperature : float, default=None

@@ -870,16 +870,28 @@ def test_a_warm_start_goes_on_from_the_fitted_weights(make, data):
 
 
 @pytest.mark.parametrize("negatives", ["in-batch", "mined"])
-def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(make, data, negatives):
+@pytest.mark.parametrize("excludes", [False, True])
+def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(
+    make, data, monkeypatch, negatives, excludes
+):
+    held_out = []
+    monkeypatch.setattr(DualEncoderXC, "_tune", lambda self, rows, others: held_out.append(others))
+    weights = np.arange(1.0, N_TEXTS + 1)  # they tell which text is which
+    exclude = data.exclude if excludes else None
     model = make(
         early_stopping=True, validation_fraction=0.3, epochs=30, n_iter_no_change=3,
         negatives=negatives, pool_size=4, mining_interval=1,
-    ).fit(data.texts, data.Y)  # fmt: skip
+    ).fit(data.texts, data.Y, weights, exclude)  # fmt: skip
     scores = [entry["validation_score"] for entry in model.history_]
     best = int(np.argmax(scores))
     assert model.n_iter_ == best + 1 + 3 < 30
     rows = model.transform_labels(data.label_texts)
     np.testing.assert_allclose(rows, model.label_embeddings_, atol=1e-6)
+    # the validation score is what `score` gives of the texts held out
+    is_out = np.round(held_out[0].sample_weight * weights.mean()).astype(int) - 1
+    model._sigmoid = 1.0, 0.0
+    texts, mask = [data.texts[i] for i in is_out], None if exclude is None else exclude[is_out]
+    assert model.score(texts, data.Y[is_out], weights[is_out], mask) == pytest.approx(scores[best])
 
 
 def test_a_stream_learns_and_counts(make, data):

@@ -100,6 +100,31 @@ class Problem:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_the_symmetric_loss_is_the_mean_over_both_directions(loss, weighted, ignores):
+    problem = Problem(relevance=True)
+    sample_weight = torch.linspace(0.5, 2, 5, dtype=torch.float64) if weighted else None
+    texts = problem.texts.clone().requires_grad_()
+    labels = problem.normal(problem.n_labels, 4).requires_grad_()
+    scores = texts @ labels.T / TEMPERATURE
+    is_ignored = problem.is_ignored if ignores else None
+    # within a label, a text counts by its relevance and its weight
+    targets = problem.targets if sample_weight is None else problem.targets * sample_weight[:, None]
+    want = naive_loss(loss, scores, problem.targets, is_ignored, sample_weight) / 2
+    want = want + naive_loss(loss, scores.T, targets.T, None if not ignores else is_ignored.T) / 2
+    want.backward()
+    text_gradient, label_gradient, value = dense_pool_step(
+        texts, labels, problem.positives(), loss,
+        temperature=TEMPERATURE, ignored=problem.ignored() if ignores else None,
+        sample_weight=sample_weight, is_symmetric=True,
+    )  # fmt: skip
+    torch.testing.assert_close(value, want.detach(), **EXACT)
+    torch.testing.assert_close(text_gradient, texts.grad, **EXACT)
+    torch.testing.assert_close(label_gradient, labels.grad, **EXACT)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("size", [1, 3, 8, 17])
 @pytest.mark.parametrize("relevance", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])

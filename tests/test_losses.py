@@ -10,9 +10,12 @@ from scipy.optimize import brentq
 
 from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import (
+    BalancedSoftmax,
     DecoupledSoftmax,
     Softmax,
     SoftTopK,
+    handicaps,
+    lower_,
     mask_,
     positive_weights,
     pull,
@@ -22,6 +25,7 @@ from skxc._functional._losses import (
 LOSSES = [
     DecoupledSoftmax(),
     Softmax(),
+    BalancedSoftmax(),
     SoftTopK(k=3, alpha=2.0),
     SoftTopK(k=1, alpha=1.0),
     SoftTopK(k=4.5, alpha=5.0),
@@ -47,6 +51,10 @@ def naive_log_proba(loss, row, is_positive, is_pooled):
     if isinstance(loss, SoftTopK):
         threshold = naive_threshold(row[is_pooled], loss.k, loss.alpha)
         return lambda p: torch.nn.functional.logsigmoid(loss.alpha * (row[p] + threshold))
+    if isinstance(loss, BalancedSoftmax):  # all positives together weigh as one label
+        shares = torch.where(is_positive, 1 / is_positive.sum().to(row.dtype), 1.0)
+        rest = torch.logsumexp((row + shares.log())[is_pooled], 0)
+        return lambda p: row[p] - rest
     rivals = is_pooled & ~is_positive if isinstance(loss, DecoupledSoftmax) else is_pooled
 
     def log_softmax(p):
@@ -83,10 +91,19 @@ def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_s
     if not loss.positives_compete:
         is_masked = is_masked | (targets > 0)
     starts = range(0, scores.shape[1], block_size or scores.shape[1])
+    amounts = handicaps(loss, positives, len(scores), scores.dtype)
 
     def masked(start):
         stop = start + (block_size or scores.shape[1])
-        return mask_(scores[:, start:stop].clone(), is_masked[:, start:stop].nonzero(as_tuple=True))
+        block = mask_(
+            scores[:, start:stop].clone(), is_masked[:, start:stop].nonzero(as_tuple=True)
+        )
+        is_here = (labels >= start) & (labels < stop)
+        return lower_(
+            block,
+            (rows[is_here], labels[is_here] - start),
+            None if amounts is None else amounts[is_here],
+        )
 
     statistics = loss.row_statistics(lambda: map(masked, starts))
     weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)

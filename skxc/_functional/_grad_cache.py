@@ -15,7 +15,17 @@ import torch
 from torch import Tensor
 
 from ._fused_linear import Positives
-from ._losses import Places, PoolLoss, Pull, mask_, positive_weights, pull, score_gradient_
+from ._losses import (
+    Places,
+    PoolLoss,
+    Pull,
+    handicaps,
+    lower_,
+    mask_,
+    positive_weights,
+    pull,
+    score_gradient_,
+)
 from ._top_k import Pairs
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
@@ -80,8 +90,12 @@ def dense_pool_step(
     temperature: float,
     ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
+    is_symmetric: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the mean loss by both sides' embeddings, from one block of scores; the loss.
+
+    Where it `is_symmetric`, the loss is the mean of two: of the texts over the pool, and of the
+    labels that are a text's over the batch.
 
     Returns
     -------
@@ -93,17 +107,39 @@ def dense_pool_step(
         texts = text_embeddings.detach() / temperature
         labels = label_embeddings.detach().to(texts.dtype)
         scores = _scores(texts, labels)
-        places = (positives.rows, positives.labels)
-        positive_scores = scores[places]
-        masked = _masked_pairs(positives, ignored, loss)
-        mask_(scores, (masked.rows, masked.labels))
-        statistics = loss.row_statistics(lambda: [scores])
-        weights = positive_weights(positives, len(texts), scores.dtype, sample_weight)
-        forces = pull(loss, statistics, positive_scores, positives.rows, weights)
-        score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
-        gradient = scores.to(texts.dtype)
+        transposed = scores.T.clone() if is_symmetric else None
+        gradient, value = _pool_gradient_(scores, positives, loss, ignored, sample_weight)
+        if transposed is not None:
+            values = positives.values
+            if sample_weight is not None:
+                values = values * sample_weight[positives.rows]
+            swapped = Positives(positives.rows, positives.labels, values)
+            none = None if ignored is None else Pairs(ignored.rows, ignored.labels)
+            other, other_value = _pool_gradient_(transposed, swapped, loss, none, None)
+            gradient, value = gradient.add_(other.T).mul_(0.5), (value + other_value) / 2
+        gradient = gradient.to(texts.dtype)
         text_gradient = (gradient @ labels).to(scores.dtype) / temperature
-        return text_gradient, (gradient.T @ texts).to(scores.dtype), forces.loss
+        return text_gradient, (gradient.T @ texts).to(scores.dtype), value
+
+
+def _pool_gradient_(
+    scores: Tensor,  # (batch, pool), overwritten
+    positives: Positives,
+    loss: PoolLoss,
+    ignored: Pairs | None,
+    sample_weight: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The gradient of the mean loss by the scores, in their memory, and the loss."""
+    places = (positives.rows, positives.labels)
+    positive_scores = scores[places]
+    masked = _masked_pairs(positives, ignored, loss)
+    mask_(scores, (masked.rows, masked.labels))
+    lower_(scores, places, handicaps(loss, positives, len(scores), scores.dtype))
+    statistics = loss.row_statistics(lambda: [scores])
+    weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
+    forces = pull(loss, statistics, positive_scores, positives.rows, weights)
+    score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
+    return scores, forces.loss
 
 
 def two_pass_step(
@@ -137,8 +173,9 @@ def two_pass_step(
     texts = text_embeddings.detach() / temperature
     masked = _masked_pairs(positives, ignored, loss)
     positives, blocks = _place_pairs(chunks, positives, masked)
+    amounts = handicaps(loss, positives, len(texts), _wide(texts.dtype))
     with torch.no_grad():
-        first = _FirstPass(encode, blocks, texts, keeps_embeddings=loss.is_iterative)
+        first = _FirstPass(encode, blocks, texts, amounts, keeps_embeddings=loss.is_iterative)
         statistics = loss.row_statistics(first.score_blocks)
         first.embeddings.clear()
         weights = positive_weights(positives, len(texts), statistics.dtype, sample_weight)
@@ -164,10 +201,12 @@ class _FirstPass:
         encode: Encode,
         blocks: list[_Block],
         texts: Tensor,  # (batch, dim), over the temperature
+        handicaps: Tensor | None,  # (n_pairs,)
         *,
         keeps_embeddings: bool,
     ) -> None:
         self.encode, self.blocks, self.texts = encode, blocks, texts
+        self.handicaps = handicaps
         self.keeps_embeddings = keeps_embeddings
         self.random_states: list[list[Tensor]] = []
         self.embeddings: list[Tensor] = []
@@ -181,7 +220,12 @@ class _FirstPass:
             scores = _scores(self.texts, embeddings)
             if is_first:
                 self.scores_of_positives.append(scores[block.positives])
-            yield mask_(scores, block.masked)
+            yield self.compete_(scores, block)
+
+    def compete_(self, scores: Tensor, block: _Block) -> Tensor:
+        """The scores as the loss's normaliser sees them, in place."""
+        amounts = None if self.handicaps is None else self.handicaps[block.pairs]
+        return lower_(mask_(scores, block.masked), block.positives, amounts)
 
     def _encode(self, block: _Block) -> Tensor:
         self.random_states.append(_random_states(self.texts.device))
@@ -201,23 +245,19 @@ def _second_pass(first: _FirstPass, loss: PoolLoss, statistics: Tensor, forces: 
     for block, states in zip(first.blocks, first.random_states, strict=True):
         _set_random_states(states, first.texts.device)
         # in a function of its own: nothing of a chunk is held while the next one is encoded
-        text_gradient += _send_back(first.encode, block, first.texts, loss, statistics, forces)
+        text_gradient += _send_back(first, block, loss, statistics, forces)
     return text_gradient
 
 
 def _send_back(
-    encode: Encode,
-    block: _Block,
-    texts: Tensor,
-    loss: PoolLoss,
-    statistics: Tensor,
-    forces: Pull,
+    first: _FirstPass, block: _Block, loss: PoolLoss, statistics: Tensor, forces: Pull
 ) -> Tensor:  # (batch, dim)
     """Encode a chunk with its graph, back-propagate; return its part of the texts' gradient."""
+    texts = first.texts
     with torch.enable_grad():
-        embeddings = encode(block.inputs)
+        embeddings = first.encode(block.inputs)
     labels = embeddings.detach().to(texts.dtype)
-    scores = mask_(_scores(texts, labels), block.masked)
+    scores = first.compete_(_scores(texts, labels), block)
     pulls = forces.of_pairs[block.pairs]
     score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
     gradient = scores.to(texts.dtype)
@@ -226,7 +266,11 @@ def _send_back(
 
 
 def _scores(texts: Tensor, labels: Tensor) -> Tensor:  # (batch, |chunk|), float32 or wider
-    return (texts @ labels.T).to(torch.promote_types(texts.dtype, torch.float32))
+    return (texts @ labels.T).to(_wide(texts.dtype))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) -> Pairs:

@@ -35,6 +35,7 @@ class PoolLoss(Protocol):
     """A loss over the scores of a pool, float32 or wider; -inf: not in the row's pool."""
 
     positives_compete: ClassVar[bool]  # False: mask them before `row_statistics` and `push_`
+    is_balanced: ClassVar[bool]  # all positives of a row weigh as one: lower each by log |P|
     is_iterative: ClassVar[bool]  # `row_statistics` goes through the blocks several times
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:  # (n_statistics, batch)
@@ -65,6 +66,7 @@ class Softmax:
     """
 
     positives_compete: ClassVar[bool] = True
+    is_balanced: ClassVar[bool] = False
     is_iterative: ClassVar[bool] = False
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
@@ -101,6 +103,18 @@ class DecoupledSoftmax(Softmax):
 
 
 @dataclass(frozen=True)
+class BalancedSoftmax(Softmax):
+    r"""Softmax in which a row's positives together weigh as much as one label.
+
+    Of UniDEC (Kharbanda et al., WWW 2025), there balanced SupCon: Z is
+    :math:`\log(\sum_n e^{s_n} + \frac{1}{|P|} \sum_p e^{s_p})`, so that the loss can reach 0
+    however many positives there are. The caller lowers the positives by :math:`\log |P|`.
+    """
+
+    is_balanced: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
 class SoftTopK:
     r"""Log-loss of the soft top-k: probabilities that sum to k over the pool.
 
@@ -114,6 +128,7 @@ class SoftTopK:
     alpha: float = 2.0
 
     positives_compete: ClassVar[bool] = True
+    is_balanced: ClassVar[bool] = False
     is_iterative: ClassVar[bool] = True
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
@@ -179,6 +194,21 @@ def pull(
 def mask_(scores: Tensor, places: Places) -> Tensor:
     """Take the pairs out of their rows' pools, in place."""
     return scores.index_put_(places, scores.new_full((), -torch.inf))
+
+
+def handicaps(
+    loss: PoolLoss, positives: Positives, batch_size: int, dtype: torch.dtype
+) -> Tensor | None:  # (n_pairs,)
+    """What is taken off the positives' scores before they compete, if anything."""
+    if not loss.is_balanced:
+        return None
+    ones = torch.ones(len(positives.rows), dtype=dtype, device=positives.rows.device)
+    return _row_sums(ones, positives.rows, batch_size).log()[positives.rows]
+
+
+def lower_(scores: Tensor, places: Places, amounts: Tensor | None) -> Tensor:
+    """Take the handicaps off the positives' scores, in place."""
+    return scores if amounts is None else scores.index_put_(places, -amounts, accumulate=True)
 
 
 def score_gradient_(

@@ -109,7 +109,8 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
                 f"classes has shape {names.shape}, but there are {len(texts)} label texts. Pass "
                 f"one name per text."
             )
-        if isinstance(known.tolist()[0], str) != isinstance(names.tolist()[0], str):
+        differs = isinstance(known.tolist()[0], str) != isinstance(names.tolist()[0], str)
+        if differs or (known.dtype.kind in "iu" and names.dtype.kind not in "iu"):
             raise ValueError(
                 f"The labels are named {known.tolist()[0]!r}, ..., and the new ones "
                 f"{names.tolist()[0]!r}, ... Pass names of the same type as classes=."

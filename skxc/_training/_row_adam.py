@@ -1,0 +1,168 @@
+"""AdamW for tables of which a step touches a few rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+State = dict[str, Tensor]
+
+
+class RowAdam(Optimizer):
+    """AdamW (Loshchilov and Hutter, 2019) that reads and writes only the rows in the gradient.
+
+    Where every row is in every step it is torch.optim.AdamW. A row that is not in a step keeps its
+    moments, which AdamW would shrink and step along; the bias correction counts the row's own
+    updates, so that its first is a full step whenever it comes.
+
+    Weight decay is owed by the other rows, too: `log_decay` adds up log(1 - lr * weight_decay) over
+    the steps, and a row pays the difference to what it has paid when it is next stepped. Call
+    `catch_up_` on the rows that are about to be read, `flush` before the whole table is.
+
+    Parameters
+    ----------
+    params : iterable of Tensor or of dict
+        Tables of shape (n_rows, dim), float32 or float64, or torch's groups of them.
+    lr, betas, eps, weight_decay :
+        As in torch.optim.AdamW; `lr` of a group may change between steps.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Torch's, and the state of the group's tables: it is there before the first step."""
+        super().add_param_group(param_group)
+        for table in self.param_groups[-1]["params"]:
+            self.state[table] = _initial_state(table)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Step the tables that have a row-sparse gradient, on its rows."""
+        for table in chain.from_iterable(group["params"] for group in self.param_groups):
+            gradient = table.grad
+            if gradient is None:
+                continue
+            if not gradient.is_sparse:
+                raise TypeError(
+                    f"The gradient of shape {tuple(gradient.shape)} is dense, but RowAdam steps "
+                    f"only rows. Pass a row-sparse gradient, or use torch.optim.AdamW."
+                )
+            self.step_rows_(table, gradient._indices()[0], gradient._values())
+
+    @torch.no_grad()
+    def step_rows_(
+        self,
+        table: Tensor,  # (n_rows, dim), one of the optimiser's; updated in place
+        rows: Tensor,  # (n_touched,); best ascending and on the CPU, where looking costs no wait
+        values: Tensor,  # (n_touched, dim) their gradient; summed over a row that is there twice
+    ) -> None:
+        """Step some rows; the others owe the step's weight decay."""
+        group, state = self._group(table), self.state[table]
+        rows, values = _with_each_row_once(rows, values)
+        rows, values = rows.to(table.device), values.to(table)
+        state["log_decay"] += math.log1p(-group["lr"] * group["weight_decay"])
+        updated = table[rows].mul_(_pay_decay(state, rows))
+        direction = _direction(state, rows, values, group["betas"], group["eps"])
+        table.index_copy_(0, rows, updated.sub_(direction, alpha=group["lr"]))
+
+    @torch.no_grad()
+    def catch_up_(self, table: Tensor, rows: Tensor) -> None:
+        """Pay the weight decay that the rows owe, as before their embeddings are read."""
+        rows = rows.to(table.device)
+        table.index_copy_(0, rows, table[rows].mul_(_pay_decay(self.state[table], rows)))
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Pay the weight decay that any row owes."""
+        for table, state in self.state.items():
+            owed = state["log_decay"] - state["row_log_decay"]
+            table.mul_(owed.exp().to(table)[:, None])
+            # all are even: counting anew keeps the sums small
+            state["log_decay"].zero_()
+            state["row_log_decay"].zero_()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state, in the tensors that are there.
+
+        Torch would cast all to the table's dtype, in which small decays do not add up.
+        """
+        own = dict(self.state)
+        super().load_state_dict(state_dict)
+        indices = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        for i, (table, state) in zip(indices, own.items(), strict=True):
+            for name, tensor in state.items():
+                tensor.copy_(state_dict["state"][i][name])
+            self.state[table] = state
+
+    def _group(self, table: Tensor) -> dict[str, Any]:
+        for group in self.param_groups:
+            if any(parameter is table for parameter in group["params"]):
+                return group
+        raise ValueError(f"The table of shape {tuple(table.shape)} is not one of the optimiser's.")
+
+
+def _initial_state(table: Tensor) -> State:
+    n_rows = len(table)
+    return {
+        "first_moment": torch.zeros_like(table, requires_grad=False),
+        "second_moment": torch.zeros_like(table, requires_grad=False),
+        "n_updates": torch.zeros(n_rows, dtype=torch.int64, device=table.device),
+        # float64: sums over a whole training of steps of 1e-5 and less
+        "log_decay": torch.zeros((), dtype=torch.float64, device=table.device),
+        "row_log_decay": torch.zeros(n_rows, dtype=torch.float64, device=table.device),
+    }
+
+
+def _with_each_row_once(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient, summed over rows that stand in it twice; looking is cheaper than sorting."""
+    if bool((rows[1:] > rows[:-1]).all()):
+        return rows, values
+    rows, places = rows.unique(return_inverse=True)
+    places = places.to(values.device)
+    sums = values.new_zeros(len(rows), values.shape[1])
+    # not index_add_, which is not deterministic on a GPU
+    return rows, sums.index_put_((places,), values, accumulate=True)
+
+
+def _pay_decay(state: State, rows: Tensor) -> Tensor:  # (n_touched, 1)
+    """The factor that the rows owe, in the table's dtype; from here on they owe nothing."""
+    owed = state["log_decay"] - state["row_log_decay"][rows]
+    state["row_log_decay"][rows] = state["log_decay"]
+    return owed.exp().to(state["first_moment"].dtype)[:, None]
+
+
+def _direction(
+    state: State,
+    rows: Tensor,  # (n_touched,) each once
+    gradient: Tensor,  # (n_touched, dim)
+    betas: tuple[float, float],
+    eps: float,
+) -> Tensor:  # (n_touched, dim)
+    """Adam's step per learning rate; the rows' moments and counts are updated in place."""
+    n_updates = state["n_updates"][rows].add_(1)
+    first = state["first_moment"][rows].lerp_(gradient, 1 - betas[0])
+    second = state["second_moment"][rows].mul_(betas[1])
+    second.addcmul_(gradient, gradient, value=1 - betas[1])
+    new = {"n_updates": n_updates, "first_moment": first, "second_moment": second}
+    for name, tensor in new.items():
+        state[name].index_copy_(0, rows, tensor)
+    correction, second_correction = (
+        (1 - beta ** n_updates.double()).to(gradient.dtype)[:, None] for beta in betas
+    )
+    return first.div_(second.div_(second_correction).sqrt_().add_(eps).mul_(correction))
