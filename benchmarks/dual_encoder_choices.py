@@ -51,7 +51,7 @@ VARIANTS = {
     "softmax": Variant({"loss": "softmax"}),
     "soft top-5": Variant({"loss": "soft-top-k"}),
     "soft top-1": Variant({"loss": "soft-top-k", "k": 1}),
-    "soft top-5, twice as sharp": Variant({"loss": "soft-top-k", "alpha": 4}),
+    "soft top-5, alpha 2 (the paper)": Variant({"loss": "soft-top-k", "alpha": 2.0}),
     "soft top-100": Variant({"loss": "soft-top-k", "k": 100}),
     "one-vs-all": Variant({}, one_vs_all),
     "one positive a text (the paper's code)": Variant({"positives_per_text": 1}),

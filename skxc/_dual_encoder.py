@@ -290,8 +290,8 @@ class DualEncoderXC(
         precision at that place.
     k : float, default=5
         Of the soft top-k loss; below the number of labels in a pool.
-    alpha : float, default=2.0
-        Sharpness of the soft top-k loss.
+    alpha : float, default=1.0
+        Sharpness of the soft top-k loss. The paper has 2.
     temperature : float, default=None
         What scores are divided by in the loss. None: 0.09 (pretrained encoders: 0.05), and 1 where
         ``normalize=False``.
@@ -435,7 +435,7 @@ class DualEncoderXC(
         label_texts: Any = None,
         loss: str = "decoupled-softmax",
         k: float = 5,
-        alpha: float = 2.0,
+        alpha: float = 1.0,
         temperature: float | None = None,
         normalize: bool = True,
         negatives: str = "in-batch",
