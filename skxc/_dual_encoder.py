@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -17,27 +17,26 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
-from skxc._data._batches import Batch, PairArrays, TrainingRows, length_sorted_slices
+from skxc._data._batches import Batch, PairArrays, TrainingRows
 from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_reduce_
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import CachedEncoding, LabelChunk, dense_pool_step, two_pass_step
+from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_step
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
 from skxc._functional._top_k import LAST, Pairs
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
 from skxc._mixins._memory import check_memory
 from skxc._mixins._predict import SearchTable
 from skxc._training._loop import Step
+from skxc._training._two_towers import TwoTowerStep
 from skxc._validation import check_choice, check_integer, check_real
-from skxc.encoders._base import EncoderModule, autocast
+from skxc.encoders._base import EncoderModule
 
 # labels that a text's hard negatives are drawn from
 _SHORTLIST = 100
-# labels embedded at once for the table, where tokens do not bound them
-_LABELS_AT_ONCE = 1 << 14
 # scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
 _SCORES_AT_ONCE = 1 << 23
 
@@ -101,7 +100,7 @@ class LabelPools:
         return PoolBatch(pool, positives, values, ignored)
 
 
-class DualEncoderStep(Step):
+class DualEncoderStep(TwoTowerStep):
     """Embed texts and labels, take the loss's gradient in closed form, send it back to both."""
 
     def __init__(
@@ -117,20 +116,16 @@ class DualEncoderStep(Step):
         encode_batch_size: int | None,
         dtype: torch.dtype,  # bfloat16: the encoder runs under autocast
     ) -> None:
-        self.module, self.label_tokens, self.pools, self.loss = module, label_tokens, pools, loss
+        super().__init__(module, label_tokens, encode_batch_size=encode_batch_size, dtype=dtype)
+        self.pools, self.loss = pools, loss
         self.temperature, self.is_normalized, self.dropout = temperature, is_normalized, dropout
-        self.encode_batch_size, self.dtype = encode_batch_size, dtype
-        self.device = next(module.parameters()).device
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """The encoder's."""
-        return self.module.parameters()
 
     def begin_epoch(self, epoch: int) -> None:
         """Mine hard negatives where they are due."""
         if self.pools.is_mining_due(epoch):
+            table = SearchTable.of(self.label_embeddings())
             self.module.eval()
-            self.pools.mine(SearchTable.of(self.label_embeddings()))
+            self.pools.mine(table)
             self.module.train()
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
@@ -189,23 +184,9 @@ class DualEncoderStep(Step):
         encoding.send_back(all_reduce_(gradient) * mask)
         return loss
 
-    def _embed(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim), float32
-        with autocast(self.device, self.dtype):
-            embeddings = self.module(tokens)
-        embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    def _embed(self, tokens: TokenStore) -> Tensor:
+        embeddings = super()._embed(tokens)
         return F.normalize(embeddings, dim=1) if self.is_normalized else embeddings
-
-    def _encoding(self, tokens: TokenStore) -> CachedEncoding:
-        chunks = [
-            (tokens.take(rows), torch.from_numpy(rows))
-            for rows in self._slices(tokens.lengths, len(tokens))
-        ]
-        return CachedEncoding(self._embed, chunks, self.device)
-
-    def _slices(self, lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-        """Texts of like lengths, encoded at once: `encode_batch_size` of the longest, or more."""
-        budget = max(int(lengths.max()), 1) * (self.encode_batch_size or len(lengths))
-        return length_sorted_slices(lengths, batch_size, budget)
 
     def _ignored_places(self, labels: PoolBatch) -> Pairs | None:
         """The ignored pairs, by their labels' places in the pool."""
@@ -214,31 +195,9 @@ class DualEncoderStep(Step):
         kept, places = pairs_in_pool(labels.ignored, labels.pool)
         return Pairs(*self._tensors(places, labels.ignored.rows[kept]))
 
-    def _tensors(self, *arrays: NDArray[Any]) -> list[Tensor]:
-        return [torch.from_numpy(array).to(self.device) for array in arrays]
-
-    def _sample_weight(self, batch: Batch) -> Tensor | None:
-        weights = batch.sample_weight
-        return None if weights is None else torch.from_numpy(weights).to(self.device)
-
-    def state(self) -> dict[str, Tensor]:
-        """The encoder."""
-        return dict(self.module.state_dict())
-
-    def optimizer_state(self) -> dict[str, Tensor]:
-        """Nothing: the loop's optimisers remember all."""
-        return {}
-
-    @torch.no_grad()
     def label_embeddings(self) -> Tensor:
         """Every label's text, embedded: (n_labels, dim)."""
-        is_training = self.module.training
-        self.module.eval()
-        table = torch.empty(len(self.label_tokens), self.module.dim, device=self.device)
-        for rows in self._slices(self.label_tokens.lengths, _LABELS_AT_ONCE):
-            table[torch.from_numpy(rows)] = self._embed(self.label_tokens.take(rows)).float()
-        self.module.train(is_training)
-        return table
+        return self._embed_all(self.label_tokens)
 
 
 def _pairs(pairs: PairArrays, kept: NDArray[np.bool_]) -> PairArrays:
