@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ._dual_encoder import DualEncoderXC
     from ._renee import ReneeClassifier
+    from ._unidec import UniDEC
 
 __version__ = "0.1.0.dev0"
-__all__ = ["DualEncoderXC", "ReneeClassifier", "__version__"]
+__all__ = ["DualEncoderXC", "ReneeClassifier", "UniDEC", "__version__"]
 
 # torch takes seconds to import: an estimator's module is loaded when its name is first used.
-_LAZY = {"DualEncoderXC": "._dual_encoder", "ReneeClassifier": "._renee"}
+_LAZY = {
+    "DualEncoderXC": "._dual_encoder",
+    "ReneeClassifier": "._renee",
+    "UniDEC": "._unidec",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ._fused_linear import Positives
@@ -118,6 +119,35 @@ def dense_pool_step(
             other, other_value = _pool_gradient_(transposed, swapped, loss, none, None)
             gradient, value = gradient.add_(other.T).mul_(0.5), (value + other_value) / 2
         gradient = gradient.to(texts.dtype)
+        text_gradient = (gradient @ labels).to(scores.dtype) / temperature
+        return text_gradient, (gradient.T @ texts).to(scores.dtype), value
+
+
+def one_vs_all_pool_step(
+    text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
+    label_embeddings: Tensor,  # (pool, dim)
+    positives: Positives,  # `labels`: places in the pool, in any order
+    *,
+    temperature: float,
+    ignored: Pairs | None = None,  # without a part in the loss; none of the positives
+    sample_weight: Tensor | None = None,  # (batch,)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts."""
+    with torch.no_grad():
+        texts = text_embeddings.detach() / temperature
+        labels = label_embeddings.detach().to(texts.dtype)
+        scores = _scores(texts, labels)
+        places = (positives.rows, positives.labels)
+        if ignored is not None:  # softplus and sigmoid of -inf are 0
+            mask_(scores, (ignored.rows, ignored.labels))
+        weights = scores.new_full((len(texts),), 1 / len(texts))
+        if sample_weight is not None:
+            weights *= sample_weight
+        values = positives.values.to(scores.dtype)
+        value = F.softplus(scores).sum(1) @ weights
+        value -= (weights[positives.rows] * values) @ scores[places]
+        errors = scores.sigmoid_().index_put_(places, -values, accumulate=True)
+        gradient = errors.mul_(weights[:, None]).to(texts.dtype)
         text_gradient = (gradient @ labels).to(scores.dtype) / temperature
         return text_gradient, (gradient.T @ texts).to(scores.dtype), value
 

@@ -52,7 +52,10 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
         module, _ = self._torch_model()
-        return self._label_rows(self._embed(module, self.encoder_.tokenize(texts)))
+        tokens = self.encoder_.tokenize(texts)
+        rows = self._label_rows(self._embed(module, tokens))
+        rows[tokens.lengths == 0] = 0
+        return rows
 
     def add_labels(self, label_texts: Any, classes: Any = None) -> Self:
         """Add labels by their texts, without training: from now on they are predicted, too.
@@ -92,7 +95,9 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             "label_texts_": np.concatenate([self.label_texts_, np.array(texts, dtype=object)]),
             "_label_names": np.concatenate([self._label_names, np.asarray(labels, object)]),
             "n_labels_": self.n_labels_ + len(rows),
+            "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
             "_runtime": {},
+            **self._grown(len(rows)),
         }
         self.__dict__.update(grown)  # at once
         return self
@@ -124,6 +129,10 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         return names
 
     # ------------------------------------------------------------------------------------- hooks
+    def _grown(self, n_new: int) -> dict[str, Any]:
+        """What else is one entry a label, with `n_new` more."""
+        return {}
+
     def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rows of `label_embeddings_`, from what `transform` makes of the labels' texts."""
         return embeddings

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
@@ -36,6 +37,14 @@ class Step(Protocol):
     def begin_epoch(self, epoch: int) -> None:
         """Refresh what is computed from the model once in a while; epochs count from 0."""
         return
+
+    def batches(self, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]] | None:
+        """The epoch's batches of training rows, where they are not to be random ones."""
+        return None
+
+    def report(self) -> dict[str, float]:
+        """What the epoch's entry of `history_` is to tell besides the loss."""
+        return {}
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """Run forward and backward; return the mean loss a text, detached, where `with_loss`.
@@ -143,7 +152,9 @@ class _Loop:
         began = time.perf_counter()
         lengths = rows.tokens.lengths
         is_bucketed = self.schedule.is_bucketed
-        batches = epoch_batches(lengths, self.schedule.batch_size, rng, is_bucketed=is_bucketed)
+        batches = self.step.batches(self.schedule.batch_size, rng)
+        if batches is None:
+            batches = epoch_batches(lengths, self.schedule.batch_size, rng, is_bucketed=is_bucketed)
         losses = []
         for i, selected in enumerate(batches):
             loss = self.run_step(rows.batch(selected), with_loss=i % _MONITOR_EVERY == 0)
@@ -155,7 +166,7 @@ class _Loop:
         entry = {"loss": float(np.mean(losses))}
         if is_bucketed:
             entry["padding"] = padding_share(lengths, batches)
-        return entry | {"seconds": time.perf_counter() - began}
+        return entry | self.step.report() | {"seconds": time.perf_counter() - began}
 
     def run_step(self, batch: Batch, *, with_loss: bool) -> Tensor | None:
         """One batch: schedule, forward and backward, clip, update."""

@@ -1,0 +1,651 @@
+"""UniDEC: a dual encoder and a classifier trained together, on picked labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from torch import Tensor, nn
+
+from skxc._data._batches import Batch, TrainingRows
+from skxc._data._clusters import balanced_clusters
+from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
+from skxc._data._psl import pick_some_labels
+from skxc._data._tokens import TokenStore
+from skxc._functional._fused_linear import Positives
+from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
+from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, PoolLoss, Softmax
+from skxc._functional._top_k import LAST, Pairs
+from skxc._mixins import (
+    CalibratedMixin,
+    LabelTextsMixin,
+    TrainingSetup,
+    as_read_only_tensor,
+    warn_of_empty,
+)
+from skxc._mixins._fit import History
+from skxc._mixins._memory import check_memory
+from skxc._mixins._predict import SearchTable
+from skxc._training._loop import Step
+from skxc._training._row_adam import RowAdam
+from skxc._training._two_towers import TwoTowerStep
+from skxc._validation import Target, check_choice, check_integer, check_real
+from skxc.encoders._base import EncoderModule
+from skxc.metrics import ranking_metrics
+
+_LOSSES: Mapping[str, PoolLoss] = {
+    "decoupled-softmax": DecoupledSoftmax(),
+    "softmax": Softmax(),
+    "balanced-softmax": BalancedSoftmax(),
+}
+# labels that a text's hard negatives are drawn from
+_SHORTLIST = 100
+# weights of the label-text half that `dual_score_weight="auto"` tries, and the texts it is tried on
+_SCORE_WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+_TUNING_TEXTS, _LEAST_TUNING_TEXTS = 300, 50
+
+Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
+
+
+class Heads(nn.Module):
+    """From the encoder's embedding to the two spaces that scores are cosines in.
+
+    Without `dim` both are the encoder's own, and one: then the two scores of a label are the cosine
+    with one vector, and prediction needs no wider table than either.
+    """
+
+    def __init__(self, encoder_dim: int, dim: int | None) -> None:
+        super().__init__()
+        self.is_shared = dim is None
+        self.dim = encoder_dim if dim is None else dim
+        self.width = self.dim if dim is None else 2 * self.dim  # of prediction's rows
+        if dim is not None:
+            self.of_label_texts = nn.Linear(encoder_dim, dim)
+            self.of_classifier = nn.Linear(encoder_dim, dim)
+            for linear in (self.of_label_texts, self.of_classifier):
+                nn.init.xavier_uniform_(linear.weight)
+                nn.init.zeros_(linear.bias)
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are, if there are any."""
+        return None if self.is_shared else self.of_classifier.weight.device
+
+    def label_text_space(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors of texts and label texts, (n, dim)."""
+        if not self.is_shared:
+            embeddings = torch.tanh(self.of_label_texts(embeddings))
+        return F.normalize(embeddings, dim=1)
+
+    def classifier_space(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors of texts, (n, dim)."""
+        if not self.is_shared:
+            embeddings = self.of_classifier(embeddings)
+        return F.normalize(embeddings, dim=1)
+
+    def text_rows(self, embeddings: Tensor) -> Tensor:
+        """What prediction multiplies with `label_rows`, (n, dim) or (n, 2 dim)."""
+        if self.is_shared:
+            return self.label_text_space(embeddings)
+        halves = [self.label_text_space(embeddings), self.classifier_space(embeddings)]
+        return torch.cat(halves, 1)
+
+    def label_rows(
+        self,
+        label_texts: Tensor,  # (n_labels, dim) unit vectors
+        classifier: Tensor,  # (n_labels, dim) the rows as they are scored
+        is_taught: Tensor,  # (n_labels,) bool: a text has taught the classifier's row
+        weight: float,  # of the label texts, in [0, 1]
+    ) -> Tensor:  # (n_labels, dim) or (n_labels, 2 dim)
+        """The two halves of every label, so that one inner product is the weighted mean of two.
+
+        A label that no text has taught is its text alone, at full weight: the scales then compare.
+        """
+        # whatever the weight: a label without a word has its row alone
+        has_text = label_texts.any(1)
+        of_text = torch.where(is_taught & has_text, weight, has_text.float())
+        of_row = torch.where(is_taught, torch.where(has_text, 1 - weight, 1.0), 0.0)
+        halves = [label_texts * of_text[:, None], classifier * of_row[:, None]]
+        return halves[0] + halves[1] if self.is_shared else torch.cat(halves, 1)
+
+
+class Sampling(NamedTuple):
+    """How a batch and its pool are put together; see the parameters of the same names."""
+
+    batches: str
+    negatives: str
+    pool_size: int
+    positives_per_text: int
+    negatives_per_text: int
+    mining_interval: int
+
+
+class PickedLabels(NamedTuple):
+    """A batch's pool (PSL): both heads' losses are over it."""
+
+    pool: NDArray[np.int64]  # ascending label ids
+    positives: Positives  # `labels`: places in the pool; all that y knows of
+    ignored: Pairs | None  # likewise
+
+
+class UniDECStep(TwoTowerStep):
+    """One pool of labels, two losses over it: of the label texts, and of the classifier's rows."""
+
+    def __init__(
+        self,
+        module: EncoderModule,
+        label_tokens: TokenStore,
+        heads: Heads,
+        classifier: Tensor,  # (n_labels, dim), updated in place; may live in the host's memory
+        rows: TrainingRows,
+        search: Search,
+        rng: np.random.Generator,
+        *,
+        sampling: Sampling,
+        loss: PoolLoss,
+        is_one_vs_all: bool,  # binary cross-entropy for the classifier
+        both_directions: bool,
+        dual_weight: float,
+        log_scale: nn.Parameter,  # of 1 / temperature
+        dropout: float,
+        classifier_learning_rate: float,
+        weight_decay: float,
+        encode_batch_size: int | None,
+        dtype: torch.dtype,
+    ) -> None:
+        super().__init__(module, label_tokens, encode_batch_size=encode_batch_size, dtype=dtype)
+        self.heads, self.classifier, self.rows, self.search = heads, classifier, rows, search
+        self.rng, self.sampling, self.loss = rng, sampling, loss
+        self.is_one_vs_all, self.both_directions = is_one_vs_all, both_directions
+        self.dual_weight, self.log_scale, self.dropout = dual_weight, log_scale, dropout
+        self.learning_rate = classifier_learning_rate
+        self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)
+        others = [p for p in (*heads.parameters(), log_scale) if p.requires_grad]
+        self.head_optimizer = (
+            torch.optim.AdamW(others, classifier_learning_rate, weight_decay=0.0)
+            if others
+            else None
+        )
+        self.candidates = np.arange(len(classifier))
+        counts = np.bincount(rows.Y.indices, minlength=len(classifier))
+        self.is_taught = torch.from_numpy(counts > 0)
+        self.shortlists: NDArray[np.int32] | None = None
+        self.clusters: list[NDArray[np.int64]] | None = None
+        self.n_texts = self.n_dropped = 0
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Mine hard negatives and cluster the texts, in the epochs where that is due."""
+        self.n_texts = self.n_dropped = 0
+        if epoch == 0 or epoch % self.sampling.mining_interval:
+            return
+        if self.sampling.negatives == "mined":
+            table = SearchTable.of(self.label_embeddings())
+            self.module.eval()
+            k = min(_SHORTLIST, len(self.classifier))
+            self.shortlists = self.search(table, self.rows, k).astype(np.int32)
+            self.module.train()
+        if self.sampling.batches == "clustered":
+            self.clusters = []  # made by `batches`, which knows their size
+            self._embedded = self.heads.text_rows(self._embed_all(self.rows.tokens))
+
+    def batches(self, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]] | None:
+        """Texts that are alike, in batches; clusters in another order every epoch.
+
+        Clusters of half a batch and more, one after the other, cut where a batch is full: so
+        batches have one size and epochs one number of them, where UniDEC has a cluster a batch.
+        """
+        if self.clusters is None:
+            return None
+        if not self.clusters:
+            n_per_cluster = max(batch_size // 2, 1)
+            self.clusters = balanced_clusters(self._embedded, n_per_cluster, rng)
+            del self._embedded
+        order = np.concatenate([self.clusters[i] for i in rng.permutation(len(self.clusters))])
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def report(self) -> dict[str, float]:
+        """Share of the texts of which no label was in the pool: they take no part in a step."""
+        return {"without_positive": self.n_dropped / max(self.n_texts, 1)}
+
+    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
+        """One step of both heads over one pool: the mean loss a text where `with_loss`."""
+        picked = self._pick(batch)
+        self.n_texts += len(batch)
+        self.n_dropped += len(batch) - len(picked.positives.rows.unique())
+        if not len(picked.positives.rows):
+            return torch.zeros(()) if with_loss else None
+        ids = torch.from_numpy(picked.pool)
+        self.optimizer.catch_up_(self.classifier, ids)
+        rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
+        encoding = self._encoding(
+            TokenStore.concatenate([batch.tokens, self.label_tokens.take(picked.pool)])
+        )
+        embeddings = encoding.embeddings.requires_grad_()
+        loss = self._backward(batch, picked, embeddings, rows)
+        assert embeddings.grad is not None
+        assert rows.grad is not None
+        encoding.send_back(embeddings.grad)
+        self._update(ids, rows.grad, rate)
+        return loss if with_loss else None
+
+    def _backward(
+        self, batch: Batch, picked: PickedLabels, embeddings: Tensor, rows: Tensor
+    ) -> Tensor:
+        """Both heads' losses, and their gradients by all leaves of the graph."""
+        raw_texts, raw_labels = embeddings.split([len(batch), len(picked.pool)])
+        texts = self.heads.label_text_space(raw_texts)
+        mask = F.dropout(torch.ones_like(texts), self.dropout)
+        texts_of_both = [texts * mask]
+        if not self.heads.is_shared:
+            texts_of_both.append(self.heads.classifier_space(raw_texts) * mask)
+        labels = self.heads.label_text_space(raw_labels)
+        classifier = rows if self.is_one_vs_all else F.normalize(rows, dim=1)
+        scale = self.log_scale.exp()
+        outputs, gradients, total = [], [], torch.zeros((), device=self.device)
+        for i, (side, weight) in enumerate(
+            ((labels, self.dual_weight), (classifier, 1 - self.dual_weight))
+        ):
+            if weight == 0:
+                continue
+            side_texts = texts_of_both[-1 if i else 0]
+            step = one_vs_all_pool_step if i and self.is_one_vs_all else self._softmax_step
+            by_texts, by_side, loss = step(
+                side_texts, side, picked.positives, temperature=1 / float(scale),
+                ignored=picked.ignored, sample_weight=self._sample_weight(batch),
+            )  # fmt: skip
+            outputs += [side_texts, side]
+            gradients += [weight * by_texts, weight * by_side]
+            total += weight * loss
+            if self.log_scale.requires_grad:  # scores are linear in the scale
+                outputs.append(self.log_scale)
+                gradients.append(weight * (by_texts * side_texts.detach()).sum())
+        torch.autograd.backward(outputs, gradients)
+        if rows.grad is None:  # dual_weight=1
+            rows.grad = torch.zeros_like(rows)
+        return total
+
+    def _softmax_step(
+        self, texts: Tensor, labels: Tensor, positives: Positives, **options: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return dense_pool_step(
+            texts, labels, positives, self.loss, is_symmetric=self.both_directions, **options
+        )
+
+    def _pick(self, batch: Batch) -> PickedLabels:
+        """The pool (PSL), and by the full ground truth what is whose positive in it."""
+        sampling, hard = self.sampling, np.empty(0, np.int64)
+        drawn = draw_positives(batch.positives, batch.values, sampling.positives_per_text, self.rng)
+        if self.shortlists is not None:
+            hard = draw_negatives(
+                self.shortlists[batch.index], sampling.negatives_per_text, self.rng
+            )
+        pool = pick_some_labels(batch.positives, drawn, hard, sampling.pool_size)
+        pool = fill_pool(pool, self.candidates, sampling.pool_size, self.rng)
+        kept, places = pairs_in_pool(batch.positives, pool)
+        pairs = self._tensors(places, batch.positives.rows[kept], batch.values[kept])
+        ignored = None
+        if batch.ignored is not None:
+            masked, masked_places = pairs_in_pool(batch.ignored, pool)
+            ignored = Pairs(*self._tensors(masked_places, batch.ignored.rows[masked]))
+        return PickedLabels(pool, Positives(*pairs), ignored)
+
+    def _update(self, ids: Tensor, gradient: Tensor, rate: float) -> None:
+        """Step what the loop does not: the picked rows, the heads and the temperature."""
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate * rate
+        self.optimizer.step_rows_(self.classifier, ids, gradient)
+        if self.head_optimizer is not None:
+            for group in self.head_optimizer.param_groups:
+                group["lr"] = self.learning_rate * rate
+            self.head_optimizer.step()
+            self.head_optimizer.zero_grad()
+
+    def state(self) -> dict[str, Tensor]:
+        """Encoder, heads, classifier and temperature."""
+        heads = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
+        own = {"classifier": self.classifier, "log_scale": self.log_scale.data}
+        return super().state() | heads | own | self.optimizer_state()
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Adam's, of the classifier's rows."""
+        return dict(self.optimizer.state[self.classifier])
+
+    @torch.no_grad()
+    def label_embeddings(self) -> Tensor:
+        """The table that prediction searches while training goes on: both halves weigh the same."""
+        rows = self.classifier_rows()
+        if not self.is_one_vs_all:
+            rows = F.normalize(rows, dim=1)
+        is_taught = self.is_taught.to(self.device)
+        return self.heads.label_rows(self.label_text_vectors(), rows, is_taught, 0.5)
+
+    @torch.no_grad()
+    def label_text_vectors(self) -> Tensor:
+        """Unit vectors of the labels' texts, (n_labels, dim); 0 where no word is known."""
+        embeddings = self._embed_all(self.label_tokens)
+        vectors = self.heads.label_text_space(embeddings)
+        return vectors * torch.from_numpy(self.label_tokens.lengths > 0).to(self.device)[:, None]
+
+    def classifier_rows(self) -> Tensor:
+        """The classifier as it is, (n_labels, dim), on the encoder's device."""
+        self.optimizer.flush()
+        return self.classifier.to(self.device)
+
+
+class UniDEC(
+    LabelTextsMixin,
+    CalibratedMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    _defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 6,
+        "batch_size": 512,
+        "learning_rate": 0.05,
+        "classifier_learning_rate": 0.01,
+        "dropout": 0.3,
+        "temperature": 0.09,
+        "pool_size": 2048,
+        "encode_batch_size": None,
+    }
+    _pretrained_defaults: ClassVar[Mapping[str, Any]] = {
+        "epochs": 5,
+        "batch_size": 64,
+        "learning_rate": 5e-5,
+        "classifier_learning_rate": 1e-3,
+        "dropout": 0.1,
+        "temperature": 1 / 18,
+        "pool_size": 256,
+        "encode_batch_size": 64,
+    }
+
+    def __init__(
+        self,
+        encoder: Any = "bag",
+        *,
+        label_texts: Any = None,
+        loss: str = "decoupled-softmax",
+        classifier_loss: str | None = None,
+        dual_weight: float = 0.5,
+        both_directions: bool = False,
+        temperature: float | None = None,
+        learn_temperature: bool = False,
+        projection_dim: Any = "auto",
+        negatives: str = "random",
+        batches: str = "random",
+        pool_size: int | None = None,
+        positives_per_text: int = 3,
+        negatives_per_text: int = 6,
+        mining_interval: int = 2,
+        dual_score_weight: Any = "auto",
+        encode_batch_size: int | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        weight_decay: float = 0.01,
+        classifier_learning_rate: float | None = None,
+        warmup_fraction: float = 0.05,
+        max_grad_norm: float | None = None,
+        dropout: float | None = None,
+        top_k: int = 100,
+        threshold: float = 0.5,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        sparse_output: Any = "auto",
+        device: Any = "auto",
+        precision: str = "auto",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.label_texts = label_texts
+        self.loss = loss
+        self.classifier_loss = classifier_loss
+        self.dual_weight = dual_weight
+        self.both_directions = both_directions
+        self.temperature = temperature
+        self.learn_temperature = learn_temperature
+        self.projection_dim = projection_dim
+        self.negatives = negatives
+        self.batches = batches
+        self.pool_size = pool_size
+        self.positives_per_text = positives_per_text
+        self.negatives_per_text = negatives_per_text
+        self.mining_interval = mining_interval
+        self.dual_score_weight = dual_score_weight
+        self.encode_batch_size = encode_batch_size
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.classifier_learning_rate = classifier_learning_rate
+        self.warmup_fraction = warmup_fraction
+        self.max_grad_norm = max_grad_norm
+        self.dropout = dropout
+        self.top_k = top_k
+        self.threshold = threshold
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.sparse_output = sparse_output
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _check_own_parameters(self) -> None:
+        check_choice("loss", self.loss, tuple(_LOSSES))
+        check_choice("classifier_loss", self.classifier_loss, (None, "one-vs-all"))
+        check_choice("negatives", self.negatives, ("random", "mined"))
+        check_choice("batches", self.batches, ("random", "clustered"))
+        check_real("dual_weight", self.dual_weight, high=1)
+        if self.dual_score_weight != "auto":
+            check_real("dual_score_weight", self.dual_score_weight, high=1)
+        for name in ("temperature", "classifier_learning_rate"):
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), ends="(]")
+        for name in ("both_directions", "learn_temperature"):
+            check_choice(name, getattr(self, name), (True, False))
+        for name in ("pool_size", "encode_batch_size"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        if self.projection_dim not in ("auto", None):
+            check_integer("projection_dim", self.projection_dim, 1)
+        for name in ("positives_per_text", "negatives_per_text", "mining_interval"):
+            check_integer(name, getattr(self, name), 1)
+
+    def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
+        tokens, settings = setup.label_tokens, setup.settings
+        assert tokens is not None  # _check_label_texts
+        assert setup.label_texts is not None
+        if setup.fitted is None:
+            warn_of_empty(tokens.lengths > 0, setup.label_texts)
+        heads = self._initial_heads(setup)
+        check_memory(
+            self._memory_parts(setup, heads),
+            setup.device,
+            "Lower the encoder's dim (or set projection_dim), batch_size or pool_size, or set "
+            "early_stopping=False.",
+        )
+        self._runtime = {"heads": heads}
+        log_scale = nn.Parameter(
+            torch.tensor(self._initial_log_scale(setup), device=setup.device),
+            requires_grad=self.learn_temperature,
+        )
+        step = UniDECStep(
+            setup.module,
+            tokens,
+            heads,
+            self._initial_classifier(setup, heads),
+            setup.rows,
+            partial(self._shortlists, setup.module),
+            np.random.default_rng(setup.generator.initial_seed()),
+            sampling=Sampling(
+                self.batches,
+                self.negatives,
+                settings["pool_size"],
+                self.positives_per_text,
+                self.negatives_per_text,
+                self.mining_interval,
+            ),
+            loss=_LOSSES[self.loss],
+            is_one_vs_all=self.classifier_loss == "one-vs-all",
+            both_directions=self.both_directions,
+            dual_weight=self.dual_weight,
+            log_scale=log_scale,
+            dropout=settings["dropout"],
+            classifier_learning_rate=settings["classifier_learning_rate"],
+            weight_decay=self.weight_decay,
+            encode_batch_size=settings["encode_batch_size"],
+            dtype=setup.dtype,
+        )
+        return step, setup.rows
+
+    def _memory_parts(self, setup: TrainingSetup, heads: Heads) -> dict[str, int]:
+        """Bytes that training is about to allocate, by what they hold."""
+        settings, n_labels = setup.settings, setup.rows.Y.shape[1]
+        n_copies = 4 if self.early_stopping else 3  # the rows and Adam's two moments
+        return {
+            "classifier": 4 * n_labels * heads.dim * n_copies,
+            "label embeddings": 4 * n_labels * heads.width,
+            "scores": 4 * 4 * settings["batch_size"] * settings["pool_size"],
+            "encoder": self._encoder_bytes(setup.module),
+        }
+
+    def _initial_heads(self, setup: TrainingSetup) -> Heads:
+        dim = self.projection_dim
+        if dim == "auto":
+            dim = setup.module.dim if setup.encoder.is_pretrained else None
+        heads = Heads(setup.module.dim, dim)
+        if setup.fitted is not None:
+            heads.load_state_dict(_tensors(setup.fitted.head_weights_))
+        return heads.to(setup.device)
+
+    def _initial_log_scale(self, setup: TrainingSetup) -> float:
+        if setup.fitted is not None and self.learn_temperature:
+            return -math.log(setup.fitted.temperature_)
+        return -math.log(setup.settings["temperature"])
+
+    def _initial_classifier(self, setup: TrainingSetup, heads: Heads) -> Tensor:
+        """Random rows, or the fitted ones; rows of 0 are those that `add_labels` added."""
+        rows = torch.randn(setup.rows.Y.shape[1], heads.dim) / heads.dim**0.5
+        if setup.fitted is not None:
+            fitted = as_read_only_tensor(setup.fitted.classifier_weights_)
+            rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
+        return rows
+
+    def _shortlists(
+        self, module: EncoderModule, table: SearchTable, rows: TrainingRows, k: int
+    ) -> NDArray[np.int64]:
+        """The best labels of training texts, their positives left out."""
+        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
+        labels, scores = self._search(module, table, rows.tokens, k, known)
+        return np.where(scores > LAST, labels, -1)
+
+    def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
+        assert isinstance(step, UniDECStep)
+        is_taught = step.is_taught.numpy()
+        if setup.fitted is not None:
+            is_taught = is_taught | setup.fitted._is_taught
+        self._is_taught = is_taught
+        self.head_weights_ = {k: v.cpu().numpy() for k, v in step.heads.state_dict().items()}
+        self.classifier_weights_ = step.classifier_rows().cpu().numpy()
+        self.temperature_ = float((-step.log_scale.detach()).exp())
+        super()._publish(target, setup, step, history)
+
+    def _final_table(self, step: UniDECStep) -> NDArray[np.float32]:
+        weight = self.dual_score_weight
+        if weight == "auto":  # as before, until `_tune` has looked at held-out texts
+            weight = getattr(self, "dual_score_weight_", 0.5)
+        self._halves = step.label_text_vectors().cpu(), step.classifier_rows().cpu()
+        return self._joined(float(weight))
+
+    def _joined(self, weight: float) -> NDArray[np.float32]:
+        """`label_embeddings_`, with this weight of the label-text half."""
+        self.dual_score_weight_ = weight
+        vectors, rows = self._halves
+        if self.classifier_loss != "one-vs-all":
+            rows = F.normalize(rows, dim=1)
+        is_taught = torch.from_numpy(self._is_taught)
+        heads = self._heads(torch.device("cpu"))
+        table: NDArray[np.float32] = heads.label_rows(vectors, rows, is_taught, weight).numpy()
+        return table
+
+    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
+        if self.dual_score_weight == "auto" and held_out is not None:
+            if len(held_out) >= _LEAST_TUNING_TEXTS:
+                self._tune_score_weight(held_out.take(np.arange(len(held_out))[:_TUNING_TEXTS]))
+        del self._halves
+        super()._tune(setup, held_out)
+
+    def _tune_score_weight(self, rows: TrainingRows) -> None:
+        """The weight of the label texts that ranks held-out texts best, by nDCG@5."""
+        best = -1.0
+        tables = (self._joined(weight) for weight in _SCORE_WEIGHTS)
+        for weight, table in zip(_SCORE_WEIGHTS, tables, strict=True):
+            value = self._ndcg(table, rows)
+            if value > best:
+                best, best_weight, self.label_embeddings_ = value, weight, table
+        self.dual_score_weight_ = best_weight
+        self._runtime = {}
+
+    def _ndcg(self, table: NDArray[np.float32], rows: TrainingRows) -> float:
+        module, _ = self._torch_model()
+        device = next(module.parameters()).device
+        search_table = SearchTable.of(torch.from_numpy(table).to(device))
+        found = self._search(module, search_table, rows.tokens, min(5, len(table)), rows.exclude)
+        scores = self._as_csr(*found, np.float32)
+        return ranking_metrics(rows.Y, scores, exclude=rows.exclude)["nDCG@5"]
+
+    def _heads(self, device: torch.device) -> Heads:
+        """The heads on the device, built when first needed."""
+        heads = self._runtime.get("heads")
+        if heads is None or heads.device not in (None, device):
+            state = _tensors(self.head_weights_)
+            dim = len(state["of_classifier.bias"]) if "of_classifier.bias" in state else None
+            heads = Heads(self.encoder_.build_module().dim, dim)
+            heads.load_state_dict(state)
+            self._runtime["heads"] = heads.to(device)
+        return heads
+
+    def _text_embeddings(self, embeddings: Tensor) -> Tensor:
+        return self._heads(embeddings.device).text_rows(embeddings.float())
+
+    def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A label that no text has taught: its text alone."""
+        if self.head_weights_:
+            embeddings[:, embeddings.shape[1] // 2 :] = 0
+        return embeddings
+
+    def _grown(self, n_new: int) -> dict[str, Any]:
+        shape = (n_new, self.classifier_weights_.shape[1])
+        return {
+            "classifier_weights_": np.concatenate(
+                [self.classifier_weights_, np.zeros(shape, np.float32)]
+            ),
+            "_is_taught": np.concatenate([self._is_taught, np.zeros(n_new, bool)]),
+        }
+
+    def _score_scale(self) -> float:
+        return 1 / self.temperature_
+
+
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.tensor(array) for name, array in arrays.items()}
