@@ -32,7 +32,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from skxc import DualEncoderXC, ReneeClassifier
+from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._mixins._fit import FitMixin
 from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects
@@ -58,6 +58,7 @@ class Case:
 CASES = [
     Case(ReneeClassifier(**TINY)),
     Case(DualEncoderXC(**TINY), needs_label_texts=True),
+    Case(UniDEC(**TINY), needs_label_texts=True),
 ]
 
 

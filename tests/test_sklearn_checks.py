@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
-from skxc import DualEncoderXC, ReneeClassifier
+from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc.encoders import BagOfWordsEncoder
 
 
@@ -36,11 +36,19 @@ class ReneeOnNumbers(OnNumbers, ReneeClassifier):
     """ReneeClassifier on numeric rows."""
 
 
-class DualEncoderOnNumbers(OnNumbers, DualEncoderXC):
-    """DualEncoderXC on numeric rows, with a word of its own for every label."""
+class WordOfItsOwn:
+    """Every label's text is a word of its own."""
 
     def _check_label_texts(self, target, *, is_resumed):
         return [f"label{j}" for j in range(len(target.classes))]
+
+
+class DualEncoderOnNumbers(OnNumbers, WordOfItsOwn, DualEncoderXC):
+    """DualEncoderXC on numeric rows."""
+
+
+class UniDECOnNumbers(OnNumbers, WordOfItsOwn, UniDEC):
+    """UniDEC on numeric rows."""
 
 
 _WEIGHTS = "SGD: a weight scales a text's loss, a repeated text also adds steps"
@@ -49,7 +57,7 @@ _WEIGHTS = "SGD: a weight scales a text's loss, a repeated text also adds steps"
 @parametrize_with_checks(
     [
         estimator(BagOfWordsEncoder(dim=16, min_df=1), epochs=5, batch_size=16)
-        for estimator in (ReneeOnNumbers, DualEncoderOnNumbers)
+        for estimator in (ReneeOnNumbers, DualEncoderOnNumbers, UniDECOnNumbers)
     ],
     expected_failed_checks=lambda _: {
         "check_sample_weight_equivalence_on_dense_data": _WEIGHTS,
