@@ -18,6 +18,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from skxc._data._batches import Batch, TrainingRows
 from skxc._data._clusters import balanced_clusters
@@ -52,9 +53,9 @@ _LOSSES: Mapping[str, PoolLoss] = {
 }
 # labels that a text's hard negatives are drawn from
 _SHORTLIST = 100
-# weights of the label-text half that `dual_score_weight="auto"` tries, and the texts it is tried on
+# weights of the label-text half that `dual_score_weight="auto"` tries, on this many texts or more
 _SCORE_WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
-_TUNING_TEXTS, _LEAST_TUNING_TEXTS = 300, 50
+_LEAST_TUNING_TEXTS = 50
 
 Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
 
@@ -78,47 +79,49 @@ class Heads(nn.Module):
                 nn.init.xavier_uniform_(linear.weight)
                 nn.init.zeros_(linear.bias)
 
-    @property
-    def device(self) -> torch.device | None:
-        """Where the weights are, if there are any."""
-        return None if self.is_shared else self.of_classifier.weight.device
-
     def label_text_space(self, embeddings: Tensor) -> Tensor:
-        """Unit vectors of texts and label texts, (n, dim)."""
-        if not self.is_shared:
-            embeddings = torch.tanh(self.of_label_texts(embeddings))
-        return F.normalize(embeddings, dim=1)
+        """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
+        if self.is_shared:
+            return F.normalize(embeddings, dim=1)
+        return _unit_rows(torch.tanh(self.of_label_texts(embeddings)), embeddings)
 
     def classifier_space(self, embeddings: Tensor) -> Tensor:
-        """Unit vectors of texts, (n, dim)."""
-        if not self.is_shared:
-            embeddings = self.of_classifier(embeddings)
-        return F.normalize(embeddings, dim=1)
+        """Unit vectors of texts, (n, dim); 0 where no word is known."""
+        if self.is_shared:
+            return F.normalize(embeddings, dim=1)
+        return _unit_rows(self.of_classifier(embeddings), embeddings)
 
     def text_rows(self, embeddings: Tensor) -> Tensor:
-        """What prediction multiplies with `label_rows`, (n, dim) or (n, 2 dim)."""
+        """What prediction multiplies with `joined_halves`, (n, dim) or (n, 2 dim)."""
         if self.is_shared:
             return self.label_text_space(embeddings)
         halves = [self.label_text_space(embeddings), self.classifier_space(embeddings)]
         return torch.cat(halves, 1)
 
-    def label_rows(
-        self,
-        label_texts: Tensor,  # (n_labels, dim) unit vectors
-        classifier: Tensor,  # (n_labels, dim) the rows as they are scored
-        is_taught: Tensor,  # (n_labels,) bool: a text has taught the classifier's row
-        weight: float,  # of the label texts, in [0, 1]
-    ) -> Tensor:  # (n_labels, dim) or (n_labels, 2 dim)
-        """The two halves of every label, so that one inner product is the weighted mean of two.
 
-        A label that no text has taught is its text alone, at full weight: the scales then compare.
-        """
-        # whatever the weight: a label without a word has its row alone
-        has_text = label_texts.any(1)
-        of_text = torch.where(is_taught & has_text, weight, has_text.float())
-        of_row = torch.where(is_taught, torch.where(has_text, 1 - weight, 1.0), 0.0)
-        halves = [label_texts * of_text[:, None], classifier * of_row[:, None]]
-        return halves[0] + halves[1] if self.is_shared else torch.cat(halves, 1)
+def _unit_rows(vectors: Tensor, embeddings: Tensor) -> Tensor:
+    """Rows of length 1; 0, and without a gradient, where the encoder knew no word."""
+    return F.normalize(vectors, dim=1) * embeddings.any(1, keepdim=True)
+
+
+def joined_halves(
+    label_texts: Tensor,  # (n_labels, dim) unit vectors, 0 where no word is known
+    classifier: Tensor,  # (n_labels, dim) rows as they are scored
+    is_taught: Tensor,  # (n_labels,) bool: a text has taught the classifier's row
+    weight: float,  # of the label texts, in [0, 1]
+    *,
+    is_shared: bool,
+) -> Tensor:  # (n_labels, dim) where the space is shared, else (n_labels, 2 dim)
+    """Both halves of every label, so that one inner product is the weighted mean of two.
+
+    A label that no text has taught is its text alone, one without a known word its row alone, both
+    at full weight: the scales then compare.
+    """
+    has_text = label_texts.any(1)
+    of_text = torch.where(is_taught & has_text, weight, has_text.to(label_texts.dtype))
+    of_row = torch.where(is_taught, torch.where(has_text, 1 - weight, 1.0), 0.0)
+    halves = [label_texts * of_text[:, None], classifier * of_row[:, None]]
+    return halves[0] + halves[1] if is_shared else torch.cat(halves, 1)
 
 
 class Sampling(NamedTuple):
@@ -135,6 +138,7 @@ class Sampling(NamedTuple):
 class PickedLabels(NamedTuple):
     """A batch's pool (PSL): both heads' losses are over it."""
 
+    texts: NDArray[np.int64]  # places in the batch of the texts that have a label in the pool
     pool: NDArray[np.int64]  # ascending label ids
     positives: Positives  # `labels`: places in the pool; all that y knows of
     ignored: Pairs | None  # likewise
@@ -160,6 +164,7 @@ class UniDECStep(TwoTowerStep):
         dual_weight: float,
         log_scale: nn.Parameter,  # of 1 / temperature
         dropout: float,
+        is_taught: Tensor,  # (n_labels,) bool, on the CPU: some text has or had the label
         classifier_learning_rate: float,
         weight_decay: float,
         encode_batch_size: int | None,
@@ -172,11 +177,8 @@ class UniDECStep(TwoTowerStep):
         self.dual_weight, self.log_scale, self.dropout = dual_weight, log_scale, dropout
         self.learning_rate = classifier_learning_rate
         self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)
-        others = [p for p in (*heads.parameters(), log_scale) if p.requires_grad]
-        self.head_optimizer = torch.optim.AdamW(others, self.learning_rate) if others else None
-        self.candidates = np.arange(len(classifier))
-        counts = np.bincount(rows.Y.indices, minlength=len(classifier))
-        self.is_taught = torch.from_numpy(counts > 0)
+        self.head_optimizer = _ready_adam([*heads.parameters(), log_scale], self.learning_rate)
+        self.candidates, self.is_taught = np.arange(len(classifier)), is_taught
         self.shortlists: NDArray[np.int32] | None = None
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
@@ -194,7 +196,8 @@ class UniDECStep(TwoTowerStep):
             self.module.train()
         if self.sampling.batches == "clustered":
             self.clusters = []  # made by `batches`, which knows their size
-            self._embedded = self.heads.text_rows(self._embed_all(self.rows.tokens))
+            with torch.no_grad():
+                self._embedded = self.heads.text_rows(self._embed_all(self.rows.tokens))
 
     def batches(self, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]] | None:
         """Texts that are alike, in batches; clusters in another order every epoch.
@@ -220,14 +223,16 @@ class UniDECStep(TwoTowerStep):
         """One step of both heads over one pool: the mean loss a text where `with_loss`."""
         picked = self._pick(batch)
         self.n_texts += len(batch)
-        self.n_dropped += len(batch) - len(picked.positives.rows.unique())
-        if not len(picked.positives.rows):
+        self.n_dropped += len(batch) - len(picked.texts)
+        if not len(picked.texts):
             return torch.zeros(()) if with_loss else None
         ids = torch.from_numpy(picked.pool)
         self.optimizer.catch_up_(self.classifier, ids)
         rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
         encoding = self._encoding(
-            TokenStore.concatenate([batch.tokens, self.label_tokens.take(picked.pool)])
+            TokenStore.concatenate(
+                [batch.tokens.take(picked.texts), self.label_tokens.take(picked.pool)]
+            )
         )
         embeddings = encoding.embeddings.requires_grad_()
         loss = self._backward(batch, picked, embeddings, rows)
@@ -241,7 +246,7 @@ class UniDECStep(TwoTowerStep):
         self, batch: Batch, picked: PickedLabels, embeddings: Tensor, rows: Tensor
     ) -> Tensor:
         """Both heads' losses, and their gradients by all leaves of the graph."""
-        raw_texts, raw_labels = embeddings.split([len(batch), len(picked.pool)])
+        raw_texts, raw_labels = embeddings.split([len(picked.texts), len(picked.pool)])
         texts = self.heads.label_text_space(raw_texts)
         mask = F.dropout(torch.ones_like(texts), self.dropout)
         texts_of_both = [texts * mask]
@@ -249,29 +254,33 @@ class UniDECStep(TwoTowerStep):
             texts_of_both.append(self.heads.classifier_space(raw_texts) * mask)
         labels = self.heads.label_text_space(raw_labels)
         classifier = rows if self.is_one_vs_all else F.normalize(rows, dim=1)
-        scale = self.log_scale.exp()
-        outputs, gradients, total = [], [], torch.zeros((), device=self.device)
-        for i, (side, weight) in enumerate(
-            ((labels, self.dual_weight), (classifier, 1 - self.dual_weight))
+        scale = float(self.log_scale.detach().exp())
+        weights = self._sample_weight(batch)
+        options: dict[str, Any] = {
+            "temperature": 1 / scale,
+            "ignored": picked.ignored,
+            "sample_weight": None if weights is None else weights[picked.texts],
+        }
+        outputs, gradients, losses = [], [], []
+        one_vs_all = one_vs_all_pool_step if self.is_one_vs_all else self._softmax_step
+        for of_texts, of_labels, weight, step in (
+            (texts_of_both[0], labels, self.dual_weight, self._softmax_step),
+            (texts_of_both[-1], classifier, 1 - self.dual_weight, one_vs_all),
         ):
             if weight == 0:
                 continue
-            side_texts = texts_of_both[-1 if i else 0]
-            step = one_vs_all_pool_step if i and self.is_one_vs_all else self._softmax_step
-            by_texts, by_side, loss = step(
-                side_texts, side, picked.positives, temperature=1 / float(scale),
-                ignored=picked.ignored, sample_weight=self._sample_weight(batch),
-            )  # fmt: skip
-            outputs += [side_texts, side]
-            gradients += [weight * by_texts, weight * by_side]
-            total += weight * loss
+            by_texts, by_labels, loss = step(of_texts, of_labels, picked.positives, **options)
+            outputs += [of_texts, of_labels]
+            gradients += [weight * by_texts, weight * by_labels]
+            losses.append(weight * loss)
             if self.log_scale.requires_grad:  # scores are linear in the scale
                 outputs.append(self.log_scale)
-                gradients.append(weight * (by_texts * side_texts.detach()).sum())
+                by_scale = weight * (by_texts * of_texts.detach()).sum()
+                gradients.append(by_scale.to(self.log_scale))
         torch.autograd.backward(outputs, gradients)
         if rows.grad is None:  # dual_weight=1
             rows.grad = torch.zeros_like(rows)
-        return total
+        return torch.stack(losses).sum()
 
     def _softmax_step(
         self, texts: Tensor, labels: Tensor, positives: Positives, **options: Any
@@ -291,12 +300,20 @@ class UniDECStep(TwoTowerStep):
         pool = pick_some_labels(batch.positives, drawn, hard, sampling.pool_size)
         pool = fill_pool(pool, self.candidates, sampling.pool_size, self.rng)
         kept, places = pairs_in_pool(batch.positives, pool)
-        pairs = self._tensors(places, batch.positives.rows[kept], batch.values[kept])
-        ignored = None
-        if batch.ignored is not None:
-            masked, masked_places = pairs_in_pool(batch.ignored, pool)
-            ignored = Pairs(*self._tensors(masked_places, batch.ignored.rows[masked]))
-        return PickedLabels(pool, Positives(*pairs), ignored)
+        texts, rows = np.unique(batch.positives.rows[kept], return_inverse=True)
+        positives = Positives(*self._tensors(places, rows.ravel(), batch.values[kept]))
+        return PickedLabels(texts, pool, positives, self._ignored(batch, texts, pool))
+
+    def _ignored(
+        self, batch: Batch, texts: NDArray[np.int64], pool: NDArray[np.int64]
+    ) -> Pairs | None:
+        """The batch's ignored pairs, by their places among the picked texts and labels."""
+        if batch.ignored is None:
+            return None
+        kept, places = pairs_in_pool(batch.ignored, pool)
+        rows = batch.ignored.rows[kept]
+        is_in = np.isin(rows, texts)
+        return Pairs(*self._tensors(places[is_in], np.searchsorted(texts, rows[is_in])))
 
     def _update(self, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """Step what the loop does not: the picked rows, the heads and the temperature."""
@@ -315,8 +332,10 @@ class UniDECStep(TwoTowerStep):
         return super().state() | heads | own | self.optimizer_state()
 
     def optimizer_state(self) -> dict[str, Tensor]:
-        """Adam's, of the classifier's rows."""
-        return dict(self.optimizer.state[self.classifier])
+        """Adam's, of the classifier's rows and of the heads."""
+        states = [] if self.head_optimizer is None else self.head_optimizer.state.values()
+        of_heads = {f"head{i}.{k}": v for i, state in enumerate(states) for k, v in state.items()}
+        return of_heads | dict(self.optimizer.state[self.classifier])
 
     @torch.no_grad()
     def label_embeddings(self) -> Tensor:
@@ -324,20 +343,33 @@ class UniDECStep(TwoTowerStep):
         rows = self.classifier_rows()
         if not self.is_one_vs_all:
             rows = F.normalize(rows, dim=1)
-        is_taught = self.is_taught.to(self.device)
-        return self.heads.label_rows(self.label_text_vectors(), rows, is_taught, 0.5)
+        vectors, is_taught = self.label_text_vectors(), self.is_taught.to(self.device)
+        return joined_halves(vectors, rows, is_taught, 0.5, is_shared=self.heads.is_shared)
 
     @torch.no_grad()
     def label_text_vectors(self) -> Tensor:
         """Unit vectors of the labels' texts, (n_labels, dim); 0 where no word is known."""
-        embeddings = self._embed_all(self.label_tokens)
-        vectors = self.heads.label_text_space(embeddings)
-        return vectors * torch.from_numpy(self.label_tokens.lengths > 0).to(self.device)[:, None]
+        return self.heads.label_text_space(self._embed_all(self.label_tokens))
 
     def classifier_rows(self) -> Tensor:
         """The classifier as it is, (n_labels, dim), on the encoder's device."""
         self.optimizer.flush()
         return self.classifier.to(self.device)
+
+
+def _ready_adam(parameters: list[nn.Parameter], learning_rate: float) -> Optimizer | None:
+    """Adam on those that are trained, its state there before the first step."""
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        return None
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
+    optimizer.step()  # by a gradient of 0: nothing moves
+    optimizer.zero_grad()
+    for state in optimizer.state.values():
+        state["step"].zero_()
+    return optimizer
 
 
 class UniDEC(
@@ -686,6 +718,7 @@ class UniDEC(
             dual_weight=self.dual_weight,
             log_scale=log_scale,
             dropout=settings["dropout"],
+            is_taught=self._taught(setup),
             classifier_learning_rate=settings["classifier_learning_rate"],
             weight_decay=self.weight_decay,
             encode_batch_size=settings["encode_batch_size"],
@@ -710,8 +743,22 @@ class UniDEC(
             dim = setup.module.dim if setup.encoder.is_pretrained else None
         heads = Heads(setup.module.dim, dim)
         if setup.fitted is not None:
-            heads.load_state_dict(_tensors(setup.fitted.head_weights_))
+            weights = _tensors(setup.fitted.head_weights_)
+            if _shapes(weights) != _shapes(heads.state_dict()):
+                raise ValueError(
+                    f"projection_dim={self.projection_dim!r} differs from that of the fitted "
+                    f"projections, {_shapes(weights)}, that training would go on from. Set it "
+                    f"back, or fit anew with warm_start=False."
+                )
+            heads.load_state_dict(weights)
         return heads.to(setup.device)
+
+    def _taught(self, setup: TrainingSetup) -> Tensor:  # (n_labels,) bool
+        counts = np.bincount(setup.rows.Y.indices, minlength=setup.rows.Y.shape[1])
+        is_taught = counts > 0
+        return torch.from_numpy(
+            is_taught if setup.fitted is None else is_taught | setup.fitted._is_taught
+        )
 
     def _initial_log_scale(self, setup: TrainingSetup) -> float:
         if setup.fitted is not None and self.learn_temperature:
@@ -736,38 +783,35 @@ class UniDEC(
 
     def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
         assert isinstance(step, UniDECStep)
-        is_taught = step.is_taught.numpy()
-        if setup.fitted is not None:
-            is_taught = is_taught | setup.fitted._is_taught
-        self._is_taught = is_taught
+        self._is_taught = step.is_taught.numpy()
+        # until `_tune` has looked at held-out texts, as before
+        self.dual_score_weight_ = 0.5 if setup.fitted is None else setup.fitted.dual_score_weight_
+        if self.dual_score_weight != "auto":
+            self.dual_score_weight_ = float(self.dual_score_weight)
         self.head_weights_ = {k: v.cpu().numpy() for k, v in step.heads.state_dict().items()}
         self.classifier_weights_ = step.classifier_rows().cpu().numpy()
         self.temperature_ = float((-step.log_scale.detach()).exp())
         super()._publish(target, setup, step, history)
 
     def _final_table(self, step: UniDECStep) -> NDArray[np.float32]:
-        weight = self.dual_score_weight
-        if weight == "auto":  # as before, until `_tune` has looked at held-out texts
-            weight = getattr(self, "dual_score_weight_", 0.5)
-        self._halves = step.label_text_vectors().cpu(), step.classifier_rows().cpu()
-        return self._joined(float(weight))
+        rows = step.classifier_rows().cpu()
+        if not step.is_one_vs_all:
+            rows = F.normalize(rows, dim=1)
+        self._halves = step.label_text_vectors().cpu(), rows
+        return self._joined(self.dual_score_weight_)
 
     def _joined(self, weight: float) -> NDArray[np.float32]:
         """`label_embeddings_`, with this weight of the label-text half."""
-        self.dual_score_weight_ = weight
-        vectors, rows = self._halves
-        if self.classifier_loss != "one-vs-all":
-            rows = F.normalize(rows, dim=1)
-        is_taught = torch.from_numpy(self._is_taught)
-        heads = self._heads(torch.device("cpu"))
-        table: NDArray[np.float32] = heads.label_rows(vectors, rows, is_taught, weight).numpy()
+        is_taught, is_shared = torch.from_numpy(self._is_taught), not self.head_weights_
+        table: NDArray[np.float32] = joined_halves(
+            *self._halves, is_taught, weight, is_shared=is_shared
+        ).numpy()
         return table
 
     def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
-        n_texts = 0 if held_out is None else min(len(held_out), _TUNING_TEXTS)
-        if self.dual_score_weight == "auto" and n_texts >= _LEAST_TUNING_TEXTS:
-            assert held_out is not None
-            self._tune_score_weight(held_out.take(np.arange(n_texts)))
+        is_auto = self.dual_score_weight == "auto"
+        if is_auto and held_out is not None and len(held_out) >= _LEAST_TUNING_TEXTS:
+            self._tune_score_weight(held_out)
         del self._halves
         super()._tune(setup, held_out)
 
@@ -791,15 +835,14 @@ class UniDEC(
         return ranking_metrics(rows.Y, scores, exclude=rows.exclude)["nDCG@5"]
 
     def _heads(self, device: torch.device) -> Heads:
-        """The heads on the device, built when first needed."""
-        heads = self._runtime.get("heads")
-        if heads is None or heads.device not in (None, device):
+        """The heads, built when first needed."""
+        if "heads" not in self._runtime:
             state = _tensors(self.head_weights_)
-            dim = len(state["of_classifier.bias"]) if "of_classifier.bias" in state else None
-            heads = Heads(self.encoder_.build_module().dim, dim)
+            shape = state["of_classifier.weight"].shape if state else (None, 0)
+            heads = Heads(shape[1], shape[0])
             heads.load_state_dict(state)
-            self._runtime["heads"] = heads.to(device)
-        return heads
+            self._runtime["heads"] = heads
+        return self._runtime["heads"].to(device)
 
     def _text_embeddings(self, embeddings: Tensor) -> Tensor:
         return self._heads(embeddings.device).text_rows(embeddings.float())
@@ -821,6 +864,10 @@ class UniDEC(
 
     def _score_scale(self) -> float:
         return 1 / self.temperature_
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

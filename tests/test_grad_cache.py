@@ -15,6 +15,7 @@ from skxc._functional._grad_cache import (
     CachedEncoding,
     LabelChunk,
     dense_pool_step,
+    one_vs_all_pool_step,
     two_pass_step,
 )
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
@@ -409,3 +410,27 @@ def test_a_frozen_encoder_has_nothing_sent_back_to_it(sizes):
     encoding, _ = cached(problem, sizes)
     encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
     assert all(p.grad is None for p in problem.net.parameters())
+
+
+# --------------------------------------------------------------------------------------- one-vs-all
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+@pytest.mark.parametrize("n_labels", [1, 17])
+def test_one_vs_all_over_a_pool_equals_autograd_of_binary_cross_entropy(
+    weighted, ignores, n_labels
+):
+    problem = Problem(n_labels=n_labels, relevance=True)
+    weights = torch.linspace(0, 2, 5, dtype=torch.float64) if weighted else None
+    texts = problem.texts.clone().requires_grad_()
+    labels = problem.normal(n_labels, 4).requires_grad_()
+    terms = F.binary_cross_entropy_with_logits(
+        texts @ labels.T / TEMPERATURE, problem.targets, reduction="none"
+    )
+    by_text = torch.where(problem.is_ignored, 0.0, terms).sum(1) if ignores else terms.sum(1)
+    want = (by_text if weights is None else by_text * weights).mean()
+    want.backward()
+    got = one_vs_all_pool_step(
+        texts, labels, problem.positives(), temperature=TEMPERATURE,
+        ignored=problem.ignored() if ignores else None, sample_weight=weights,
+    )  # fmt: skip
+    torch.testing.assert_close(got, (texts.grad, labels.grad, want.detach()), **EXACT)

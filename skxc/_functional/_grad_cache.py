@@ -111,7 +111,7 @@ def dense_pool_step(
         transposed = scores.T.clone() if is_symmetric else None
         gradient, value = _pool_gradient_(scores, positives, loss, ignored, sample_weight)
         if transposed is not None:
-            values = positives.values
+            values = positives.values.to(scores.dtype)
             if sample_weight is not None:
                 values = values * sample_weight[positives.rows]
             swapped = Positives(positives.rows, positives.labels, values)

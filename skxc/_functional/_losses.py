@@ -173,8 +173,9 @@ def positive_weights(
     """
     values, rows = positives.values.to(dtype), positives.rows
     sums = _row_sums(values, rows, batch_size)
-    n_texts = (sums > 0).sum()
-    weights = values / sums[rows] / n_texts
+    n_texts = (sums > 0).sum().clamp(min=1)
+    # a sum of 0: all of a label's texts have weight 0
+    weights = values / sums[rows].clamp(min=torch.finfo(dtype).tiny) / n_texts
     return weights if sample_weight is None else weights * sample_weight[rows].to(dtype)
 
 
