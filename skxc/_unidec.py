@@ -76,7 +76,9 @@ class Heads(nn.Module):
             self.of_label_texts = nn.Linear(encoder_dim, dim)
             self.of_classifier = nn.Linear(encoder_dim, dim)
             for linear in (self.of_label_texts, self.of_classifier):
-                nn.init.xavier_uniform_(linear.weight)
+                # what the encoder has learnt before is not to be scrambled: angles stay
+                is_square = dim == encoder_dim
+                (nn.init.eye_ if is_square else nn.init.orthogonal_)(linear.weight)
                 nn.init.zeros_(linear.bias)
 
     def label_text_space(self, embeddings: Tensor) -> Tensor:
@@ -532,6 +534,8 @@ class UniDEC(
       (measured).
     - Positives are drawn without replacement; with it, as in the code, a text asks twice for one.
     - The classifier is trained by cosines, too. The code trains products and ranks by cosines.
+    - Projections begin as the identity (narrower or wider ones: orthogonal), not at random, so that
+      a pretrained encoder's neighbours are neighbours from the first step (measured).
     - Batches of clusters have one size; the code's vary by a factor of two (measured).
     - Mining ranks by the mean of both views; the code by the label texts alone.
     - Rows that were not picked keep Adam's moments; only weight decay, applied late but exactly,
