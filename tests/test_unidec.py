@@ -471,14 +471,17 @@ def test_few_held_out_texts_weigh_both_views_alike_whatever_was_fitted_before(ma
 def test_the_order_of_the_labels_permutes_the_model(make, data, monkeypatch, loss, dim):
     settings = {"loss": loss, "pool_size": N_LABELS, "projection_dim": dim}
     order = np.random.default_rng(0).permutation(N_LABELS)
+    torch.manual_seed(0)
     rows = torch.randn(N_LABELS, dim or SMALL.dim)
+    # sums in another order: Adam makes steps of the same size from tiny gradients, too
+    close = {"rtol": 1e-3, "atol": 1e-3}
     monkeypatch.setattr(UniDEC, "_initial_classifier", lambda *_: rows.clone())
     want = make(**settings).fit(data.texts, data.Y)
     monkeypatch.setattr(UniDEC, "_initial_classifier", lambda *_: rows[order].clone())
     texts = np.array(data.label_texts)[order]
     got = make(**settings, label_texts=texts).fit(data.texts, data.Y[:, order])
-    np.testing.assert_allclose(want.label_embeddings_[order], got.label_embeddings_, **CLOSE)
-    np.testing.assert_allclose(want.transform(data.texts), got.transform(data.texts), **CLOSE)
+    np.testing.assert_allclose(want.label_embeddings_[order], got.label_embeddings_, **close)
+    np.testing.assert_allclose(want.transform(data.texts), got.transform(data.texts), **close)
 
 
 @pytest.mark.parametrize(
