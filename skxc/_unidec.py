@@ -122,8 +122,10 @@ def joined_halves(
     has_text = label_texts.any(1)
     of_text = torch.where(is_taught & has_text, weight, has_text.to(label_texts.dtype))
     of_row = torch.where(is_taught, torch.where(has_text, 1 - weight, 1.0), 0.0)
-    halves = [label_texts * of_text[:, None], classifier * of_row[:, None]]
-    return halves[0] + halves[1] if is_shared else torch.cat(halves, 1)
+    dual = label_texts * of_text[:, None]
+    if is_shared:
+        return dual.addcmul_(classifier, of_row[:, None])
+    return torch.cat([dual, classifier * of_row[:, None]], 1)
 
 
 class Sampling(NamedTuple):

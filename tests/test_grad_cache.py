@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 
 import pytest
@@ -423,9 +424,8 @@ def test_one_vs_all_over_a_pool_equals_autograd_of_binary_cross_entropy(
     weights = torch.linspace(0, 2, 5, dtype=torch.float64) if weighted else None
     texts = problem.texts.clone().requires_grad_()
     labels = problem.normal(n_labels, 4).requires_grad_()
-    terms = F.binary_cross_entropy_with_logits(
-        texts @ labels.T / TEMPERATURE, problem.targets, reduction="none"
-    )
+    scores = texts @ labels.T / TEMPERATURE - math.log(n_labels)
+    terms = F.binary_cross_entropy_with_logits(scores, problem.targets, reduction="none")
     by_text = torch.where(problem.is_ignored, 0.0, terms).sum(1) if ignores else terms.sum(1)
     want = (by_text if weights is None else by_text * weights).mean()
     want.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import re
 from dataclasses import replace
@@ -148,7 +149,8 @@ class Problem(StepProblem):
 
         total = step.dual_weight * softmax(a @ labels.T)
         if step.is_one_vs_all:
-            terms = F.binary_cross_entropy_with_logits(b @ rows.T, targets, reduction="none")
+            scores = b @ rows.T - math.log(len(rows))
+            terms = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
             by_text = torch.where(others[1], 0.0, terms).sum(1)
             total = total + (1 - step.dual_weight) * (by_text * weights).mean()
         else:

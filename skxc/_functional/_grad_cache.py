@@ -7,6 +7,7 @@ known, the gradient of a chunk's scores is a closed form, and neither outlives t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -132,11 +133,15 @@ def one_vs_all_pool_step(
     ignored: Pairs | None = None,  # without a part in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts."""
+    """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts.
+
+    All scores are lowered by the logarithm of the pool's size, which ranks nothing anew: so they
+    begin at probabilities that sum to 1, not at a half each, which would drown the positives.
+    """
     with torch.no_grad():
         texts = text_embeddings.detach() / temperature
         labels = label_embeddings.detach().to(texts.dtype)
-        scores = _scores(texts, labels)
+        scores = _scores(texts, labels).sub_(math.log(len(labels)))
         places = (positives.rows, positives.labels)
         if ignored is not None:  # softplus and sigmoid of -inf are 0
             mask_(scores, (ignored.rows, ignored.labels))

@@ -197,6 +197,7 @@ class FitMixin(EstimatorDeclarations):
             step, optimizers, history = fitted._train(setup, held_out, seeds[-1])
         fitted._publish(target, setup, step, history)
         fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
+        del step, optimizers  # moments of the model's size, some of them
         fitted._tune(setup, held_out)
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
