@@ -269,7 +269,8 @@ class DualEncoderXC(
     negatives_per_text : int, default=3
         Hard negatives a text and step, where they are mined.
     mining_interval : int, default=2
-        Epochs between searches for hard negatives; the first so many have none.
+        Epochs between searches for hard negatives; the first so many have none, and so has
+        `partial_fit`.
     encode_batch_size : int, default=None
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).

@@ -18,6 +18,7 @@ from sklearn.base import (
     TransformerMixin,
 )
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torch.optim import Optimizer
 
 from skxc._data._batches import Batch, TrainingRows
@@ -53,9 +54,8 @@ _LOSSES: Mapping[str, PoolLoss] = {
 }
 # labels that a text's hard negatives are drawn from
 _SHORTLIST = 100
-# weights of the label-text half that `dual_score_weight="auto"` tries, on this many texts or more
+# weights of the label-text half that `dual_score_weight="auto"` tries
 _SCORE_WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
-_LEAST_TUNING_TEXTS = 50
 
 Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
 
@@ -72,14 +72,16 @@ class Heads(nn.Module):
         self.is_shared = dim is None
         self.dim = encoder_dim if dim is None else dim
         self.width = self.dim if dim is None else 2 * self.dim  # of prediction's rows
-        if dim is not None:
-            self.of_label_texts = nn.Linear(encoder_dim, dim)
-            self.of_classifier = nn.Linear(encoder_dim, dim)
-            for linear in (self.of_label_texts, self.of_classifier):
-                # what the encoder has learnt before is not to be scrambled: angles stay
-                is_square = dim == encoder_dim
-                (nn.init.eye_ if is_square else nn.init.orthogonal_)(linear.weight)
-                nn.init.zeros_(linear.bias)
+        if dim is not None:  # as yet without values: `begin_`, or a state that is loaded
+            self.of_label_texts = skip_init(nn.Linear, encoder_dim, dim)
+            self.of_classifier = skip_init(nn.Linear, encoder_dim, dim)
+
+    def begin_(self) -> None:
+        """As the identity, or orthogonal: what the encoder has learnt is not to be scrambled."""
+        for linear in () if self.is_shared else (self.of_label_texts, self.of_classifier):
+            is_square = linear.weight.shape[0] == linear.weight.shape[1]
+            (nn.init.eye_ if is_square else nn.init.orthogonal_)(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def label_text_space(self, embeddings: Tensor) -> Tensor:
         """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
@@ -169,6 +171,7 @@ class UniDECStep(TwoTowerStep):
         log_scale: nn.Parameter,  # of 1 / temperature
         dropout: float,
         is_taught: Tensor,  # (n_labels,) bool, on the CPU: some text has or had the label
+        score_weight: float,  # of the label texts, in validation and mining
         classifier_learning_rate: float,
         weight_decay: float,
         encode_batch_size: int | None,
@@ -183,6 +186,7 @@ class UniDECStep(TwoTowerStep):
         self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)
         self.head_optimizer = _ready_adam([*heads.parameters(), log_scale], self.learning_rate)
         self.candidates, self.is_taught = np.arange(len(classifier)), is_taught
+        self.score_weight = score_weight
         self.shortlists: NDArray[np.int32] | None = None
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
@@ -192,7 +196,8 @@ class UniDECStep(TwoTowerStep):
         self.n_texts = self.n_dropped = 0
         if epoch == 0 or epoch % self.sampling.mining_interval:
             return
-        if self.sampling.negatives == "mined":
+        is_mined = self.sampling.negatives == "mined"
+        if is_mined and self.sampling.pool_size < len(self.candidates):
             table = SearchTable.of(self.label_embeddings())
             self.module.eval()
             k = min(_SHORTLIST, len(self.classifier))
@@ -343,12 +348,14 @@ class UniDECStep(TwoTowerStep):
 
     @torch.no_grad()
     def label_embeddings(self) -> Tensor:
-        """The table that prediction searches while training goes on: both halves weigh the same."""
+        """The table that prediction searches while training goes on."""
         rows = self.classifier_rows()
         if not self.is_one_vs_all:
             rows = F.normalize(rows, dim=1)
         vectors, is_taught = self.label_text_vectors(), self.is_taught.to(self.device)
-        return joined_halves(vectors, rows, is_taught, 0.5, is_shared=self.heads.is_shared)
+        return joined_halves(
+            vectors, rows, is_taught, self.score_weight, is_shared=self.heads.is_shared
+        )
 
     @torch.no_grad()
     def label_text_vectors(self) -> Tensor:
@@ -415,7 +422,8 @@ class UniDEC(
         (balanced SupCon).
     classifier_loss : {None, "one-vs-all"}, default=None
         "one-vs-all": binary cross-entropy over the pool for the classifier, its rows then not
-        scaled to length 1. None: as `loss`.
+        scaled to length 1: scores of labels that no text has taught do not compare to the others'.
+        None: as `loss`.
     dual_weight : float, default=0.5
         Weight of the label texts' loss, in [0, 1]; the classifier's is the rest.
     both_directions : bool, default=False
@@ -441,7 +449,8 @@ class UniDEC(
     negatives_per_text : int, default=6
         Hard negatives that each text asks for, where they are mined.
     mining_interval : int, default=2
-        Epochs between searches for hard negatives, and between clusterings.
+        Epochs between searches for hard negatives, and between clusterings; the first so many have
+        neither, and so has `partial_fit`.
     dual_score_weight : float or "auto", default="auto"
         Weight of the label texts' cosine in the score, in [0, 1]. "auto": the one that ranks
         held-out texts best (nDCG@5); 0.5 where fewer than 50 are held out.
@@ -565,6 +574,7 @@ class UniDEC(
     [['fruit'], ['vehicle']]
     """
 
+    _has_rows: ClassVar[bool] = True
     _defaults: ClassVar[Mapping[str, Any]] = {
         "epochs": 6,
         "batch_size": 512,
@@ -689,14 +699,16 @@ class UniDEC(
         assert tokens is not None  # _check_label_texts
         assert setup.label_texts is not None
         if setup.fitted is None:
-            warn_of_empty(tokens.lengths > 0, setup.label_texts)
+            is_known = (tokens.lengths > 0) | self._taught(setup).numpy()
+            warn_of_empty(is_known, setup.label_texts)
         heads = self._initial_heads(setup)
-        check_memory(
-            self._memory_parts(setup, heads),
-            setup.device,
-            "Lower the encoder's dim (or set projection_dim), batch_size or pool_size, or set "
-            "early_stopping=False.",
-        )
+        self._check_memory(setup, heads)
+        if settings["classifier_learning_rate"] * self.weight_decay >= 1:
+            raise ValueError(
+                f"classifier_learning_rate={settings['classifier_learning_rate']} times "
+                f"weight_decay={self.weight_decay} is 1 or more: a step would decay the "
+                f"classifier's rows to nothing. Lower one of them."
+            )
         self._runtime = {"heads": heads}
         log_scale = nn.Parameter(
             torch.tensor(self._initial_log_scale(setup), device=setup.device),
@@ -725,6 +737,7 @@ class UniDEC(
             log_scale=log_scale,
             dropout=settings["dropout"],
             is_taught=self._taught(setup),
+            score_weight=self._first_score_weight(setup),
             classifier_learning_rate=settings["classifier_learning_rate"],
             weight_decay=self.weight_decay,
             encode_batch_size=settings["encode_batch_size"],
@@ -732,23 +745,34 @@ class UniDEC(
         )
         return step, setup.rows
 
-    def _memory_parts(self, setup: TrainingSetup, heads: Heads) -> dict[str, int]:
-        """Bytes that training is about to allocate, by what they hold."""
+    def _check_memory(self, setup: TrainingSetup, heads: Heads) -> None:
+        """The rows and Adam's moments are the host's; all else is where the encoder is."""
         settings, n_labels = setup.settings, setup.rows.Y.shape[1]
-        n_copies = 4 if self.early_stopping else 3  # the rows and Adam's two moments
-        return {
-            "classifier": 4 * n_labels * heads.dim * n_copies,
-            "label embeddings": 4 * n_labels * heads.width,
+        remedy = (
+            "Lower the encoder's dim (or set projection_dim), batch_size or pool_size, or set "
+            "early_stopping=False."
+        )
+        table, n_copies = 4 * n_labels * heads.width, 4 if self.early_stopping else 3
+        host = {"classifier": 4 * n_labels * heads.dim * n_copies, "tables": 3 * table}
+        device = {
+            "label embeddings": 2 * table,
             "scores": 4 * 4 * settings["batch_size"] * settings["pool_size"],
             "encoder": self._encoder_bytes(setup.module),
         }
+        if setup.device.type == "cpu":
+            check_memory(host | device, setup.device, remedy)
+        else:
+            check_memory(host, torch.device("cpu"), remedy)
+            check_memory(device, setup.device, remedy)
 
     def _initial_heads(self, setup: TrainingSetup) -> Heads:
         dim = self.projection_dim
         if dim == "auto":
             dim = setup.module.dim if setup.encoder.is_pretrained else None
         heads = Heads(setup.module.dim, dim)
-        if setup.fitted is not None:
+        if setup.fitted is None:
+            heads.begin_()
+        else:
             weights = _tensors(setup.fitted.head_weights_)
             if _shapes(weights) != _shapes(heads.state_dict()):
                 raise ValueError(
@@ -758,6 +782,15 @@ class UniDEC(
                 )
             heads.load_state_dict(weights)
         return heads.to(setup.device)
+
+    def _first_score_weight(self, setup: TrainingSetup) -> float:
+        """The label texts' weight in the score, until `_tune` has looked at held-out texts."""
+        if self.dual_score_weight != "auto":
+            return float(self.dual_score_weight)
+        if setup.fitted is not None:
+            return float(setup.fitted.dual_score_weight_)
+        # a view that is not trained is not to be asked
+        return float(self.dual_weight) if self.dual_weight in (0, 1) else 0.5
 
     def _taught(self, setup: TrainingSetup) -> Tensor:  # (n_labels,) bool
         counts = np.bincount(setup.rows.Y.indices, minlength=setup.rows.Y.shape[1])
@@ -790,10 +823,7 @@ class UniDEC(
     def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
         assert isinstance(step, UniDECStep)
         self._is_taught = step.is_taught.numpy()
-        # until `_tune` has looked at held-out texts, as before
-        self.dual_score_weight_ = 0.5 if setup.fitted is None else setup.fitted.dual_score_weight_
-        if self.dual_score_weight != "auto":
-            self.dual_score_weight_ = float(self.dual_score_weight)
+        self.dual_score_weight_ = step.score_weight
         self.head_weights_ = {k: v.cpu().numpy() for k, v in step.heads.state_dict().items()}
         self.classifier_weights_ = step.classifier_rows().cpu().numpy()
         self.temperature_ = float((-step.log_scale.detach()).exp())
@@ -815,30 +845,33 @@ class UniDEC(
         return table
 
     def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
-        is_auto = self.dual_score_weight == "auto"
-        if is_auto and held_out is not None and len(held_out) >= _LEAST_TUNING_TEXTS:
+        if self.dual_score_weight == "auto" and held_out is not None:
             self._tune_score_weight(held_out)
         del self._halves
         super()._tune(setup, held_out)
 
     def _tune_score_weight(self, rows: TrainingRows) -> None:
         """The weight of the label texts that ranks held-out texts best, by nDCG@5."""
-        best = -1.0
-        tables = (self._joined(weight) for weight in _SCORE_WEIGHTS)
-        for weight, table in zip(_SCORE_WEIGHTS, tables, strict=True):
-            value = self._ndcg(table, rows)
-            if value > best:
-                best, best_weight, self.label_embeddings_ = value, weight, table
-        self.dual_score_weight_ = best_weight
+        module, _ = self._torch_model()
+        values = [self._ndcg(module, self._joined(weight), rows) for weight in _SCORE_WEIGHTS]
+        self.dual_score_weight_ = _SCORE_WEIGHTS[int(np.argmax(values))]
+        self.label_embeddings_ = self._joined(self.dual_score_weight_)
         self._runtime = {}
 
-    def _ndcg(self, table: NDArray[np.float32], rows: TrainingRows) -> float:
-        module, _ = self._torch_model()
+    def _ndcg(self, module: EncoderModule, table: NDArray[np.float32], rows: TrainingRows) -> float:
         device = next(module.parameters()).device
         search_table = SearchTable.of(torch.from_numpy(table).to(device))
         found = self._search(module, search_table, rows.tokens, min(5, len(table)), rows.exclude)
-        scores = self._as_csr(*found, np.float32)
-        return ranking_metrics(rows.Y, scores, exclude=rows.exclude)["nDCG@5"]
+        weights = rows.sample_weight
+        if weights is not None and not weights.any():
+            weights = None
+        metrics = ranking_metrics(
+            rows.Y,
+            self._as_csr(*found, np.float32),
+            exclude=rows.exclude,
+            sample_weight=weights,
+        )
+        return metrics["nDCG@5"]
 
     def _heads(self, device: torch.device) -> Heads:
         """The heads, built when first needed."""

@@ -33,6 +33,11 @@ def draw(slope, intercept, n=40_000, center=0.3):
     return scores, rng.random(n) < expit(slope * scores + intercept), np.ones(n, np.float32)
 
 
+@pytest.fixture(autouse=True)
+def _a_few_texts_are_enough(monkeypatch):
+    monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
+
+
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 1.0, 3.0])
 @pytest.mark.parametrize("scale", [1.0, 20.0])
 @pytest.mark.parametrize("intercept", [-4.0, 0.5])
@@ -114,6 +119,17 @@ def test_probabilities_of_fresh_texts_are_calibrated():
     slope, intercept = fit_sigmoid(logit(proba), hits, np.ones(len(hits), np.float32), 1.0)
     assert slope == pytest.approx(1, abs=0.15)
     assert intercept == pytest.approx(0, abs=0.3)
+
+
+@pytest.mark.parametrize("n_texts", [50, 300])
+def test_texts_that_are_too_few_to_tune_by_are_not_held_out(monkeypatch, n_texts):
+    monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 50)
+    parts = []
+    monkeypatch.setattr(CalibratedMixin, "_tune", lambda self, *given: parts.extend(given))
+    make().fit(WORDS.texts[:n_texts], WORDS.Y[:n_texts])
+    setup, held_out = parts
+    assert held_out is None
+    assert len(setup.rows) == n_texts
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

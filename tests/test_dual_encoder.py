@@ -743,7 +743,7 @@ def test_pickling_keeps_the_added_labels(fitted, data):
 
 # --------------------------------------------------------------------------------------- bad input
 def test_label_texts_are_asked_for_with_the_reason(make, data):
-    message = "DualEncoderXC needs label_texts: it scores a label by its text, and knows nothing"
+    message = "DualEncoderXC needs label_texts: it scores labels by their texts. Pass one text per"
     with pytest.raises(ValueError, match=re.escape(message)):
         make(label_texts=None).fit(data.texts, data.Y)
 
@@ -875,6 +875,7 @@ def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(
     make, data, monkeypatch, negatives, excludes
 ):
     held_out = []
+    monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
     monkeypatch.setattr(DualEncoderXC, "_tune", lambda self, rows, others: held_out.append(others))
     weights = np.arange(1.0, N_TEXTS + 1)  # they tell which text is which
     exclude = data.exclude if excludes else None

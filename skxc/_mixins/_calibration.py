@@ -21,7 +21,8 @@ class CalibratedMixin(TopKPredictMixin):
     """Probabilities of an estimator whose scores mean nothing by themselves.
 
     Platt's: the log-odds are `slope * score + intercept`, of the best labels of the texts that
-    `fit` holds out: a twentieth of them, at most 500. Where they are too few, training texts serve.
+    `fit` holds out: a twentieth of them, at most 500. Where that is fewer than 50, training texts
+    serve.
     """
 
     _is_tuned: ClassVar[bool] = True

@@ -39,6 +39,8 @@ from ._declarations import EstimatorDeclarations
 from ._predict import SearchTable
 
 _LEAST_STEPS_AN_EPOCH = 50
+# fewer texts than this tell too little to tune anything by
+LEAST_TUNING_TEXTS = 50
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,8 @@ class FitMixin(EstimatorDeclarations):
         fitted._publish(target, setup, step, history)
         fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
         del step, optimizers  # moments of the model's size, some of them
-        fitted._tune(setup, held_out)
+        is_enough = held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS
+        fitted._tune(setup, held_out if is_enough else None)
         vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
         return self
 
@@ -293,6 +296,8 @@ class FitMixin(EstimatorDeclarations):
     ) -> tuple[TrainingRows, TrainingRows | None]:
         """Training rows, and rows held out for validation or for what is tuned afterwards."""
         n_held_out = min(len(rows) // 20, 500) if self._is_tuned else 0
+        if n_held_out < LEAST_TUNING_TEXTS:
+            n_held_out = 0
         if self.early_stopping:
             n_held_out = round(len(rows) * self.validation_fraction)
             if not 0 < n_held_out < len(rows):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ logger = logging.getLogger("skxc")
 class LabelTextsMixin(TopKPredictMixin, FitMixin):
     """`transform_labels` and `add_labels`, of estimators that embed the labels' texts."""
 
+    _has_rows: ClassVar[bool] = False  # labels are more than their texts
+
     label_texts_: NDArray[Any]
 
     def transform_labels(self, label_texts: Any) -> NDArray[np.float32]:
@@ -42,7 +44,7 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         Returns
         -------
         ndarray of shape (n_texts, width of `label_embeddings_`), float32
-            Rows as `label_embeddings_` has them.
+            What `add_labels` would append to `label_embeddings_`; 0 where no word is known.
 
         Raises
         ------
@@ -83,11 +85,12 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         """
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
-        is_named = not is_nameless(self.classes_)
+        # what `predict_labels` answers so far: the labels' texts, or their names
+        has_texts = not np.array_equal(self._label_names, self.classes_)
         names = self._new_classes(texts, classes)
         rows = self.transform_labels(texts)
         warn_of_empty(rows.any(axis=1), texts)
-        labels = texts if not is_named and self._target_kind != "classes" else names
+        labels = texts if has_texts else names
         grown = {
             "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
             "classes_": np.concatenate([self.classes_, names]),
@@ -141,15 +144,15 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         n_labels, name = len(target.classes), type(self).__name__
         if self.label_texts is None:
             raise ValueError(
-                f"{name} needs label_texts: it scores a label by its text, and knows nothing else "
-                f"of it. Pass one text per column of Y, in the columns' order, such as "
-                f"{name}(label_texts=names); without texts, use ReneeClassifier."
+                f"{name} needs label_texts: it scores labels by their texts. Pass one text per "
+                f"column of Y, in the columns' order, such as {name}(label_texts=names); without "
+                f"texts, use ReneeClassifier."
             )
         if is_resumed and n_labels == len(self.label_texts_) > len(self.label_texts):
             return self.label_texts_.tolist()  # with those of `add_labels`
         texts = check_label_texts(self.label_texts, n_labels)
         assert texts is not None
-        if not is_resumed:
+        if not is_resumed and not self._has_rows:
             _warn_of_duplicates(texts)
         return texts
 
