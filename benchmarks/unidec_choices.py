@@ -46,7 +46,7 @@ VARIANTS = {
     "softmax": Variant({"loss": "softmax"}),
     "balanced softmax": Variant({"loss": "balanced-softmax"}),
     "one-vs-all classifier": Variant({"classifier_loss": "one-vs-all"}),
-    "both directions": Variant({"both_directions": True}),
+    "one direction: texts over labels": Variant({"both_directions": False}),
     "no random labels in the pool (the paper)": Variant({}, no_random_labels),
     "mined": Variant({"negatives": "mined"}),
     "clustered batches": Variant({"batches": "clustered"}),

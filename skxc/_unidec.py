@@ -426,9 +426,9 @@ class UniDEC(
         None: as `loss`.
     dual_weight : float, default=0.5
         Weight of the label texts' loss, in [0, 1]; the classifier's is the rest.
-    both_directions : bool, default=False
-        Add the losses of the pool's labels over the batch's texts to those of the texts over the
-        pool.
+    both_directions : bool, default=True
+        The loss is the mean of two: of the texts over the pool's labels, and of the labels over the
+        batch's texts.
     temperature : float, default=None
         What cosines are divided by in the loss. None: 0.09 (pretrained encoders: 1 / 18).
     learn_temperature : bool, default=False
@@ -604,7 +604,7 @@ class UniDEC(
         loss: str = "decoupled-softmax",
         classifier_loss: str | None = None,
         dual_weight: float = 0.5,
-        both_directions: bool = False,
+        both_directions: bool = True,
         temperature: float | None = None,
         learn_temperature: bool = False,
         projection_dim: Any = "auto",
