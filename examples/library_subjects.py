@@ -2,7 +2,7 @@
 
     python examples/library_subjects.py
 
-Trains ReneeClassifier on the embedded encoder (no download, no GPU), prints the field's metrics on
+Trains UniDEC on the embedded encoder (no download, no GPU), prints the field's metrics on
 the test records, five of them with predicted and true headings, seconds and peak memory.
 """
 
@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 
-from skxc import ReneeClassifier
+from skxc import UniDEC
 from skxc.datasets import load_library_subjects
 from skxc.metrics import propensities, ranking_metrics
 
@@ -23,7 +23,7 @@ def main() -> None:
     )
 
     began, cpu_began = time.perf_counter(), time.process_time()
-    clf = ReneeClassifier(label_texts=data.label_texts, random_state=0, verbose=1)
+    clf = UniDEC(label_texts=data.label_texts, random_state=0, verbose=1)
     clf.fit(data.texts, data.Y)
     print(
         f"fit: {time.perf_counter() - began:.1f} s ({time.process_time() - cpu_began:.1f} CPU s), "
