@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/unidec_step.py [--batch-size 512] [--pool-size 2048]
 
-One pool of labels, both views. "Products" are the six matrix products alone (scores, and the gradients
-of both sides, of two views): the floor of an exact step. "Elementwise" is what else is done to the
-(batch, pool) scores. "Encoder" is the bag's forward and backward, "rows" Adam on the picked rows,
-"rest" picking labels, normalising and dropout. Medians of 20 steps, milliseconds.
+One pool of labels, both views. "Products" are the six matrix products alone (scores, and the
+gradients of both sides, of two views): the floor of an exact step. "Elementwise" is what else is
+done to the (batch, pool) scores. "Encoder" is the bag's forward and backward, "rows" Adam on the
+picked rows, "rest" picking labels, normalising and dropout. Medians of 20 steps, milliseconds.
 """
 
 from __future__ import annotations
