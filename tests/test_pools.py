@@ -140,7 +140,7 @@ def test_positives_that_are_not_drawn_are_neither_positive_nor_negative(n):
         assert np.bincount(labels.positives.rows, minlength=3).tolist() == [n, n, 0]
         assert positives | pairs_of(*labels.ignored) == ALL | EXCLUDED
         assert not positives & pairs_of(*labels.ignored)
-        np.testing.assert_array_equal(labels.values, Y[labels.positives.rows, labels.positives[0]])
+        assert (labels.values == 1).all()  # relevance has had its say in the draw
         seen |= positives
     assert seen == ALL  # each in its turn
 
