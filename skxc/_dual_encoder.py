@@ -26,7 +26,7 @@ from skxc._distributed import all_reduce_
 from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_step
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
-from skxc._functional._top_k import LAST, Pairs
+from skxc._functional._top_k import Pairs
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
 from skxc._mixins._memory import check_memory
 from skxc._mixins._predict import SearchTable
@@ -39,8 +39,6 @@ from skxc.encoders._base import EncoderModule
 _SHORTLIST = 100
 # scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
 _SCORES_AT_ONCE = 1 << 23
-
-Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
 
 
 class PoolBatch(NamedTuple):
@@ -59,7 +57,7 @@ class LabelPools:
         self,
         rows: TrainingRows,
         candidates: NDArray[np.int64],  # ascending: the labels that a text speaks of
-        search: Search,
+        search: Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]],
         rng: np.random.Generator,
         *,
         negatives: str,
@@ -532,14 +530,6 @@ class DualEncoderXC(
                 f"would be learnt. Pass a smaller k."
             )
         return SoftTopK(self.k, self.alpha)
-
-    def _shortlists(
-        self, module: EncoderModule, table: SearchTable, rows: TrainingRows, k: int
-    ) -> NDArray[np.int64]:
-        """The best labels of training texts, their positives left out."""
-        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
-        labels, scores = self._search(module, table, rows.tokens, k, known)
-        return np.where(scores > LAST, labels, -1)
 
     def _final_table(self, step: DualEncoderStep) -> NDArray[np.float32]:
         table: NDArray[np.float32] = step.label_embeddings().cpu().numpy()

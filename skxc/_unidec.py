@@ -29,7 +29,7 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, PoolLoss, Softmax
-from skxc._functional._top_k import LAST, Pairs
+from skxc._functional._top_k import Pairs
 from skxc._mixins import (
     CalibratedMixin,
     LabelTextsMixin,
@@ -56,8 +56,6 @@ _LOSSES: Mapping[str, PoolLoss] = {
 _SHORTLIST = 100
 # weights of the label-text half that `dual_score_weight="auto"` tries
 _SCORE_WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
-
-Search = Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]]
 
 
 class Heads(nn.Module):
@@ -160,7 +158,7 @@ class UniDECStep(TwoTowerStep):
         heads: Heads,
         classifier: Tensor,  # (n_labels, dim), updated in place; may live in the host's memory
         rows: TrainingRows,
-        search: Search,
+        search: Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]],
         rng: np.random.Generator,
         *,
         sampling: Sampling,
@@ -811,14 +809,6 @@ class UniDEC(
             fitted = as_read_only_tensor(setup.fitted.classifier_weights_)
             rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
         return rows
-
-    def _shortlists(
-        self, module: EncoderModule, table: SearchTable, rows: TrainingRows, k: int
-    ) -> NDArray[np.int64]:
-        """The best labels of training texts, their positives left out."""
-        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
-        labels, scores = self._search(module, table, rows.tokens, k, known)
-        return np.where(scores > LAST, labels, -1)
 
     def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
         assert isinstance(step, UniDECStep)

@@ -425,7 +425,7 @@ def resolve_encoder(encoder: Any) -> Any:
     """An unfitted encoder object of our own for what the user passed."""
     if isinstance(encoder, str):
         return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
-    needed = ("fit", "tokenize", "build_module", "get_params", "is_padded")
+    needed = ("fit", "tokenize", "build_module", "get_params", "is_padded", "is_pretrained")
     if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
         raise TypeError(
             f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "

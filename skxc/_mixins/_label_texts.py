@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections import Counter
 from typing import Any, ClassVar, Self
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skxc._data._batches import TrainingRows
+from skxc._functional._top_k import LAST
 from skxc._training._loop import History, Step
 from skxc._validation import (
     Target,
@@ -19,11 +20,10 @@ from skxc._validation import (
     check_texts,
     is_nameless,
 )
+from skxc.encoders._base import EncoderModule
 
 from ._fit import FitMixin, TrainingSetup
-from ._predict import TopKPredictMixin
-
-logger = logging.getLogger("skxc")
+from ._predict import SearchTable, TopKPredictMixin
 
 
 class LabelTextsMixin(TopKPredictMixin, FitMixin):
@@ -139,6 +139,14 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
     def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Rows of `label_embeddings_`, from what `transform` makes of the labels' texts."""
         return embeddings
+
+    def _shortlists(
+        self, module: EncoderModule, table: SearchTable, rows: TrainingRows, k: int
+    ) -> NDArray[np.int64]:
+        """The best labels of training texts, their positives left out."""
+        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
+        labels, scores = self._search(module, table, rows.tokens, k, known)
+        return np.where(scores > LAST, labels, -1)  # labels that nothing speaks of teach nothing
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
         n_labels, name = len(target.classes), type(self).__name__
