@@ -28,7 +28,7 @@ from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_s
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
 from skxc._functional._top_k import Pairs
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
-from skxc._mixins._memory import check_memory
+from skxc._mixins._memory import Memory
 from skxc._mixins._predict import SearchTable
 from skxc._training._loop import Step
 from skxc._training._two_towers import TwoTowerStep
@@ -477,12 +477,6 @@ class DualEncoderXC(
         if setup.fitted is None:
             warn_of_empty(is_known, setup.label_texts)
         rows = _with_labels(setup.rows, is_known)
-        check_memory(
-            self._memory_parts(setup),
-            setup.device,
-            "Lower the encoder's dim (or set its projection_dim), batch_size or pool_size, or set "
-            "early_stopping=False.",
-        )
         self._is_normalized = self.normalize
         is_scaled = self.normalize or self.temperature is not None
         self._temperature = settings["temperature"] if is_scaled else 1.0
@@ -510,16 +504,14 @@ class DualEncoderXC(
         )
         return step, rows
 
-    def _memory_parts(self, setup: TrainingSetup) -> dict[str, int]:
-        """Bytes that training is about to allocate, by what they hold."""
-        n_labels = setup.rows.Y.shape[1]
-        pool_size = n_labels if self.negatives == "all" else setup.settings["pool_size"]
-        n_scores = min(setup.settings["batch_size"] * pool_size, _SCORES_AT_ONCE)
-        return {
-            "label embeddings": 4 * n_labels * setup.module.dim,
-            "scores": 2 * 4 * n_scores,
-            "encoder": self._encoder_bytes(setup.module),
-        }
+    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
+        n_labels, batch_size = setup.rows.Y.shape[1], settings["batch_size"]
+        pool_size = n_labels if self.negatives == "all" else min(settings["pool_size"], n_labels)
+        table = 4 * n_labels * settings["dim"]
+        n_scores = min(batch_size * pool_size, _SCORES_AT_ONCE)
+        activations = 4 * 4 * n_scores
+        activations += self._embedding_bytes(setup, settings, batch_size, pool_size)
+        return Memory({"activations": activations}, {"weights": table})
 
     def _loss(self, n_labels: int) -> PoolLoss:
         if self.loss != "soft-top-k":

@@ -25,7 +25,7 @@ from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
 from skxc._functional._top_k import Pairs
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup, as_read_only_tensor
-from skxc._mixins._memory import check_memory
+from skxc._mixins._memory import Memory
 from skxc._training._loop import Step
 from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import autocast
@@ -326,13 +326,6 @@ class ReneeClassifier(
     def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
         """Renee's step, and the training rows with every label's text as a document of its own."""
         settings, rows = setup.settings, setup.rows
-        chunk_size = self._chunk_size(setup)
-        check_memory(
-            self._memory_parts(setup, chunk_size),
-            setup.device,
-            "Lower the encoder's dim (or set its projection_dim), set momentum=0 or "
-            "early_stopping=False, pass precision='bfloat16', or lower batch_size.",
-        )
         # a stream of partial fits learns the label texts once
         is_continued = setup.is_partial and setup.fitted is not None
         if self.augment and not is_continued and setup.label_tokens is not None:
@@ -346,47 +339,47 @@ class ReneeClassifier(
         step = ReneeStep(
             setup.module,
             self._initial_weights(setup, rows, is_untaught),
-            _aligned_empty(_table_shape(setup), torch.float32, setup.device).zero_()
-            if self.momentum
-            else None,
+            _empty_table(setup, torch.float32).zero_() if self.momentum else None,
             sgd,
             dropout=settings["dropout"],
-            chunk_size=chunk_size,
+            chunk_size=self._chunk_size(setup, settings),
             generator=setup.generator,
             is_untaught=torch.from_numpy(is_untaught).to(setup.device),
         )
         return step, rows
 
-    def _chunk_size(self, setup: TrainingSetup) -> int:
+    def _chunk_size(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> int:
         n_labels = setup.rows.Y.shape[1]
         if self.label_chunk_size != "auto":
             return min(int(self.label_chunk_size), n_labels)
         budget = _CHUNK_BYTES.get(setup.device.type, _CHUNK_BYTES["cuda"])
-        return min(max(budget // self._bytes_a_label(setup), 1), n_labels)
+        return min(max(budget // self._bytes_a_label(setup, settings), 1), n_labels)
 
-    def _bytes_a_label(self, setup: TrainingSetup) -> int:
+    def _bytes_a_label(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> int:
         """What one label of a chunk takes: its scores and, where it has them, temporary rows."""
         n_rows = 4 if setup.dtype == torch.bfloat16 else 1 if self.momentum else 0
-        return int(4 * setup.settings["batch_size"] + 4 * n_rows * (setup.module.dim + 1))
+        return int(4 * settings["batch_size"] + 4 * n_rows * (settings["dim"] + 1))
 
-    def _memory_parts(self, setup: TrainingSetup, chunk_size: int) -> dict[str, int]:
-        """Bytes that training is about to allocate, by what they hold."""
-        n_weights, n_copies = math.prod(_table_shape(setup)), 2 if self.early_stopping else 1
-        weights = n_weights * setup.dtype.itemsize * n_copies
-        if setup.dtype == torch.bfloat16 and setup.device.type == "cpu":
-            weights += n_weights * 4  # `label_embeddings_` is float32
-        return {
-            "classifier": weights,
-            "momentum": n_weights * 4 * n_copies if self.momentum else 0,
-            "chunk": chunk_size * self._bytes_a_label(setup),
-            "encoder": self._encoder_bytes(setup.module),
+    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
+        n_weights = math.prod(_table_shape(setup.rows.Y.shape[1], settings["dim"]))
+        itemsize, batch_size = setup.dtype.itemsize, settings["batch_size"]
+        velocity = 4 * n_weights if self.momentum else 0
+        chunk = self._chunk_size(setup, settings) * self._bytes_a_label(setup, settings)
+        device = {
+            "weights": itemsize * n_weights,
+            "optimizer": velocity + (itemsize * n_weights + velocity) * self.early_stopping,
+            "activations": chunk
+            + setup.module.activation_bytes(setup.rows.tokens.lengths, batch_size, settings["dim"]),
         }
+        # `label_embeddings_` is the table itself where that is float32 and the host's
+        is_shared = itemsize == 4 and setup.device.type == "cpu"
+        return Memory(device, {"weights": 0 if is_shared else 4 * n_weights})
 
     def _initial_weights(
         self, setup: TrainingSetup, rows: TrainingRows, is_untaught: NDArray[np.bool_]
     ) -> Tensor:
         """The classifier's rows before training, (n_labels, dim + 1)."""
-        weights = _aligned_empty(_table_shape(setup), setup.dtype, setup.device)
+        weights = _empty_table(setup, setup.dtype)
         fitted = None if setup.fitted is None else setup.fitted.label_embeddings_
         if fitted is None:
             self._begin_rows_(weights, setup)
@@ -430,18 +423,19 @@ class ReneeClassifier(
         return _with_intercept(embeddings.float())
 
 
-def _table_shape(setup: TrainingSetup) -> tuple[int, int]:
-    return setup.rows.Y.shape[1], setup.module.dim + 1
-
-
-def _aligned_empty(shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """An empty table whose rows begin 8 numbers apart or a multiple of it.
+def _table_shape(n_labels: int, dim: int) -> tuple[int, int]:
+    """Of the classifier as it lies in memory: rows begin 8 numbers apart, or a multiple of it.
 
     The intercept makes the rows' length odd; a product that updates odd rows in place is half as
     fast.
     """
-    n_rows, dim = shape
-    return torch.empty(n_rows, -(-dim // 8) * 8, dtype=dtype, device=device)[:, :dim]
+    return n_labels, -(-(dim + 1) // 8) * 8
+
+
+def _empty_table(setup: TrainingSetup, dtype: torch.dtype) -> Tensor:  # (n_labels, dim + 1)
+    dim = setup.module.dim
+    shape = _table_shape(setup.rows.Y.shape[1], dim)
+    return torch.empty(shape, dtype=dtype, device=setup.device)[:, : dim + 1]
 
 
 def _untaught_row(table: Tensor) -> Tensor:

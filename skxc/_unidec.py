@@ -38,12 +38,12 @@ from skxc._mixins import (
     warn_of_empty,
 )
 from skxc._mixins._fit import History
-from skxc._mixins._memory import check_memory
+from skxc._mixins._memory import Memory
 from skxc._mixins._predict import SearchTable
 from skxc._training._loop import Step
 from skxc._training._row_adam import RowAdam
 from skxc._training._two_towers import TwoTowerStep
-from skxc._validation import Target, check_choice, check_integer, check_real
+from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import EncoderModule
 from skxc.metrics import ranking_metrics
 
@@ -700,7 +700,6 @@ class UniDEC(
             is_known = (tokens.lengths > 0) | self._taught(setup).numpy()
             warn_of_empty(is_known, setup.label_texts)
         heads = self._initial_heads(setup)
-        self._check_memory(setup, heads)
         if settings["classifier_learning_rate"] * self.weight_decay >= 1:
             raise ValueError(
                 f"classifier_learning_rate={settings['classifier_learning_rate']} times "
@@ -743,31 +742,24 @@ class UniDEC(
         )
         return step, setup.rows
 
-    def _check_memory(self, setup: TrainingSetup, heads: Heads) -> None:
+    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
         """The rows and Adam's moments are the host's; all else is where the encoder is."""
-        settings, n_labels = setup.settings, setup.rows.Y.shape[1]
-        remedy = (
-            "Lower the encoder's dim (or set projection_dim), batch_size or pool_size, or set "
-            "early_stopping=False."
-        )
-        table, n_copies = 4 * n_labels * heads.width, 4 if self.early_stopping else 3
-        host = {"classifier": 4 * n_labels * heads.dim * n_copies, "tables": 3 * table}
-        device = {
-            "label embeddings": 2 * table,
-            "scores": 4 * 4 * settings["batch_size"] * settings["pool_size"],
-            "encoder": self._encoder_bytes(setup.module),
-        }
-        if setup.device.type == "cpu":
-            check_memory(host | device, setup.device, remedy)
-        else:
-            check_memory(host, torch.device("cpu"), remedy)
-            check_memory(device, setup.device, remedy)
+        n_labels, dim = setup.rows.Y.shape[1], self._projection_dim(setup)
+        rows = 4 * n_labels * (settings["dim"] if dim is None else dim)
+        table = rows if dim is None else 2 * rows
+        batch_size, pool_size = settings["batch_size"], min(settings["pool_size"], n_labels)
+        activations = 4 * 4 * batch_size * pool_size + 2 * table
+        activations += self._embedding_bytes(setup, settings, batch_size, pool_size)
+        moments = (2 + settings["early_stopping"]) * rows
+        return Memory({"activations": activations}, {"weights": rows + table, "optimizer": moments})
+
+    def _projection_dim(self, setup: TrainingSetup) -> int | None:
+        if self.projection_dim != "auto":
+            return self.projection_dim
+        return setup.module.dim if setup.encoder.is_pretrained else None
 
     def _initial_heads(self, setup: TrainingSetup) -> Heads:
-        dim = self.projection_dim
-        if dim == "auto":
-            dim = setup.module.dim if setup.encoder.is_pretrained else None
-        heads = Heads(setup.module.dim, dim)
+        heads = Heads(setup.module.dim, self._projection_dim(setup))
         if setup.fitted is None:
             heads.begin_()
         else:
@@ -810,14 +802,14 @@ class UniDEC(
             rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
         return rows
 
-    def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
+    def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
         assert isinstance(step, UniDECStep)
         self._is_taught = step.is_taught.numpy()
         self.dual_score_weight_ = step.score_weight
         self.head_weights_ = {k: v.cpu().numpy() for k, v in step.heads.state_dict().items()}
         self.classifier_weights_ = step.classifier_rows().cpu().numpy()
         self.temperature_ = float((-step.log_scale.detach()).exp())
-        super()._publish(target, setup, step, history)
+        super()._publish(setup, step, history)
 
     def _final_table(self, step: UniDECStep) -> NDArray[np.float32]:
         rows = step.classifier_rows().cpu()
@@ -834,11 +826,11 @@ class UniDEC(
         ).numpy()
         return table
 
-    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
-        if self.dual_score_weight == "auto" and held_out is not None:
-            self._tune_score_weight(held_out)
+    def _tune(self, setup: TrainingSetup) -> None:
+        if self.dual_score_weight == "auto" and setup.tuning_rows is not None:
+            self._tune_score_weight(setup.tuning_rows)
         del self._halves
-        super()._tune(setup, held_out)
+        super()._tune(setup)
 
     def _tune_score_weight(self, rows: TrainingRows) -> None:
         """The weight of the label texts that ranks held-out texts best, by nDCG@5."""
@@ -846,7 +838,7 @@ class UniDEC(
         values = [self._ndcg(module, self._joined(weight), rows) for weight in _SCORE_WEIGHTS]
         self.dual_score_weight_ = _SCORE_WEIGHTS[int(np.argmax(values))]
         self.label_embeddings_ = self._joined(self.dual_score_weight_)
-        self._runtime = {}
+        self._runtime.pop("table", None)
 
     def _ndcg(self, module: EncoderModule, table: NDArray[np.float32], rows: TrainingRows) -> float:
         device = next(module.parameters()).device

@@ -425,7 +425,8 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
 def callers_stack_level() -> int:
     """The `stacklevel` of a warning that is to point at the line that called into skxc."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("skxc."):
+    between = ("skxc.", "sklearn.callback.")  # the latter wraps `fit`
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(between):
         frame, level = frame.f_back, level + 1
     return level
 

@@ -125,10 +125,10 @@ def test_probabilities_of_fresh_texts_are_calibrated():
 def test_texts_that_are_too_few_to_tune_by_are_not_held_out(monkeypatch, n_texts):
     monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 50)
     parts = []
-    monkeypatch.setattr(CalibratedMixin, "_tune", lambda self, *given: parts.extend(given))
+    monkeypatch.setattr(CalibratedMixin, "_tune", lambda self, setup: parts.append(setup))
     make().fit(WORDS.texts[:n_texts], WORDS.Y[:n_texts])
-    setup, held_out = parts
-    assert held_out is None
+    (setup,) = parts
+    assert setup.held_out is setup.tuning_rows is None
     assert len(setup.rows) == n_texts
 
 
@@ -139,7 +139,7 @@ def test_a_twentieth_of_the_texts_is_held_out_from_training(
 ):
     parts = []
     monkeypatch.setattr(
-        CalibratedMixin, "_tune", lambda self, setup, held_out: parts.extend([setup.rows, held_out])
+        CalibratedMixin, "_tune", lambda self, s: parts.extend([s.rows, s.tuning_rows])
     )
     texts = [f"text{i}" for i in range(n_texts)]  # a word each: rows can be told apart
     make(early_stopping=early_stopping).fit(texts, WORDS.Y[:n_texts])

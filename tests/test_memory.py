@@ -6,12 +6,29 @@ import logging
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 
-from skxc._mixins._memory import _left_in_container, check_memory
+from skxc import DualEncoderXC, ReneeClassifier, UniDEC
+from skxc._mixins._fit import FitMixin, _Resume
+from skxc._mixins._memory import Memory, _left_in_container, check_memory
+from skxc.datasets import make_extreme_classification
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 CPU = torch.device("cpu")
+MIB = 1 << 20
+SAVERS = {"batch_size": "batch_size={}".format, "dim": "encoder=Bag(dim={})".format}
+
+
+def toy_estimate(settings):
+    """1 MiB an embedding dimension, 1 MiB a text of the batch."""
+    return Memory({"weights": settings["dim"] * MIB, "activations": settings["batch_size"] * MIB})
+
+
+def toy_check(monkeypatch, free, **settings):
+    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: free)
+    check_memory(toy_estimate, settings, SAVERS, CPU, held={})
 
 
 @pytest.mark.parametrize(("limit", "want"), [("1000", 400), ("max", math.inf), ("?", math.inf)])
@@ -25,14 +42,136 @@ def test_without_a_container_there_is_no_limit(tmp_path):
     assert _left_in_container(tmp_path) == math.inf
 
 
-def test_the_estimate_is_logged_by_part(caplog):
+def test_the_estimate_is_logged_by_part(monkeypatch, caplog):
     with caplog.at_level(logging.INFO, logger="skxc"):
-        check_memory({"classifier": 3 << 20, "encoder": 1 << 10}, CPU, "")
-    assert "training needs about 3 MiB on cpu (classifier 3 MiB, encoder 1 KiB)" in caplog.text
+        toy_check(monkeypatch, 100 * MIB, dim=3, batch_size=7)
+    assert "needs about 10 MiB on cpu (weights 3 MiB, activations 7 MiB)" in caplog.text
 
 
-def test_what_does_not_fit_is_refused_with_the_remedy():
-    message = "Training needs about 1048576.0 GiB (classifier 1048576.0 GiB), but cpu has"
-    with pytest.raises(ValueError, match=re.escape(message)) as raised:
-        check_memory({"classifier": 1 << 50}, CPU, "Lower dim.")
-    assert str(raised.value).endswith("free. Lower dim.")
+@pytest.mark.parametrize(
+    ("dim", "batch_size", "remedy"),
+    [
+        (5, 180, "Pass batch_size=95, which would fit."),
+        (180, 5, "Pass encoder=Bag(dim=95), which would fit."),
+        (60, 60, "Pass batch_size=40 or encoder=Bag(dim=40), which would fit."),
+        (
+            200,
+            200,
+            "Lower batch_size=100 and encoder=Bag(dim=100), or pass fewer texts or labels: none "
+            "alone would do.",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_the_largest_values_that_would(
+    monkeypatch, dim, batch_size, remedy
+):
+    needed = f"Training needs about {dim + batch_size} MiB (weights {dim} MiB, activations "
+    with pytest.raises(ValueError, match=re.escape(needed)) as raised:
+        toy_check(monkeypatch, 100 * MIB, dim=dim, batch_size=batch_size)
+    assert str(raised.value).endswith(f"but cpu has 100 MiB for it. {remedy}")
+
+
+def test_what_is_allocated_already_is_not_asked_for_twice(monkeypatch):
+    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: 40 * MIB)
+    settings = {"dim": 60, "batch_size": 30}
+    check_memory(toy_estimate, settings, SAVERS, CPU, held={"cpu": 50 * MIB})
+    with pytest.raises(ValueError, match="Training needs about 90 MiB"):
+        check_memory(toy_estimate, settings, SAVERS, CPU, held={"cpu": 49 * MIB})
+
+
+def test_host_and_device_are_counted_apart_unless_they_are_one():
+    memory = Memory({"weights": 1, "activations": 2}, {"weights": 10}) + Memory({"weights": 100})
+    gpu = torch.device("cuda:0")
+    assert memory.by_place(CPU) == {"cpu": {"weights": 111, "activations": 2}}
+    assert memory.by_place(gpu) == {
+        "cuda:0": {"weights": 101, "activations": 2},
+        "cpu": {"weights": 10},
+    }
+
+
+# -------------------------------------------------------------------------------- the estimators
+@pytest.fixture(scope="module")
+def data():
+    return make_extreme_classification(200, 50, random_state=0)
+
+
+def make(estimator, data, **parameters):
+    return estimator(label_texts=data.label_texts, random_state=0, **parameters)
+
+
+ESTIMATORS = pytest.mark.parametrize("estimator", [ReneeClassifier, DualEncoderXC, UniDEC])
+
+
+@ESTIMATORS
+def test_the_estimate_is_public_and_trains_nothing(estimator, data):
+    clf = make(estimator, data)
+    before = dict(vars(clf))
+    parts = clf.memory_estimate(data.texts, data.Y)["cpu"]
+    assert parts.keys() == {"weights", "optimizer", "activations", "data"}
+    assert all(isinstance(n, int) and n >= 0 for n in parts.values())
+    assert vars(clf) == before
+
+
+@ESTIMATORS
+def test_wider_embeddings_and_larger_batches_need_more(estimator, data):
+    def needed(**parameters):
+        clf = make(estimator, data, **parameters)
+        return clf.memory_estimate(data.texts, data.Y)["cpu"]
+
+    narrow, wide = (needed(encoder=BagOfWordsEncoder(dim=dim)) for dim in (64, 256))
+    assert wide["weights"] == pytest.approx(4 * narrow["weights"], rel=0.1)
+    small, large = (needed(batch_size=n) for n in (16, 64))
+    assert large["activations"] > small["activations"]
+    assert needed(early_stopping=True)["optimizer"] > needed()["optimizer"]
+
+
+@ESTIMATORS
+def test_the_estimate_for_another_width_is_the_one_that_width_gives(estimator, data):
+    clf = make(estimator, data, encoder=BagOfWordsEncoder(dim=96))
+    task = clf._checked(data.texts, data.Y, None, None, _Resume())
+    setup = clf._setup(task, CPU, [0])
+    narrowed = clf._memory(setup, setup.settings | {"dim": 24, "batch_size": 10})
+    other = make(estimator, data, encoder=BagOfWordsEncoder(dim=24), batch_size=10)
+    assert narrowed.by_place(CPU) == other.memory_estimate(data.texts, data.Y)
+
+
+def test_a_pretrained_encoder_counts_its_activations_and_moments(data, tiny_bert):
+    clf = make(ReneeClassifier, data, encoder=TransformerEncoder(tiny_bert, max_length=6))
+    parts = clf.memory_estimate(data.texts, data.Y)["cpu"]
+    n_bytes = sum(w.nbytes for w in clf.fit(data.texts, data.Y).encoder_.weights_.values())
+    assert parts["optimizer"] == pytest.approx(3 * n_bytes, rel=0.01)
+    longer = clf.set_params(encoder__max_length=12).memory_estimate(data.texts, data.Y)["cpu"]
+    assert longer["activations"] > 1.5 * parts["activations"]
+
+
+@ESTIMATORS
+def test_an_unforeseen_lack_of_memory_is_the_same_sentence(estimator, data, monkeypatch):
+    def out_of_memory(*args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    clf = make(estimator, data, batch_size=32)
+    monkeypatch.setattr(FitMixin, "_train", out_of_memory)
+    with pytest.raises(ValueError, match="Training needs more memory than cpu has free") as raised:
+        clf.fit(data.texts, data.Y)
+    assert "(CUDA out of memory. Tried to allocate 2 GiB.). Pass batch_size=16 or" in str(
+        raised.value
+    )
+    assert "encoder=BagOfWordsEncoder(dim=128)" in str(raised.value)
+    assert not hasattr(clf, "classes_")
+
+
+@ESTIMATORS
+def test_an_error_names_a_value_that_then_fits(estimator, data, monkeypatch):
+    clf = make(estimator, data)
+    parts = clf.memory_estimate(data.texts, data.Y)["cpu"]
+    monkeypatch.setattr(
+        "skxc._mixins._memory.free_bytes", lambda device: sum(parts.values()) * 2 // 3
+    )
+    monkeypatch.setattr(FitMixin, "_held_bytes", lambda self, setup: {})
+    with pytest.raises(ValueError, match="which would fit") as raised:
+        clf.fit(data.texts, data.Y)
+    dim = int(re.search(r"dim=(\d+)\)", str(raised.value))[1])
+    with pytest.raises(ValueError, match="Training needs about"):
+        clf.set_params(encoder=BagOfWordsEncoder(dim=dim + 1)).fit(data.texts, data.Y)
+    clf.set_params(encoder=BagOfWordsEncoder(dim=dim)).fit(data.texts, data.Y)
+    assert np.isfinite(clf.label_embeddings_).all()

@@ -13,7 +13,7 @@ from torch import nn
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._training._loop import Schedule, Step, train
+from skxc._training._loop import BestEpoch, Schedule, Step, train
 from skxc._training._optim import RowAdagrad, clip_gradients_, make_optimizers, warmup_cosine
 from skxc.encoders._bag import bag_of_rows
 
@@ -114,7 +114,7 @@ def make_rows(n):
     return TrainingRows(tokens, sp.csr_array((n, 1), dtype=np.float32))
 
 
-def run(scores, **schedule):
+def run(scores, patience):
     step, seen = Quadratic(), []
 
     def validate():
@@ -122,26 +122,27 @@ def run(scores, **schedule):
         return scores[len(seen) - 1]
 
     optimizer = torch.optim.SGD(step.parameters(), lr=0.05)
-    settings = Schedule(epochs=len(scores), batch_size=2, **schedule)
-    history = train(step, make_rows(5), [optimizer], settings, np.random.default_rng(0), validate)
+    settings = Schedule(epochs=len(scores), batch_size=2)
+    best = BestEpoch(step, validate, patience)
+    history = train(step, make_rows(5), [optimizer], settings, np.random.default_rng(0), [best])
     return step.value.item(), seen, history
 
 
 def test_training_ends_with_the_state_of_the_best_epoch():
-    value, seen, history = run([0.1, 0.5, 0.3, 0.2], n_iter_no_change=10)
+    value, seen, history = run([0.1, 0.5, 0.3, 0.2], patience=10)
     assert len(set(seen)) == 4
     assert value == seen[1]
     assert [h["validation_score"] for h in history] == [0.1, 0.5, 0.3, 0.2]
 
 
-def test_training_stops_after_n_iter_no_change_epochs_without_improvement():
-    value, seen, history = run([0.1, 0.5, 0.5, 0.4, 0.9], n_iter_no_change=2)
+def test_training_stops_after_so_many_epochs_without_improvement():
+    value, seen, history = run([0.1, 0.5, 0.5, 0.4, 0.9], patience=2)
     assert len(history) == 4
     assert value == seen[1]
 
 
 def test_history_tells_loss_and_seconds():
-    history = run([0.0, 0.0, 0.0], n_iter_no_change=10)[2]
+    history = run([0.0, 0.0, 0.0], patience=10)[2]
     losses = [h["loss"] for h in history]
     assert losses == sorted(losses, reverse=True)
     assert all(h["seconds"] > 0 for h in history)

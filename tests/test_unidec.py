@@ -443,7 +443,8 @@ def test_the_score_weight_is_the_best_of_the_held_out_texts(make, data, monkeypa
     monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
     settings = {"projection_dim": dim}
     model = make(**settings).fit(data.texts, data.Y)
-    ((_, _, held_out), _), values = seen[0], []
+    (((_, setup), _),), values = seen, []
+    held_out = setup.tuning_rows
     assert len(held_out) == 6
     others = [
         make(**settings, dual_score_weight=weight).fit(data.texts, data.Y)

@@ -14,7 +14,6 @@ import torch
 from containers import LABEL_LISTS, MATRICES, TEXT_CONTAINERS, explicit_zeros
 from sklearn.exceptions import DataConversionWarning
 
-from skxc._mixins._memory import check_memory
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -105,14 +104,6 @@ def test_a_device_that_is_not_there_is_named(device):
     ) as caught:
         resolve_device(device)
     assert "Pass 'auto', 'cpu' or a device that this torch build sees" in str(caught.value)
-
-
-def test_a_set_too_big_for_memory_is_refused_with_its_parts_and_the_remedy():
-    parts = {"classifier": 1 << 60, "scores": 3 << 20}
-    with pytest.raises(ValueError, match=re.escape("Training needs about 1073741824.0 GiB")) as got:
-        check_memory(parts, torch.device("cpu"), "Lower dim.")
-    assert "(classifier 1073741824.0 GiB, scores 3 MiB), but cpu has" in str(got.value)
-    assert str(got.value).endswith("free. Lower dim.")
 
 
 # ------------------------------------------------------------------------------------------ texts

@@ -51,6 +51,13 @@ class TrainingRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        matrices = [m for m in (self.Y, self.exclude) if m is not None]
+        arrays = [a for m in matrices for a in (m.data, m.indices, m.indptr)]
+        return self.tokens.nbytes + sum(a.nbytes for a in arrays)
+
     def take(self, rows: NDArray[np.int64]) -> TrainingRows:
         """The rows at `rows`, in that order."""
         weights = None if self.sample_weight is None else self.sample_weight[rows]

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from skxc._data._batches import TrainingRows
-
 from ._fit import TrainingSetup
 from ._predict import TopKPredictMixin
 
@@ -28,8 +26,8 @@ class CalibratedMixin(TopKPredictMixin):
     _is_tuned: ClassVar[bool] = True
     _sigmoid: tuple[float, float]  # slope, above 0, and intercept
 
-    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
-        rows = setup.rows
+    def _tune(self, setup: TrainingSetup) -> None:
+        rows, held_out = setup.rows, setup.tuning_rows
         if held_out is None:
             if setup.fitted is not None:  # small steps of a stream: what was fitted stays
                 return

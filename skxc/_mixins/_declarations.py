@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from skxc.encoders._base import EncoderModule
 
     from ._fit import TrainingSetup
+    from ._memory import Memory
     from ._predict import SearchTable
 
 
@@ -52,6 +53,7 @@ class EstimatorDeclarations:
     _defaults: ClassVar[Mapping[str, Any]]
     _pretrained_defaults: ClassVar[Mapping[str, Any]]
     _is_tuned: ClassVar[bool] = False  # some texts are held out for `_tune`
+    _memory_savers: ClassVar[tuple[str, ...]] = ("batch_size",)  # besides the encoder's width
 
     # fitted
     classes_: NDArray[Any]
@@ -99,8 +101,12 @@ class EstimatorDeclarations:
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""
 
-    def _tune(self, setup: TrainingSetup, held_out: TrainingRows | None) -> None:
-        """Choose what is chosen after training; `held_out` is None where texts are too few."""
+    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
+        """Bytes of labels and steps, at the peak of a training with `settings`."""
+        raise NotImplementedError
+
+    def _tune(self, setup: TrainingSetup) -> None:
+        """Choose what is chosen after training."""
 
     def _final_table(self, step: Any) -> NDArray[np.float32]:
         """`label_embeddings_` after training."""

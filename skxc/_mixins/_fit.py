@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +19,15 @@ from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._training._loop import History, Schedule, Step, check_converged, train
+from skxc._training._loop import (
+    BestEpoch,
+    History,
+    Schedule,
+    Step,
+    Watcher,
+    check_converged,
+    train,
+)
 from skxc._training._optim import RowAdagrad, make_optimizers
 from skxc._validation import (
     Target,
@@ -35,7 +43,9 @@ from skxc._validation import (
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.encoders._base import Encoder, EncoderModule
 
+from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._declarations import EstimatorDeclarations
+from ._memory import Memory, check_memory, explained_out_of_memory
 from ._predict import SearchTable
 
 _LEAST_STEPS_AN_EPOCH = 50
@@ -49,14 +59,28 @@ class TrainingSetup:
 
     module: EncoderModule  # in training mode, on `device`
     rows: TrainingRows  # without the held-out rows
+    held_out: TrainingRows | None
+    target: Target
     encoder: Encoder
     label_texts: list[str] | None
     device: torch.device
     dtype: torch.dtype  # of the label table: float32 or bfloat16
     generator: torch.Generator  # on `device`
-    settings: Mapping[str, Any]  # parameters, with the defaults for this encoder in place of None
+    settings: Mapping[str, Any]  # parameters, "dim" and, in place of None, this encoder's defaults
     fitted: Any | None  # the estimator itself where training goes on from its weights
     is_partial: bool  # one pass of `partial_fit`
+
+    @property
+    def tuning_rows(self) -> TrainingRows | None:
+        """The held-out rows, where they are enough to tune anything by."""
+        held_out = self.held_out
+        return held_out if held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS else None
+
+    @property
+    def data_bytes(self) -> int:
+        """Tokens and labels."""
+        parts = [self.rows] if self.held_out is None else [self.rows, self.held_out]
+        return sum(part.nbytes for part in parts)
 
     @cached_property
     def label_tokens(self) -> TokenStore | None:
@@ -73,9 +97,22 @@ class _Resume:
     classes: NDArray[Any] | None = None
 
 
-class FitMixin(EstimatorDeclarations):
+@dataclass(frozen=True)
+class _Task:
+    """What a fit is given, checked."""
+
+    texts: list[str]
+    target: Target
+    weights: NDArray[np.float32] | None
+    mask: sp.csr_array | None
+    label_texts: list[str] | None
+    resume: _Resume
+
+
+class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     """`fit` and `partial_fit`; an estimator adds `_make_step` and `_check_own_parameters`."""
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> Self:
         """Train on texts and their labels.
 
@@ -162,9 +199,71 @@ class FitMixin(EstimatorDeclarations):
             )
         return self._fit(X, y, sample_weight, exclude, _Resume(True, True, known))
 
+    def memory_estimate(self, X: Any, y: Any, exclude: Any = None) -> dict[str, dict[str, int]]:
+        """Bytes that `fit` would hold at its peak, beyond the texts and labels passed to it.
+
+        Reads the texts and builds the encoder, as `fit` does before its first step; trains nothing.
+        `fit` compares the same estimate with what is free, and refuses what does not fit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples,), str
+            Texts.
+        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+            Labels, as in `fit`.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            As in `fit`.
+
+        Returns
+        -------
+        dict of str to dict of str to int
+            By place, "cpu" and the GPU where training runs on one: bytes of "weights" (encoder and
+            labels), "optimizer" (moments, and copies for early stopping), "activations" (what a
+            step or a search holds) and "data" (tokens, labels, vocabulary). They add up.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is out of what is accepted.
+        """
+        task = self._checked(X, y, None, exclude, _Resume())
+        device, seeds = resolve_device(self.device), self._seeds(task.resume)
+        with isolated_torch_seed(seeds[-1], device):
+            setup = self._setup(task, device, seeds)
+        return self._memory(setup, setup.settings).by_place(device)
+
     # --------------------------------------------------------------------------------- the ladder
     def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, resume: _Resume) -> Self:
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
+        task = self._checked(X, y, sample_weight, exclude, resume)
+        device, seeds = resolve_device(self.device), self._seeds(resume)
+        vars(self).get("_runtime", {}).clear()  # a GPU's copy of the model; prediction rebuilds it
+        fitted = copy.copy(self)
+        callbacks: list[EpochCallbacks] = []
+        with isolated_torch_seed(seeds[-1], device):
+            setup = self._setup(task, device, seeds)
+            self._check_memory(setup)
+            with explained_out_of_memory(setup.settings, self._savers(setup), device):
+                step, rows = fitted._make_step(setup)
+                if hasattr(self, "set_callbacks") and not resume.is_partial:
+                    data = {"X": X, "y": y, "metadata": _given(sample_weight, exclude)}
+                    n_epochs = setup.settings["epochs"]
+                    callbacks.append(
+                        EpochCallbacks(self, n_epochs, data, partial(fitted._snapshot, setup, step))
+                    )
+                optimizers, history = fitted._train(setup, step, rows, seeds[-1], callbacks)
+        fitted._publish(setup, step, history)
+        fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
+        del step, rows, optimizers  # moments of the model's size, some of them
+        fitted._runtime.update(device=device, module=setup.module.eval())
+        fitted._tune(setup)
+        self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
+        for callback in callbacks:
+            callback.end_fit()
+        return self
+
+    def _checked(self, X: Any, y: Any, sample_weight: Any, exclude: Any, resume: _Resume) -> _Task:
+        """What was passed, in one form."""
         self._check_parameters()
         texts = self._check_texts(X, reset=not resume.is_resumed)
         target = check_target(y, len(texts), resume.classes)
@@ -175,52 +274,107 @@ class FitMixin(EstimatorDeclarations):
             weights = weights / weights.mean()  # the learning rates are made for weights around 1
         mask = check_exclude(exclude, target.Y.shape)
         label_texts = self._check_label_texts(target, is_resumed=resume.is_resumed)
-        device = resolve_device(self.device)
-        vars(self).get("_runtime", {}).clear()  # a GPU's copy of the model; prediction rebuilds it
-        seeds = self._seeds(resume)
-        with isolated_torch_seed(seeds[-1], device):
-            encoder = self._fitted_encoder(texts, label_texts or [], seeds[-1], resume)
-            rows = TrainingRows(encoder.tokenize(texts), _without(target.Y, mask), weights, mask)
-            # by the first seed: a warm start holds out the same texts again
-            rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
-            setup = TrainingSetup(
-                module=encoder.build_module().to(device).train(),
-                rows=rows,
-                encoder=encoder,
-                label_texts=label_texts,
-                device=device,
-                dtype=self._dtype(device),
-                generator=torch.Generator(device).manual_seed(seeds[-1]),
-                settings=self._settings(encoder, len(texts), resume.is_partial),
-                fitted=self if resume.is_resumed else None,
-                is_partial=resume.is_partial,
-            )
-            fitted = copy.copy(self)
-            step, optimizers, history = fitted._train(setup, held_out, seeds[-1])
-        fitted._publish(target, setup, step, history)
-        fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
-        del step, optimizers  # moments of the model's size, some of them
-        is_enough = held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS
-        fitted._tune(setup, held_out if is_enough else None)
-        vars(self).update(vars(fitted))  # at once: Ctrl-C finds no half of it
-        return self
+        return _Task(texts, target, weights, mask, label_texts, resume)
+
+    def _setup(self, task: _Task, device: torch.device, seeds: list[int]) -> TrainingSetup:
+        """Texts tokenised, rows held out, the encoder built."""
+        encoder = self._fitted_encoder(task, seeds[-1])
+        rows = TrainingRows(
+            encoder.tokenize(task.texts),
+            _without(task.target.Y, task.mask),
+            task.weights,
+            task.mask,
+        )
+        # by the first seed: a warm start holds out the same texts again
+        rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
+        module = encoder.build_module().to(device).train()
+        del encoder.weights_  # the module has them
+        return TrainingSetup(
+            module=module,
+            rows=rows,
+            held_out=held_out,
+            target=task.target,
+            encoder=encoder,
+            label_texts=task.label_texts,
+            device=device,
+            dtype=self._dtype(device),
+            generator=torch.Generator(device).manual_seed(seeds[-1]),
+            settings=self._settings(encoder, module, len(task.texts), task.resume.is_partial),
+            fitted=self if task.resume.is_resumed else None,
+            is_partial=task.resume.is_partial,
+        )
 
     def _train(
-        self, setup: TrainingSetup, held_out: TrainingRows | None, seed: int
-    ) -> tuple[Step, list[Optimizer], History]:
-        """The estimator's step, trained."""
-        step, rows = self._make_step(setup)
+        self,
+        setup: TrainingSetup,
+        step: Step,
+        rows: TrainingRows,
+        seed: int,
+        callbacks: Sequence[Watcher],
+    ) -> tuple[list[Optimizer], History]:
+        """Train the step, as the parameters say."""
         settings = setup.settings
         optimizers = make_optimizers(
             setup.module, settings["learning_rate"], settings["weight_decay"]
         )
         if setup.fitted is not None:
             self._restore_optimizers(optimizers, step)
-        validate = None
-        if self.early_stopping and held_out is not None:
-            validate = partial(self._validation_score, setup.module, step, held_out)
+        watchers: list[Watcher] = []
+        if self.early_stopping and setup.held_out is not None:
+            validate = partial(self._validation_score, setup.module, step, setup.held_out)
+            watchers.append(BestEpoch(step, validate, self.n_iter_no_change))
+        watchers += callbacks
         rng, schedule = np.random.default_rng(seed), self._schedule(setup)
-        return step, optimizers, train(step, rows, optimizers, schedule, rng, validate)
+        return optimizers, train(step, rows, optimizers, schedule, rng, watchers)
+
+    def _snapshot(self, setup: TrainingSetup, step: Step, history: History) -> dict[str, Any]:
+        """The attributes that `fit` would leave if it ended now, none of them shared with it."""
+        probe = copy.copy(self)
+        with isolated_torch_seed(0, setup.device):  # looking on changes no random number
+            probe._publish(setup, step, list(history))
+            probe._tune(setup)
+        probe._runtime = {}
+        known = vars(self)
+        return {k: v if v is known.get(k) else copy.deepcopy(v) for k, v in vars(probe).items()}
+
+    # ------------------------------------------------------------------------------------- memory
+    def _memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
+        """What training with `settings` holds at its peak."""
+        dim, n_copies = settings["dim"], 1 + bool(settings["early_stopping"])
+        encoder = {"weights": 0, "optimizer": 0}
+        for parameter in setup.module.parameters():
+            n_bytes = parameter.nbytes
+            if getattr(parameter, "is_row_sparse", False):
+                n_bytes = n_bytes * dim // setup.module.dim
+            else:
+                encoder["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
+            encoder["weights"] += n_bytes
+            encoder["optimizer"] += (n_copies - 1) * n_bytes
+        # the published weights are a copy
+        host = {"weights": encoder["weights"], "data": setup.data_bytes}
+        return Memory(encoder, host) + self._own_memory(setup, settings)
+
+    def _check_memory(self, setup: TrainingSetup) -> None:
+        """Raise where training would not fit."""
+        estimate, savers = partial(self._memory, setup), self._savers(setup)
+        check_memory(estimate, setup.settings, savers, setup.device, self._held_bytes(setup))
+
+    def _held_bytes(self, setup: TrainingSetup) -> dict[str, int]:
+        """What of the estimate is allocated before training, by place."""
+        module = sum(parameter.nbytes for parameter in setup.module.parameters())
+        if setup.device.type == "cpu":
+            return {"cpu": setup.data_bytes + module}
+        return {"cpu": setup.data_bytes, str(setup.device): module}
+
+    def _savers(self, setup: TrainingSetup) -> dict[str, Callable[[int], str]]:
+        """Numbers that save memory when lowered, least harmful first; and how to pass them."""
+        encoder: Any = setup.encoder
+
+        def narrowed(dim: int) -> str:
+            return f"encoder={clone(encoder).set_params(**{encoder.dim_parameter: dim})!r}"
+
+        by_name = {name: f"{name}={{}}".format for name in self._memory_savers}
+        return by_name | {"dim": narrowed}
 
     def _seeds(self, resume: _Resume) -> list[int]:
         """One seed an epoch already run, and one for this fit.
@@ -254,21 +408,21 @@ class FitMixin(EstimatorDeclarations):
             check_integer("verbose", self.verbose, 0)
         self._check_own_parameters()
 
-    def _settings(self, encoder: Encoder, n_texts: int, is_partial: bool) -> dict[str, Any]:
+    def _settings(
+        self, encoder: Encoder, module: EncoderModule, n_texts: int, is_partial: bool
+    ) -> dict[str, Any]:
         """The parameters, with the value for this kind of encoder where one is None."""
-        parameters = self.get_params(deep=False)
+        parameters = self.get_params(deep=False) | {"dim": module.dim}
         defaults = dict(self._pretrained_defaults if encoder.is_pretrained else self._defaults)
         if not is_partial:  # a small set needs steps more than it needs large batches
             enough_steps = max(n_texts // _LEAST_STEPS_AN_EPOCH, 8)
             defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
         return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
 
-    def _fitted_encoder(
-        self, texts: list[str], label_texts: list[str], seed: int, resume: _Resume
-    ) -> Encoder:
+    def _fitted_encoder(self, task: _Task, seed: int) -> Encoder:
         encoder = resolve_encoder(self.encoder)
-        if not resume.is_resumed:
-            return encoder.fit(texts, label_texts=label_texts, seed=seed)
+        if not task.resume.is_resumed:
+            return encoder.fit(task.texts, label_texts=task.label_texts or [], seed=seed)
         if repr(encoder) != repr(self.encoder_):
             raise ValueError(
                 f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "
@@ -282,14 +436,6 @@ class FitMixin(EstimatorDeclarations):
         # GPUs before Ampere (8.0) have no bfloat16 units
         is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if is_fast else torch.float32
-
-    def _encoder_bytes(self, module: EncoderModule) -> int:
-        """What the encoder's weights, gradients and optimiser take; activations come on top."""
-        n_copies = 2 if self.early_stopping else 1
-        return sum(
-            p.nbytes * (n_copies if getattr(p, "is_row_sparse", False) else 3 + n_copies)
-            for p in module.parameters()
-        )
 
     def _split(
         self, rows: TrainingRows, rng: np.random.Generator
@@ -319,7 +465,6 @@ class FitMixin(EstimatorDeclarations):
             warmup_fraction=settings["warmup_fraction"],
             max_grad_norm=settings["max_grad_norm"],
             is_constant=setup.is_partial,
-            n_iter_no_change=self.n_iter_no_change if self.early_stopping else None,
             is_bucketed=setup.encoder.is_padded,
             is_verbose=bool(self.verbose),
         )
@@ -336,14 +481,8 @@ class FitMixin(EstimatorDeclarations):
             weights = None
         return float(np.average(hits, weights=weights))
 
-    def _publish(
-        self,
-        target: Target,
-        setup: TrainingSetup,
-        step: Step,
-        history: History,
-    ) -> None:
-        encoder = setup.encoder
+    def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
+        target, encoder = setup.target, copy.copy(setup.encoder)
         counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
         is_resumed = setup.fitted is not None
         encoder.weights_ = {
@@ -378,6 +517,12 @@ class FitMixin(EstimatorDeclarations):
         for name, tensor in step.optimizer_state().items():
             if name in saved["step"]:
                 tensor.copy_(torch.tensor(saved["step"][name]))
+
+
+def _given(sample_weight: Any, exclude: Any) -> dict[str, Any]:
+    """The metadata of a fit that are not None."""
+    metadata = {"sample_weight": sample_weight, "exclude": exclude}
+    return {name: value for name, value in metadata.items() if value is not None}
 
 
 def _without(Y: sp.csr_array, mask: sp.csr_array | None) -> sp.csr_array:

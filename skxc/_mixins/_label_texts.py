@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -148,6 +149,19 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         labels, scores = self._search(module, table, rows.tokens, k, known)
         return np.where(scores > LAST, labels, -1)  # labels that nothing speaks of teach nothing
 
+    def _embedding_bytes(
+        self, setup: TrainingSetup, settings: Mapping[str, Any], n_texts: int, n_labels: int
+    ) -> int:
+        """What embedding a step's texts and labels holds."""
+        assert setup.label_tokens is not None  # _check_label_texts
+        dim, at_once = settings["dim"], settings["encode_batch_size"]
+        parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
+        if at_once is None:
+            return sum(setup.module.activation_bytes(*part, dim) for part in parts)
+        parts = [(lengths, min(n, at_once)) for lengths, n in parts]
+        embeddings = 2 * 4 * dim * (n_texts + n_labels)  # and their gradients
+        return embeddings + max(setup.module.activation_bytes(*part, dim) for part in parts)
+
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
         n_labels, name = len(target.classes), type(self).__name__
         if self.label_texts is None:
@@ -164,8 +178,8 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             _warn_of_duplicates(texts)
         return texts
 
-    def _publish(self, target: Target, setup: TrainingSetup, step: Step, history: History) -> None:
-        super()._publish(target, setup, step, history)
+    def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
+        super()._publish(setup, step, history)
         self.label_texts_ = np.array(setup.label_texts, dtype=object)
 
 

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
 logger = logging.getLogger("skxc")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes at the peak, by what they hold: weights, optimizer, activations, data."""
+
+    device: Mapping[str, int]  # where the encoder is trained
+    host: Mapping[str, int] = field(default_factory=dict)
+
+    def by_place(self, device: torch.device) -> dict[str, dict[str, int]]:
+        """Host and device, which are one where `device` is the CPU."""
+        if device.type == "cpu":
+            return {"cpu": _sums(self.device, self.host)}
+        return {str(device): dict(self.device), "cpu": dict(self.host)}
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(_sums(self.device, other.device), _sums(self.host, other.host))
+
+
+def _sums(parts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    names = dict.fromkeys([*parts, *others])
+    return {name: parts.get(name, 0) + others.get(name, 0) for name in names}
 
 
 def free_bytes(device: torch.device) -> int:
@@ -31,29 +57,76 @@ def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
         return math.inf
 
 
-def check_memory(parts: Mapping[str, int], device: torch.device, remedy: str) -> None:
-    """Log the estimate; raise where it is more than `device` has free.
+def check_memory(
+    estimate: Callable[[Mapping[str, Any]], Memory],
+    settings: Mapping[str, Any],
+    savers: Mapping[str, Callable[[int], str]],
+    device: torch.device,
+    held: Mapping[str, int],
+) -> None:
+    """Log the estimate; raise where it is more than there is, with what would fit.
 
     Parameters
     ----------
-    parts : mapping of str to int
-        Bytes by what they hold.
+    estimate : callable
+        From settings to what training with them takes.
+    settings : mapping
+        The parameters as they are.
+    savers : mapping
+        Numbers among them that save memory when lowered, and how users write them.
     device : torch.device
-        Where they will be allocated.
-    remedy : str
-        The sentence that says which parameter lowers them.
+        Where the encoder is trained.
+    held : mapping of str to int
+        Bytes, by place, of what is estimated and allocated already.
     """
-    needed, free = sum(parts.values()), free_bytes(device)
-    listed = ", ".join(f"{name} {_size(n)}" for name, n in parts.items())
-    logger.info("training needs about %s on %s (%s)", _size(needed), device, listed)
-    if needed > free:
+    for place, parts in estimate(settings).by_place(device).items():
+        needed, free = sum(parts.values()), free_bytes(torch.device(place)) + held.get(place, 0)
+        listed = ", ".join(f"{name} {size(n)}" for name, n in parts.items())
+        logger.info("training needs about %s on %s (%s)", size(needed), place, listed)
+        if needed > free:
+
+            def fits(name: str, value: int, place: str = place, free: int = free) -> bool:
+                changed = estimate({**settings, name: value}).by_place(device)[place]
+                return sum(changed.values()) <= free
+
+            values = {name: _largest(settings[name], partial(fits, name)) for name in savers}
+            remedies = [savers[name](value) for name, value in values.items() if value]
+            remedy = f"Pass {' or '.join(remedies)}, which would fit."
+            if not remedies:
+                lowered = " and ".join(savers[name](max(settings[name] // 2, 1)) for name in savers)
+                remedy = f"Lower {lowered}, or pass fewer texts or labels: none alone would do."
+            raise ValueError(
+                f"Training needs about {size(needed)} ({listed}), but {place} has {size(free)} "
+                f"for it. {remedy}"
+            )
+
+
+def _largest(value: int, fits: Callable[[int], bool]) -> int:
+    """The largest number below `value` that fits; 0 where 1 does not."""
+    low, high = 0, value
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+@contextmanager
+def explained_out_of_memory(
+    settings: Mapping[str, Any], savers: Mapping[str, Callable[[int], str]], device: torch.device
+) -> Iterator[None]:
+    """Turn an out-of-memory error, which the estimate did not foresee, into the same sentence."""
+    try:
+        yield
+    except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+        halves = [savers[name](max(settings[name] // 2, 1)) for name in savers]
         raise ValueError(
-            f"Training needs about {_size(needed)} ({listed}), but {device} has {_size(free)} "
-            f"free. {remedy}"
-        )
+            f"Training needs more memory than {device} has free ({str(error).splitlines()[0]}). "
+            f"Pass {' or '.join(halves)}."
+        ) from error
 
 
-def _size(n_bytes: float) -> str:
+def size(n_bytes: float) -> str:
+    """Bytes for people."""
     for unit in ("B", "KiB", "MiB"):
         if n_bytes < 1024:
             return f"{n_bytes:.0f} {unit}"

@@ -348,8 +348,10 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
         device = resolve_device(self.device)
         if self._runtime.get("device") != device:
             module = self.encoder_.build_module().to(device).eval()
-            table = SearchTable.of(as_read_only_tensor(self.label_embeddings_).to(device))
-            self._runtime.update(device=device, module=module, table=table)
+            self._runtime.update(device=device, module=module, table=None)
+        if self._runtime.get("table") is None:
+            rows = as_read_only_tensor(self.label_embeddings_).to(device)
+            self._runtime["table"] = SearchTable.of(rows)
         return self._runtime["module"], self._runtime["table"]
 
     def _as_csr(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:

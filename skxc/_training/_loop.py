@@ -6,7 +6,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -72,9 +72,51 @@ class Schedule:
     warmup_fraction: float = 0.0
     max_grad_norm: float | None = None
     is_constant: bool = False  # `partial_fit`: neither warm-up nor decay
-    n_iter_no_change: int | None = None  # None: no early stop
     is_bucketed: bool = False
     is_verbose: bool = False
+
+
+class Watcher(Protocol):
+    """What looks on while a step is trained: early stopping, the users' callbacks."""
+
+    def begin_epoch(self) -> None:
+        """Before an epoch."""
+
+    def end_epoch(self, history: History) -> bool:
+        """After an epoch, whose entry is the last and may be added to; True asks to stop."""
+
+    def end(self) -> None:
+        """After the last epoch."""
+
+
+class BestEpoch:
+    """Early stopping: ends the training, with the state of the epoch that validated best."""
+
+    def __init__(
+        self,
+        step: Step,
+        validate: Callable[[], float],  # higher is better
+        patience: int,  # epochs without a better one
+    ) -> None:
+        self.step, self.validate, self.patience = step, validate, patience
+        self.score, self.n_worse = -math.inf, 0
+        self.state = dict[str, Tensor]()
+
+    def begin_epoch(self) -> None:
+        """Nothing to do."""
+
+    def end_epoch(self, history: History) -> bool:
+        """Validate, and keep the state if it is the best so far."""
+        score = history[-1]["validation_score"] = self.validate()
+        self.n_worse += 1
+        if score > self.score:
+            self.score, self.n_worse = score, 0
+            _copy_state_(self.step.state(), self.state)
+        return self.n_worse >= self.patience
+
+    def end(self) -> None:
+        """Go back to the best epoch."""
+        _copy_state_(self.state, self.step.state())
 
 
 def train(
@@ -83,27 +125,23 @@ def train(
     optimizers: list[Optimizer],
     schedule: Schedule,
     rng: np.random.Generator,
-    validate: Callable[[], float] | None = None,  # higher is better
+    watchers: Sequence[Watcher] = (),
 ) -> History:
-    """Train `step` on `rows`; with `validate`, end with the state of the best epoch."""
+    """Train `step` on `rows`, until the last epoch or until a watcher asks to stop."""
     loop = _Loop(step, optimizers, schedule, -(-len(rows) // schedule.batch_size))
     history: History = []
-    best_epoch, best_state = 0, dict[str, Tensor]()
     with _progress_bar(schedule, len(rows)) as bar:
         for epoch in range(schedule.epochs):
+            for watcher in watchers:
+                watcher.begin_epoch()
             step.begin_epoch(epoch)
             history.append(loop.run_epoch(rows, rng, bar))
-            if validate is not None:
-                score = history[-1]["validation_score"] = validate()
-                if not best_state or score > history[best_epoch]["validation_score"]:
-                    best_epoch = epoch
-                    _copy_state_(step.state(), best_state)
+            is_over = [watcher.end_epoch(history) for watcher in watchers]
             logger.info("epoch %d: %s", epoch + 1, history[-1])
-            patience = schedule.n_iter_no_change
-            if best_state and patience is not None and epoch - best_epoch >= patience:
+            if any(is_over):
                 break
-    if best_state:
-        _copy_state_(best_state, step.state())
+    for watcher in watchers:
+        watcher.end()
     return history
 
 

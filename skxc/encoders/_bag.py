@@ -22,6 +22,9 @@ from ._base import EncoderModule
 
 # Length of an embedding, whatever its width, so that one learning rate serves every width.
 _LENGTH = 16.0
+# Tensors of an embedding's size at the peak of a step: sums, their lengths' quotient, dropout, ...
+_TENSORS_A_TEXT = 6
+_TENSORS_A_WORD = 2
 
 
 class BagOfWordsEncoder(BaseEstimator):
@@ -64,6 +67,7 @@ class BagOfWordsEncoder(BaseEstimator):
 
     is_padded: ClassVar[bool] = False
     is_pretrained: ClassVar[bool] = False
+    dim_parameter: ClassVar[str] = "dim"
 
     def __init__(
         self,
@@ -217,6 +221,11 @@ class _BagModule(EncoderModule):
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
         return F.normalize(bag_of_rows(self.table, tokens), dim=1) * _LENGTH
+
+    def activation_bytes(self, lengths: np.ndarray, n_texts: int, dim: int) -> int:
+        """Embeddings, and the gradient of the words that the texts have."""
+        n_words = min(len(self.table), int(n_texts * lengths.mean()))
+        return 4 * dim * (_TENSORS_A_TEXT * n_texts + _TENSORS_A_WORD * n_words)
 
 
 def bag_of_rows(

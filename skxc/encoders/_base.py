@@ -21,6 +21,15 @@ class EncoderModule(nn.Module):
         """Embeddings of the texts, not yet dropped out."""
         raise NotImplementedError
 
+    def activation_bytes(
+        self,
+        lengths: np.ndarray,  # (n,) tokens of the texts that batches are drawn from
+        n_texts: int,
+        dim: int,
+    ) -> int:
+        """What embedding `n_texts` at once holds until their gradient is there, at width `dim`."""
+        raise NotImplementedError
+
 
 class Encoder(Protocol):
     """A public encoder object: parameters only, until `fit` reads texts or weights.
@@ -31,6 +40,7 @@ class Encoder(Protocol):
 
     is_padded: ClassVar[bool]  # a batch costs its longest text: length-bucket the batches
     is_pretrained: ClassVar[bool]  # which of an estimator's two sets of defaults is meant for it
+    dim_parameter: ClassVar[str]  # the name of the parameter that narrows its embeddings
     weights_: dict[str, np.ndarray]  # the module's state
 
     def fit(self, texts: Sequence[str], *, label_texts: Sequence[str], seed: int) -> Self: ...

@@ -28,6 +28,10 @@ if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _POOLINGS = ("auto", "mean", "cls", "last")
+# What autograd keeps of a layer: tensors of a token's width (attention: 7, feed-forward: 11), and
+# maps of every pair of tokens, where attention is not fused
+_TENSORS_A_LAYER = 18
+_MAPS_A_LAYER = 3
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 # sentence-transformers' names for the poolings that we have: one "pooling_mode" in its newer
 # files, a switch for each pooling in its older ones
@@ -114,6 +118,7 @@ class TransformerEncoder(BaseEstimator):
 
     is_padded: ClassVar[bool] = True
     is_pretrained: ClassVar[bool] = True
+    dim_parameter: ClassVar[str] = "projection_dim"
 
     def __init__(
         self,
@@ -293,6 +298,13 @@ class _TransformerModule(EncoderModule):
         embeddings = _pool(states, mask, self.pooling)
         with torch.autocast(device.type, enabled=False):
             return self.projection(embeddings)
+
+    def activation_bytes(self, lengths: np.ndarray, n_texts: int, dim: int) -> int:
+        """Every layer's tensors, in float32: what autograd keeps of a BERT's."""
+        config, longest = self.transformer.config, int(lengths.max(initial=1))
+        a_layer = _TENSORS_A_LAYER * config.hidden_size
+        a_layer += _MAPS_A_LAYER * config.num_attention_heads * longest
+        return 4 * n_texts * (longest * a_layer * config.num_hidden_layers + dim)
 
 
 def _pad(tokens: TokenStore, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:

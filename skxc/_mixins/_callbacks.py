@@ -1,0 +1,59 @@
+"""scikit-learn's callbacks (new in 1.9, experimental there), called once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from skxc._training._loop import History, Watcher
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn before 1.9 has none
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Adds no `set_callbacks`."""
+
+    def with_callbacks(method: Any) -> Any:
+        """The method as it is."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "EpochCallbacks", "with_callbacks"]
+
+
+class EpochCallbacks(Watcher):
+    """A fit is a task, and an epoch a task of it; a callback that returns True ends the fit."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        n_epochs: int,
+        data: Mapping[str, Any],  # X, y and metadata
+        snapshot: Callable[[History], dict[str, Any]],  # what a fitted estimator has, as of now
+    ) -> None:
+        self.arguments = {"estimator": estimator, **data}
+        self.snapshot = snapshot
+        self.fit_task = estimator._init_callback_context(max_subtasks=n_epochs)
+        self.fit_task.call_on_fit_task_begin(**self.arguments)
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch's task."""
+        self.epoch_task = self.fit_task.subcontext(task_name="epoch")
+        self.epoch_task.call_on_fit_task_begin(**self.arguments)
+
+    def end_epoch(self, history: History) -> bool:
+        """End the epoch's task; the snapshot is taken only for a callback that looks at it."""
+        is_over: bool = self.epoch_task.call_on_fit_task_end(
+            **self.arguments, reconstruction_attributes=partial(self.snapshot, history)
+        )
+        return is_over
+
+    def end(self) -> None:
+        """Let go of the step, whose moments are as large as the model."""
+        del self.snapshot
+
+    def end_fit(self) -> None:
+        """End the task of the whole fit, once the estimator is fitted."""
+        self.fit_task.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
