@@ -391,7 +391,7 @@ class ReneeClassifier(
             weights[new_rows] = weights[new_rows].normal_(0, 0.02, generator=setup.generator)
         log_odds = torch.from_numpy(_log_odds(rows, setup.fitted)[is_new] / _INTERCEPT_INPUT)
         weights[torch.from_numpy(is_new), -1] = log_odds.to(weights)
-        weights[torch.from_numpy(is_untaught)] = _untaught_row(weights)
+        _mark_untaught_(weights, torch.from_numpy(is_untaught))
         return weights
 
     def _begin_rows_(self, weights: Tensor, setup: TrainingSetup) -> None:
@@ -415,7 +415,7 @@ class ReneeClassifier(
     def _final_table(self, step: ReneeStep) -> NDArray[np.float32]:
         table = step.label_embeddings().cpu().float()
         # as they were set before training, whatever weight decay made of them since
-        table[step.is_untaught.cpu()] = _untaught_row(table)
+        _mark_untaught_(table, step.is_untaught.cpu())
         result: NDArray[np.float32] = table.numpy()
         return result
 
@@ -438,15 +438,14 @@ def _empty_table(setup: TrainingSetup, dtype: torch.dtype) -> Tensor:  # (n_labe
     return torch.empty(shape, dtype=dtype, device=setup.device)[:, : dim + 1]
 
 
-def _untaught_row(table: Tensor) -> Tensor:
-    """A row that scores below every other: its gradient is 0, and no text learns from it."""
-    row = table.new_zeros(table.shape[1])
-    row[-1] = _UNTAUGHT_SCORE / _INTERCEPT_INPUT
-    return row
+def _mark_untaught_(table: Tensor, is_untaught: Tensor) -> None:
+    """Rows that score below every other: their gradient is 0, and no text learns from them."""
+    table.masked_fill_(is_untaught.to(table.device)[:, None], 0)
+    table[:, -1].masked_fill_(is_untaught.to(table.device), _UNTAUGHT_SCORE / _INTERCEPT_INPUT)
 
 
 def _is_taught(table: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The rows of a fitted table that are not `_untaught_row`."""
+    """The rows of a fitted table that `_mark_untaught_` did not mark."""
     taught: NDArray[np.bool_] = table[:, -1] > 0.99 * _UNTAUGHT_SCORE / _INTERCEPT_INPUT
     return taught
 

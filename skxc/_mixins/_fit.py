@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ from ._predict import SearchTable
 _LEAST_STEPS_AN_EPOCH = 50
 # fewer texts than this tell too little to tune anything by
 LEAST_TUNING_TEXTS = 50
+# torch's random state is the process's: fits in several threads take turns
+_TORCH_RANDOM = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,19 @@ class TrainingSetup:
 
     @property
     def data_bytes(self) -> int:
-        """Tokens and labels."""
-        parts = [self.rows] if self.held_out is None else [self.rows, self.held_out]
-        return sum(part.nbytes for part in parts)
+        """Tokens, labels and the vocabulary."""
+        parts = [self.rows, self.held_out, self.label_tokens]
+        kept, _ = self.encoder.reading_bytes(0)
+        return kept + sum(part.nbytes for part in parts if part is not None)
+
+    @property
+    def reading_bytes(self) -> int:
+        """What reading the texts took on top of what is kept of them."""
+        parts = [self.rows, self.held_out]
+        tokens = [part.tokens for part in parts if part is not None]
+        return self.encoder.reading_bytes(sum(len(t.ids) for t in tokens))[1] - sum(
+            t.nbytes for t in tokens
+        )
 
     @cached_property
     def label_tokens(self) -> TokenStore | None:
@@ -352,7 +365,13 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
             encoder["optimizer"] += (n_copies - 1) * n_bytes
         # the published weights are a copy
         host = {"weights": encoder["weights"], "data": setup.data_bytes}
-        return Memory(encoder, host) + self._own_memory(setup, settings)
+        memory = Memory(encoder, host) + self._own_memory(setup, settings)
+        # texts were read before any of the rest was there
+        others = sum(n for part, n in memory.host.items() if part != "data")
+        if setup.device.type == "cpu":
+            others += sum(memory.device.values())
+        unused = max(setup.reading_bytes - others, 0)
+        return memory + Memory({}, {"data": unused})
 
     def _check_memory(self, setup: TrainingSetup) -> None:
         """Raise where training would not fit."""
@@ -570,7 +589,16 @@ def resolve_encoder(encoder: Any) -> Any:
     """An unfitted encoder object of our own for what the user passed."""
     if isinstance(encoder, str):
         return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
-    needed = ("fit", "tokenize", "build_module", "get_params", "is_padded", "is_pretrained")
+    needed = (
+        "fit",
+        "tokenize",
+        "build_module",
+        "get_params",
+        "is_padded",
+        "is_pretrained",
+        "dim_parameter",
+        "reading_bytes",
+    )
     if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
         raise TypeError(
             f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "
@@ -583,7 +611,7 @@ def resolve_encoder(encoder: Any) -> Any:
 def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch on the CPU and `device`; their random states are put back afterwards."""
     is_cuda = device.type == "cuda"
-    with torch.random.fork_rng([device] if is_cuda else []):
+    with _TORCH_RANDOM, torch.random.fork_rng([device] if is_cuda else []):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, too
         if is_cuda:
             with torch.cuda.device(device):

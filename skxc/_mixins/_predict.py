@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,8 +33,8 @@ from skxc._validation import (
 from skxc.encoders._base import EncoderModule, autocast
 from skxc.metrics import precision_at_k
 
-from ._declarations import EstimatorDeclarations
 from ._memory import free_bytes
+from ._saving import SavingMixin
 
 # texts and padded tokens embedded together, and scores held at once (float32: 64 MiB)
 _QUERY_BATCH = 256
@@ -64,7 +63,7 @@ def _is_dense(estimator: Any) -> bool:
     return not estimator.sparse_output
 
 
-class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
+class TopKPredictMixin(SavingMixin, TransformerMixin):
     """Prediction methods over `encoder_` and `label_embeddings_`.
 
     A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
@@ -381,12 +380,6 @@ class TopKPredictMixin(EstimatorDeclarations, TransformerMixin):
     @property
     def _n_features_out(self) -> int:
         return int(self.label_embeddings_.shape[1])
-
-    def __getstate__(self) -> Mapping[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())
-        if "_runtime" in state:
-            state["_runtime"] = {}  # torch objects are rebuilt from the arrays
-        return state
 
 
 def _check_some_class_left(is_empty: NDArray[np.bool_]) -> None:

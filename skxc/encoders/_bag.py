@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
 
 from ._base import EncoderModule
@@ -25,6 +27,10 @@ _LENGTH = 16.0
 # Tensors of an embedding's size at the peak of a step: sums, their lengths' quotient, dropout, ...
 _TENSORS_A_TEXT = 6
 _TENSORS_A_WORD = 2
+# A word's string and number, and its place in a dictionary while it grows; a token's while counted.
+_BYTES_A_WORD = 215
+_BYTES_A_TOKEN = 22
+_WORDS, _TENSORS = "words.json", "model.safetensors"  # of a saved encoder
 
 
 class BagOfWordsEncoder(BaseEstimator):
@@ -153,7 +159,7 @@ class BagOfWordsEncoder(BaseEstimator):
             if "empty vocabulary" not in str(error):
                 raise
             # no text has a word: one that no text can hold keeps the shapes
-            return TfidfVectorizer(vocabulary=["\0"], token_pattern=r"\0").fit(["\0"])
+            return _vectorizer(["\0"], np.ones(1, np.float32), (1, 1), r"\0")
         n_holding = np.bincount(counts.indices, minlength=counts.shape[1])  # texts, of each word
         is_count = isinstance(self.min_df, Integral)
         kept = n_holding >= (self.min_df if is_count else self.min_df * n_texts)
@@ -165,16 +171,9 @@ class BagOfWordsEncoder(BaseEstimator):
             n_occurrences = np.asarray(counts.sum(0)).ravel()[words]
             most = np.argsort(-n_occurrences, kind="stable")[: self.max_features]
             words = np.sort(words[most])
-        vectorizer = TfidfVectorizer(
-            sublinear_tf=True,
-            ngram_range=self.ngram_range,
-            token_pattern=self.token_pattern,
-            dtype=np.float32,
-        )
         names = counter.get_feature_names_out()[words].tolist()
-        vectorizer.vocabulary_ = {name: i for i, name in enumerate(names)}
-        vectorizer.idf_ = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
-        return vectorizer
+        idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
+        return _vectorizer(names, idf, self.ngram_range, self.token_pattern)
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
         """Word ids and TF-IDF weights of `texts`; unknown words are left out.
@@ -196,6 +195,21 @@ class BagOfWordsEncoder(BaseEstimator):
             features.data.astype(np.float32, copy=False),
         )
 
+    def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
+        """Memory of the vocabulary, and of reading texts.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Words of all texts.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Bytes that stay, and bytes that `fit` and `tokenize` need on top while they run.
+        """
+        return _BYTES_A_WORD * len(self.vectorizer_.vocabulary_), _BYTES_A_TOKEN * n_tokens
+
     def build_module(self) -> EncoderModule:
         """The embedding table as a torch module, on the CPU.
 
@@ -207,6 +221,40 @@ class BagOfWordsEncoder(BaseEstimator):
         module = _BagModule(*self.weights_["table"].shape)
         module.load_state_dict({"table": torch.tensor(self.weights_["table"])})
         return module
+
+    def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
+        """Write the words and their arrays; return how words are found."""
+        fitted = self.vectorizer_
+        write_json(folder / _WORDS, fitted.get_feature_names_out().tolist())
+        write_tensors(folder / _TENSORS, self.weights_ | {"idf": fitted.idf_})
+        return {"ngram_range": list(fitted.ngram_range), "token_pattern": fitted.token_pattern}
+
+    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None:
+        """Set the fitted attributes from what `_write_files` wrote and returned."""
+        self.weights_ = files.tensors(f"{ENCODER}/{_TENSORS}", mmap=mmap)
+        words, idf = files.json(f"{ENCODER}/{_WORDS}"), self.weights_.pop("idf")
+        if not len(words) == len(idf) == len(self.weights_["table"]):
+            raise ValueError(
+                f"{files.root / ENCODER} has {len(words)} words and arrays of another length. "
+                f"Save the model again."
+            )
+        ngram_range = tuple(rest["ngram_range"])
+        self.vectorizer_ = _vectorizer(words, idf, ngram_range, rest["token_pattern"])
+
+
+def _vectorizer(
+    words: list[str],
+    idf: np.ndarray,  # (n_words,) float32
+    ngram_range: tuple[int, int],
+    token_pattern: str,
+) -> TfidfVectorizer:
+    """A fitted vectoriser of these words."""
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True, ngram_range=ngram_range, token_pattern=token_pattern, dtype=np.float32
+    )
+    vectorizer.vocabulary_ = {word: i for i, word in enumerate(words)}
+    vectorizer.idf_ = idf
+    return vectorizer
 
 
 class _BagModule(EncoderModule):

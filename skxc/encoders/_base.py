@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Protocol, Self
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore
+from skxc._persistence import ModelFolder
 
 
 class EncoderModule(nn.Module):
@@ -47,7 +49,16 @@ class Encoder(Protocol):
 
     def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
 
+    def _write_files(
+        self, folder: Path, *, is_normalized: bool
+    ) -> dict[str, Any]: ...  # what is in no file, as JSON
+
+    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None: ...
+
     def build_module(self) -> EncoderModule: ...  # holding a copy of `weights_`, on the CPU
+
+    # bytes of the fitted vocabulary, and what reading texts of so many tokens took on top
+    def reading_bytes(self, n_tokens: int) -> tuple[int, int]: ...
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from inspect import signature
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -19,9 +20,18 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
 from ._base import EncoderModule
+from ._files import (
+    read_tokenizer,
+    read_transformer,
+    without_code,
+    write_modules,
+    write_tokenizer,
+    write_transformer,
+)
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
@@ -89,6 +99,9 @@ class TransformerEncoder(BaseEstimator):
 
     tokenizer_json_ : str
         The fast tokenizer as ``tokenizer.json`` holds it, truncation at `max_length` included.
+
+    special_tokens_ : dict of str to str
+        Tokens by their roles, such as "pad_token".
 
     weights_ : dict of str to ndarray
         The module's state: the model's under ``"transformer."``, and ``"projection.weight"``
@@ -183,6 +196,8 @@ class TransformerEncoder(BaseEstimator):
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _truncating_json(tokenizer, self.max_length)
+        named = tokenizer.special_tokens_map.items()
+        self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
         return self
 
@@ -212,6 +227,21 @@ class TransformerEncoder(BaseEstimator):
             lengths.extend(map(len, rows))
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
 
+    def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
+        """Memory of the tokenizer, and of reading texts.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Tokens of all texts.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Bytes that stay, and bytes that `tokenize` needs on top while it runs.
+        """
+        return len(self.tokenizer_json_), 2 * n_tokens
+
     def build_module(self) -> EncoderModule:
         """Build the torch module that embeds tokens, with a copy of `weights_`.
 
@@ -235,6 +265,27 @@ class TransformerEncoder(BaseEstimator):
         # torch.tensor copies: weights_ may be a read-only memory map
         module.load_state_dict({name: torch.tensor(w) for name, w in self.weights_.items()})
         return module
+
+    def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
+        """Write what transformers and sentence-transformers read; return the rest."""
+        max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
+        write_transformer(folder, self.config_, self.weights_)
+        write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
+        write_modules(
+            folder,
+            self.weights_,
+            hidden_size=self.config_["hidden_size"],
+            pooling=self.pooling_,
+            max_length=max_length,
+            is_normalized=is_normalized,
+        )
+        return {"pooling": self.pooling_, "pad_token_id": self.pad_token_id_}
+
+    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None:
+        """Set the fitted attributes from what `_write_files` wrote and returned."""
+        self.config_, self.weights_ = read_transformer(files, mmap=mmap)
+        self.tokenizer_json_, self.special_tokens_ = read_tokenizer(files)
+        self.pooling_, self.pad_token_id_ = rest["pooling"], rest["pad_token_id"]
 
     def _check_parameters(self) -> None:
         """Raise for parameters that no model accepts."""
@@ -457,7 +508,7 @@ def _plain_config(config: PretrainedConfig) -> dict[str, Any]:
     """The configuration as JSON holds it, without the traces of where and how it was loaded."""
     plain = json.loads(config.to_json_string(use_diff=False))
     traces = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
-    return {key: value for key, value in plain.items() if key not in traces}
+    return without_code({key: value for key, value in plain.items() if key not in traces})
 
 
 def _n_positions(transformer: PreTrainedModel) -> int | None:

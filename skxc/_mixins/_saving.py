@@ -1,0 +1,192 @@
+"""Saving a fitted estimator to a folder, and loading it; and what a pickle tells of its version."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any, Self
+
+import numpy as np
+import sklearn
+from sklearn.utils.validation import check_is_fitted
+
+from skxc._persistence import (
+    ENCODER,
+    ModelFolder,
+    Packed,
+    replaced_folder,
+    seal,
+    write_json,
+    write_tensors,
+)
+from skxc._validation import check_texts
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+
+from ._declarations import EstimatorDeclarations
+
+_ENCODERS = {cls.__name__: cls for cls in (BagOfWordsEncoder, TransformerEncoder)}
+_LIBRARIES = (
+    "numpy",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+_TENSORS, _LABELS = "model.safetensors", "labels.json"
+# torch's side of the model, and scikit-learn's of callbacks: no part of what was learnt
+_NOT_SAVED = {
+    "_runtime",
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+}
+# the methods whose metadata (sample_weight, exclude) scikit-learn routes by request
+_ROUTED = ("fit", "partial_fit", "predict", "predict_proba", "score")
+_PER_LABEL = ("classes_", "label_counts_", "label_embeddings_", "_label_names")
+
+
+class SavingMixin(EstimatorDeclarations):
+    """`save`, and the state that pickles hold."""
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to a folder, for :func:`skxc.load`.
+
+        The folder appears under its name when it is complete: nothing that breaks off leaves half
+        a model. It holds JSON and safetensors only, so loading it executes nothing; ``encoder/``
+        is a model of its own that transformers and sentence-transformers open, where the encoder
+        is a transformer. Callbacks are not saved.
+
+        Parameters
+        ----------
+        folder : str or path-like
+            Where to write. A folder that holds a saved model is replaced; one that holds anything
+            else is refused.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If a parameter or a fitted attribute is of a kind that cannot be saved.
+        FileExistsError
+            If `folder` is a file, or holds anything but a saved model.
+        """
+        check_is_fitted(self)
+        packed = Packed()
+        config = self._packed(packed)
+        with replaced_folder(folder) as path:
+            (path / ENCODER).mkdir()
+            config["encoder"]["fitted"] = self.encoder_._write_files(
+                path / ENCODER, is_normalized=vars(self).get("_is_normalized", False)
+            )
+            write_tensors(path / _TENSORS, packed.tensors)
+            write_json(path / _LABELS, packed.labels)
+            seal(path, config)
+
+    def _packed(self, packed: Packed) -> dict[str, Any]:
+        """The content of config.json; arrays go to `packed`."""
+        if not type(self).__module__.startswith("skxc."):
+            raise TypeError(
+                f"{type(self).__qualname__} is no estimator of skxc itself, and skxc.load makes "
+                f"no others. Use joblib.dump for it."
+            )
+        parameters = self.get_params(deep=False)
+        if self.label_texts is not None:
+            texts = check_texts(self.label_texts, "label_texts")
+            parameters["label_texts"] = np.array(texts, dtype=object)
+        skipped = {*parameters, *_NOT_SAVED, "encoder_", "_metadata_request"}
+        fitted = {k: v for k, v in vars(self).items() if k not in skipped}
+        return {
+            "skxc_version": _version(),
+            "class": type(self).__name__,
+            "parameters": {
+                key: _pack_encoder(value, packed) if key == "encoder" else packed.pack(value, key)
+                for key, value in parameters.items()
+            },
+            "fitted": {key: packed.pack(value, key) for key, value in fitted.items()},
+            "encoder": _pack_encoder(self.encoder_, packed),
+            "requests": _requests(self),
+            "libraries": {library: metadata.version(library) for library in _LIBRARIES},
+        }
+
+    @classmethod
+    def _from_folder(cls, files: ModelFolder, *, mmap: bool) -> Self:
+        """The estimator that `save` wrote."""
+        config = files.config
+        packed = Packed(files.tensors(_TENSORS, mmap=mmap), files.json(_LABELS))
+        parameters = dict(config["parameters"])
+        parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
+        model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
+        vars(model).update(packed.unpack(config["fitted"]), _runtime={})
+        model.encoder_ = _unpack_encoder(config["encoder"], packed)
+        model.encoder_._read_files(files, config["encoder"]["fitted"], mmap=mmap)
+        for name in _PER_LABEL:
+            if len(getattr(model, name)) != model.n_labels_:
+                raise ValueError(
+                    f"{files.root}: {name} has {len(getattr(model, name))} entries, and the model "
+                    f"{model.n_labels_} labels."
+                )
+        with sklearn.config_context(enable_metadata_routing=True):
+            for method in _ROUTED:
+                if requests := config["requests"].get(method):
+                    getattr(model, f"set_{method}_request")(**requests)
+        return model
+
+    def __getstate__(self) -> Mapping[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        if "_runtime" in state:
+            state["_runtime"] = {}  # torch objects are rebuilt from the arrays
+        return state | {"_skxc_version": _version()}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        state = dict(state)
+        written_by = state.pop("_skxc_version", _version())
+        if written_by != _version():
+            warnings.warn(
+                f"This {type(self).__name__} was pickled by skxc {written_by}, and this is skxc "
+                f"{_version()}: it may not work. Between versions, use save and skxc.load.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)  # type: ignore[misc]
+
+
+def _own(value: Any) -> Any:
+    """A parameter: the user's to change, so no read-only map."""
+    return np.array(value) if isinstance(value, np.memmap) else value
+
+
+def _version() -> str:
+    """Of this skxc; the package itself lies above this module, and imports it."""
+    version: str = sys.modules["skxc"].__version__
+    return version
+
+
+def _requests(model: Any) -> dict[str, Any]:
+    """The metadata that `set_fit_request` and its like asked for."""
+    requests = getattr(model, "_metadata_request", None)
+    return {} if requests is None else {m: getattr(requests, m).requests for m in _ROUTED}
+
+
+def _pack_encoder(encoder: Any, packed: Packed) -> Any:
+    if isinstance(encoder, str):
+        return str(encoder)
+    name = type(encoder).__name__
+    if _ENCODERS.get(name) is not type(encoder):
+        raise TypeError(
+            f"encoder={encoder!r} is a {type(encoder).__qualname__}, and skxc.load makes only "
+            f"{' and '.join(_ENCODERS)}. Use joblib.dump for this model."
+        )
+    return {"class": name, "parameters": packed.pack(encoder.get_params(), "encoder")}
+
+
+def _unpack_encoder(value: Any, packed: Packed) -> Any:
+    if isinstance(value, str):
+        return value
+    return _ENCODERS[value["class"]](**packed.unpack(value["parameters"]))
