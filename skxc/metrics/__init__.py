@@ -1,5 +1,11 @@
 """Ranking metrics of extreme classification: sparse truth, sparse or dense scores."""
 
+from ._displays import (
+    LabelFrequencyDisplay,
+    RankingMetricsDisplay,
+    ReliabilityDisplay,
+    TrainingHistoryDisplay,
+)
 from ._propensity import PROPENSITY_CONSTANTS, propensities, propensities_from_counts
 from ._ranking import (
     ndcg_at_k,
@@ -9,9 +15,15 @@ from ._ranking import (
     ranking_metrics,
     recall_at_k,
 )
+from ._scorer import XMCScorer
 
 __all__ = [
     "PROPENSITY_CONSTANTS",
+    "LabelFrequencyDisplay",
+    "RankingMetricsDisplay",
+    "ReliabilityDisplay",
+    "TrainingHistoryDisplay",
+    "XMCScorer",
     "ndcg_at_k",
     "precision_at_k",
     "propensities",

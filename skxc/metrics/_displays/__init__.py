@@ -1,0 +1,13 @@
+"""Plots, in the manner of scikit-learn's displays; matplotlib is imported when one is drawn."""
+
+from ._label_frequency import LabelFrequencyDisplay
+from ._ranking_metrics import RankingMetricsDisplay
+from ._reliability import ReliabilityDisplay
+from ._training_history import TrainingHistoryDisplay
+
+__all__ = [
+    "LabelFrequencyDisplay",
+    "RankingMetricsDisplay",
+    "ReliabilityDisplay",
+    "TrainingHistoryDisplay",
+]

@@ -1,0 +1,87 @@
+"""What the displays share: matplotlib when it is needed, axes, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# after Okabe and Ito: colour-blind readers tell them apart
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_MARKERS = ("o", "s", "D", "^", "v", "P")
+
+
+def import_pyplot(display: type) -> Any:
+    """matplotlib.pyplot."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f'{display.__name__} needs matplotlib. Install it with: pip install "skxc[plot]"'
+        ) from error
+    return plt
+
+
+def axes_or_new(ax: Any, display: type) -> Any:
+    """`ax`, or the axes of a new figure."""
+    plt = import_pyplot(display)
+    if ax is None:
+        _, ax = plt.subplots(layout="constrained")
+    return ax
+
+
+def free_style(ax: Any, n_points: int = 1) -> dict[str, Any]:
+    """The first colour that `ax` does not show yet, and its marker, at a dozen points or fewer."""
+    from matplotlib.colors import to_hex
+
+    shown = {to_hex(line.get_color()).upper() for line in ax.lines}
+    shown |= {to_hex(patch.get_facecolor()).upper() for patch in ax.patches}
+    free = [i for i, colour in enumerate(_COLOURS) if colour not in shown]
+    place = free[0] if free else (len(ax.lines) + len(ax.containers)) % len(_COLOURS)
+    markers = {"marker": _MARKERS[place], "markevery": max(-(-n_points // 12), 1)}
+    return {"color": _COLOURS[place]} | markers
+
+
+def line_kwargs(defaults: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Defaults overruled by what the user passes, also where that is an alias such as `lw`."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    return defaults | normalize_kwargs(kwargs, Line2D)
+
+
+def place_legend(ax: Any, handles: list[Any] | None = None) -> float:
+    """Put a legend along the top of `ax`; the share of the height that it takes."""
+    handles = handles or ax.get_legend_handles_labels()[0]
+    if not handles:
+        return 0.0
+    ax.figure.canvas.figure.draw_without_rendering()  # lays out: the width is known only then
+    for n_rows in range(1, len(handles) + 1):
+        n_columns = -(-len(handles) // n_rows)
+        legend = ax.legend(
+            handles=handles, loc="upper center", ncols=n_columns, fontsize="small", frameon=False
+        )
+        extent = legend.get_window_extent()
+        if extent.width <= ax.bbox.width:
+            break
+    return float(min(extent.height / ax.bbox.height + 0.02, 0.6))
+
+
+def fit_y(ax: Any, bottom: float | None, headroom: float) -> None:
+    """Let the y axis show all data from `bottom` (None: the least value), below the legend."""
+    ax.relim()
+    low, high = ax.dataLim.intervaly
+    if not np.isfinite([low, high]).all():  # nothing but nan
+        low, high = 0.0, 1.0
+    margin = 0.05 * (high - (low if bottom is None else bottom) or 1.0)
+    low = low - margin if bottom is None else bottom
+    ax.set_ylim(low, low + (high + margin - low) / (1 - headroom))
+
+
+def companion(ax: Any, make: Callable[[Any], Any] | None = None) -> Any:
+    """The axes that go with `ax`: those of an earlier display, or made when there are none."""
+    other = getattr(ax, "_skxc_companion", None)
+    if other is None and make is not None:
+        other = ax._skxc_companion = make(ax)
+    return other

@@ -1,0 +1,155 @@
+"""What metrics and plots need to know of an estimator, ours or not, inside what wraps it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+
+from skxc._validation import check_target
+
+from ._propensity import propensities_from_counts
+from ._ranking import Matrix, _check_exclude, _check_scores, _rankings
+
+
+def final_estimator(estimator: Any) -> Any:
+    """The classifier at the end of pipelines and searches."""
+    while (inner := _unwrapped_once(estimator)) is not None:
+        estimator = inner[1]
+    return estimator
+
+
+def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
+    """The classifier, and `X` as the steps before it hand it over."""
+    while (inner := _unwrapped_once(estimator)) is not None:
+        steps_before, estimator = inner
+        X = X if steps_before is None else steps_before.transform(X)
+    return estimator, X
+
+
+def _unwrapped_once(estimator: Any) -> tuple[Pipeline | None, Any] | None:
+    """The steps before the next inner estimator, and that one; None where nothing wraps."""
+    if isinstance(estimator, Pipeline):
+        return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
+    if isinstance(estimator, FrozenEstimator):
+        return None, estimator.estimator
+    if hasattr(estimator, "best_estimator_"):
+        return None, estimator.best_estimator_
+    return None
+
+
+def predict_top_k(
+    estimator: Any,
+    X: Any,
+    k: int,
+    exclude: Matrix | None = None,
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Columns and scores of each row's best labels, best first, (n_samples, <= k); -1: no label.
+
+    An estimator without `predict_top_k` is ranked by `predict_proba`, or by `decision_function`
+    where it has only that; equal scores by label id.
+    """
+    estimator, X = unwrap(estimator, X)
+    if hasattr(estimator, "predict_top_k"):
+        labels, scores = estimator.predict_top_k(X, k=k, exclude=exclude)
+        return labels, scores
+    Y_score = _all_scores(estimator, X, ("predict_proba", "decision_function"))
+    return top_k_scores(Y_score, k, exclude)
+
+
+def top_k_scores(
+    Y_score: Matrix, k: int, exclude: Matrix | None = None
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """`predict_top_k` of scores that are there already."""
+    all_scores: Any = _check_scores(Y_score, np.shape(Y_score))
+    n_samples, n_labels = all_scores.shape
+    labels = np.full((n_samples, min(k, n_labels)), -1, dtype=np.int64)
+    scores = np.full(labels.shape, -np.inf)
+    for rows, best in _rankings(all_scores, _check_exclude(exclude, all_scores.shape), k):
+        width = best.shape[1]
+        labels[rows, :width] = best
+        values = all_scores[rows[:, None], best.clip(min=0)]
+        values = values.toarray() if sp.issparse(values) else values
+        scores[rows, :width] = np.where(best >= 0, values, -np.inf)
+    return labels, scores
+
+
+def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None) -> Any:
+    """`predict_proba` of the classifier, sparse or dense, (n_samples, n_labels).
+
+    Where it takes no `exclude`, the excluded pairs are still there.
+    """
+    estimator, X = unwrap(estimator, X)
+    if hasattr(estimator, "predict_top_k"):
+        return estimator.predict_proba(X, exclude=exclude)
+    return _all_scores(estimator, X, ("predict_proba",))
+
+
+def top_k_matrix(
+    labels: NDArray[np.int64],  # (n_samples, k), -1: no label
+    scores: NDArray[Any],  # (n_samples, k)
+    n_labels: int,
+) -> sp.csr_array:
+    """What `predict_top_k` gives as CSR, (n_samples, n_labels)."""
+    is_label = labels >= 0
+    indptr = np.concatenate([[0], np.cumsum(is_label.sum(axis=1))])
+    matrix = sp.csr_array(
+        (scores[is_label], labels[is_label], indptr), shape=(len(labels), n_labels)
+    )
+    matrix.sort_indices()
+    return matrix
+
+
+def true_matrix(estimator: Any, y: Any, n_samples: int) -> sp.csr_array:
+    """Truth in any container that `fit` takes, in the columns of the estimator's predictions."""
+    classes = getattr(final_estimator(estimator), "classes_", None)
+    return check_target(y, n_samples, classes).Y
+
+
+def top_k_predictions(
+    estimator: Any, X: Any, y: Any, k: int, exclude: Matrix | None = None
+) -> tuple[sp.csr_array, sp.csr_array]:
+    """Truth and the scores of each row's k best labels, both (n_samples, n_labels)."""
+    labels, scores = predict_top_k(estimator, X, k, exclude)
+    Y_true = true_matrix(estimator, y, len(labels))
+    return Y_true, top_k_matrix(labels, scores, Y_true.shape[1])
+
+
+def training_counts(estimator: Any, remedy: str) -> tuple[NDArray[np.int64], int]:
+    """How many training rows held each label, and how many there were."""
+    classifier = final_estimator(estimator)
+    if not hasattr(classifier, "label_counts_"):
+        raise ValueError(
+            f"{type(classifier).__name__} does not tell how often it saw each label (it has no "
+            f"label_counts_). {remedy}"
+        )
+    return classifier.label_counts_, classifier.n_samples_seen_
+
+
+def training_propensities(estimator: Any) -> NDArray[np.float64]:
+    """Propensities, by the default constants, from the rows that the estimator was fitted on."""
+    remedy = "Pass propensities, such as skxc.metrics.propensities(Y_train)."
+    return propensities_from_counts(*training_counts(estimator, remedy))
+
+
+def _all_scores(estimator: Any, X: Any, methods: tuple[str, ...]) -> Any:
+    """Scores of another library's estimator, (n_samples, n_labels), by the first of `methods`."""
+    name = type(estimator).__name__
+    method = next((method for method in methods if hasattr(estimator, method)), None)
+    if method is None:
+        raise TypeError(
+            f"{name} has no {' or '.join(methods)}. Pass a fitted classifier that has; a search "
+            f"needs refit."
+        )
+    values = getattr(estimator, method)(X)
+    if isinstance(values, list) or len(values.shape) != 2:
+        found = "a list" if isinstance(values, list) else f"an array of shape {values.shape}"
+        raise ValueError(
+            f"{name}.{method} gives {found}. Pass an estimator that gives one matrix of shape "
+            f"(n_samples, n_labels), such as OneVsRestClassifier(...)."
+        )
+    return values

@@ -1,0 +1,240 @@
+"""Ranking metrics as `scoring=` of scikit-learn's searches and cross-validation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import sklearn
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
+
+from skxc._validation import check_target
+
+from ._estimators import final_estimator, predict_top_k, top_k_matrix, training_counts
+from ._propensity import propensities_from_counts
+from ._ranking import Matrix, ranking_metrics
+
+_METRIC = re.compile(r"(?:P|R|nDCG|PSP|PSnDCG)@([1-9][0-9]*)")
+
+
+class XMCScorer:
+    """Score fitted estimators by ranking metrics, all of them from one prediction call [1]_.
+
+    A callable ``scorer(estimator, X, y)`` for `scoring` in ``GridSearchCV`` and its relatives, in
+    ``cross_validate`` and in ``ScoringMonitor``. With several metrics a search needs ``refit``,
+    such as ``refit="P@1"``; ``cross_val_score`` and the curves take a scorer of one.
+
+    The estimator may stand at the end of pipelines and searches. As many labels are asked for as
+    the metrics need, whatever its `top_k`. PSP and PSnDCG take the propensities of the rows that
+    it was fitted on, so inside cross-validation those of the fold. Estimators of other libraries
+    are ranked by `predict_proba` or else `decision_function`, if these give one column per label;
+    without `label_counts_` they have no PSP and PSnDCG.
+
+    Parameters
+    ----------
+    metrics : str or sequence of str
+        Names such as ``"P@1"``, ``"R@10"``, ``"nDCG@3"``, ``"PSP@5"`` and ``"PSnDCG@5"``. A
+        sequence makes the scorer give a dict, one string a number.
+    A : float, default=0.55
+        Of the propensities: how fast they fall with rarity, 0 or greater.
+    B : float, default=1.5
+        Of the propensities: added to the counts, greater than 0.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown, or `A` or `B` is out of range.
+
+    References
+    ----------
+    .. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
+       http://manikvarma.org/downloads/XC/XMLRepository.html
+
+    Examples
+    --------
+    >>> from sklearn.dummy import DummyClassifier
+    >>> from skxc.metrics import XMCScorer
+    >>> clf = DummyClassifier(strategy="prior").fit([[0], [0], [0]], ["pie", "fish", "pie"])
+    >>> scorer = XMCScorer(("P@1", "R@2"))
+    >>> scorer
+    XMCScorer(('P@1', 'R@2'))
+    >>> scorer(clf, [[0], [0]], ["fish", "pie"])
+    {'P@1': 0.5, 'R@2': 1.0}
+    >>> XMCScorer("P@1")(clf, [[0], [0]], ["fish", "pie"])
+    0.5
+    """
+
+    def __init__(self, metrics: str | Sequence[str], *, A: float = 0.55, B: float = 1.5) -> None:
+        # at once, not when called: searches turn a scorer's errors into NaN and a warning
+        self.metrics = metrics if isinstance(metrics, str) else tuple(metrics)
+        self._ks = _check_metrics(self._names)
+        propensities_from_counts([1], 1, A, B)
+        self.A, self.B = A, B
+        self._requests: dict[str, Any] = {}
+
+    def __call__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        exclude: Matrix | None = None,
+    ) -> Any:
+        """Score `estimator` on `X`.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted classifier, or a pipeline or search that ends in one.
+        X : array-like of shape (n_samples, ...)
+            What `estimator` predicts from.
+        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+            True labels, in any container that `fit` takes. Where it names labels (label lists,
+            1-d classes), one that the estimator does not know counts as missed.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, 0 or greater.
+        exclude : sparse matrix of shape (n_samples, n_labels), default=None
+            Pairs to ignore, neither true nor predicted.
+
+        Returns
+        -------
+        dict of str to float, or float
+            By the metrics' names; the number alone where `metrics` is one string.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not match, or PSP is asked of an estimator without `label_counts_`.
+        TypeError
+            If the estimator has no method to rank labels by.
+        """
+        counts = None
+        if any(name.startswith("PS") for name in self._names):
+            remedy = "Leave out PSP and PSnDCG, or compute them with skxc.metrics.psp_at_k."
+            counts = training_counts(estimator, remedy)
+        labels, scores = predict_top_k(estimator, X, max(self._ks), exclude)
+        classes = getattr(final_estimator(estimator), "classes_", None)
+        Y_true = _truth(y, len(labels), classes)
+        n_columns = Y_true.shape[1]
+        values = ranking_metrics(
+            Y_true,
+            top_k_matrix(labels, scores, n_columns),
+            self._ks,
+            None if counts is None else self._propensities(*counts, n_columns),
+            None if exclude is None else _widened(sp.csr_array(exclude), n_columns),
+            sample_weight,
+        )
+        if isinstance(self.metrics, str):
+            return values[self.metrics]
+        return {name: values[name] for name in self.metrics}
+
+    def __repr__(self) -> str:
+        constants = f", A={self.A}, B={self.B}" if (self.A, self.B) != (0.55, 1.5) else ""
+        return f"XMCScorer({self.metrics!r}{constants})"
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return (self.metrics,) if isinstance(self.metrics, str) else self.metrics
+
+    def _propensities(
+        self, label_counts: NDArray[np.int64], n_samples: int, n_columns: int
+    ) -> NDArray[np.float64]:
+        """Of the labels that the estimator knows, and behind them of those that it never saw."""
+        padded = np.pad(label_counts, (0, n_columns - len(label_counts)))
+        return propensities_from_counts(padded, n_samples, self.A, self.B)
+
+    # ------------------------------------------------------------------- manners in scikit-learn
+    def set_score_request(
+        self,
+        *,
+        sample_weight: bool | str | None = UNCHANGED,
+        exclude: bool | str | None = UNCHANGED,
+    ) -> Self:
+        """Say which metadata the scorer asks for, where metadata routing is enabled.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None
+            True: wanted; False: not; a str: wanted, and passed under this name; None: an error
+            where it is passed.
+        exclude : bool, str or None
+            The same for `exclude`.
+
+        Returns
+        -------
+        object
+            The scorer itself.
+
+        Raises
+        ------
+        RuntimeError
+            If metadata routing is not enabled.
+        """
+        if not sklearn.get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                "This method is only available when metadata routing is enabled. You can enable "
+                "it using sklearn.set_config(enable_metadata_routing=True)."
+            )
+        given = {"sample_weight": sample_weight, "exclude": exclude}
+        given = {name: alias for name, alias in given.items() if alias != UNCHANGED}
+        _request(self, self._requests | given)  # raises for an alias that is none
+        self._requests = self._requests | given
+        return self
+
+    def get_metadata_routing(self) -> MetadataRequest:
+        """Tell which metadata the scorer asks for.
+
+        Returns
+        -------
+        sklearn.utils.metadata_routing.MetadataRequest
+            Nothing until `set_score_request` says otherwise.
+        """
+        return _request(self, self._requests)
+
+    def _accept_sample_weight(self) -> bool:
+        """Asked by scikit-learn 1.9 where metadata routing is off."""
+        return True
+
+
+def _request(owner: XMCScorer, requests: dict[str, Any]) -> MetadataRequest:
+    request = MetadataRequest(owner=owner)
+    for name in ("sample_weight", "exclude"):
+        request.score.add_request(param=name, alias=requests.get(name))
+    return request
+
+
+def _check_metrics(names: tuple[str, ...]) -> tuple[int, ...]:
+    """The cuts of all metrics."""
+    if not names:
+        raise ValueError("metrics is empty. Pass names such as 'P@1' and 'PSP@5'.")
+    matches = [_METRIC.fullmatch(name) if isinstance(name, str) else None for name in names]
+    for name, match in zip(names, matches, strict=True):
+        if match is None:
+            raise ValueError(
+                f"metrics holds {name!r}. Pass P, R, nDCG, PSP or PSnDCG, an @ and where to cut "
+                f"the ranking, at least 1: such as 'P@1', 'nDCG@5' or 'PSP@5'."
+            )
+    return tuple(sorted({int(match[1]) for match in matches if match is not None}))
+
+
+def _truth(y: Any, n_samples: int, classes: NDArray[Any] | None) -> sp.csr_array:
+    """True labels in the columns of `classes`; labels that are not among them stand behind."""
+    if classes is not None and not sp.issparse(y) and getattr(y, "ndim", 1) == 1:
+        named = check_target(y, n_samples)
+        if named.kind != "dense":  # label lists or classes, not a list of indicator rows
+            place = {label: column for column, label in enumerate(classes.tolist())}
+            columns = [place.setdefault(label, len(place)) for label in named.classes.tolist()]
+            Y = named.Y
+            indices = np.array(columns, dtype=np.int64)[Y.indices]
+            return sp.csr_array((Y.data, indices, Y.indptr), shape=(n_samples, len(place)))
+    return check_target(y, n_samples, classes).Y
+
+
+def _widened(matrix: sp.csr_array, n_columns: int) -> sp.csr_array:
+    """The matrix with empty columns behind its own."""
+    parts = (matrix.data, matrix.indices, matrix.indptr)
+    return sp.csr_array(parts, shape=(matrix.shape[0], n_columns))
