@@ -367,6 +367,7 @@ class DualEncoderXC(
     [['trucks']]
     """
 
+    _memory_savers: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size", "pool_size")
     _defaults: ClassVar[Mapping[str, Any]] = {
         "epochs": 8,
         "batch_size": 512,
@@ -511,7 +512,10 @@ class DualEncoderXC(
         n_scores = min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations = 4 * 4 * n_scores
         activations += self._embedding_bytes(setup, settings, batch_size, pool_size)
-        return Memory({"activations": activations}, {"weights": table})
+        device = {"activations": activations, "published": self._search_bytes(n_labels)}
+        if setup.device.type != "cpu":
+            device["published"] += table
+        return Memory(device, {"published": table})
 
     def _loss(self, n_labels: int) -> PoolLoss:
         if self.loss != "soft-top-k":

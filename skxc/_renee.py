@@ -365,15 +365,18 @@ class ReneeClassifier(
         itemsize, batch_size = setup.dtype.itemsize, settings["batch_size"]
         velocity = 4 * n_weights if self.momentum else 0
         chunk = self._chunk_size(setup, settings) * self._bytes_a_label(setup, settings)
+        encoder = setup.module.activation_bytes(
+            setup.rows.tokens.lengths, batch_size, settings["dim"], setup.dtype
+        )
         device = {
             "weights": itemsize * n_weights,
-            "optimizer": velocity + (itemsize * n_weights + velocity) * self.early_stopping,
-            "activations": chunk
-            + setup.module.activation_bytes(setup.rows.tokens.lengths, batch_size, settings["dim"]),
+            "optimizer": velocity,
+            "copies": (itemsize * n_weights + velocity) * settings["early_stopping"],
+            "activations": chunk + encoder,
         }
         # `label_embeddings_` is the table itself where that is float32 and the host's
         is_shared = itemsize == 4 and setup.device.type == "cpu"
-        return Memory(device, {"weights": 0 if is_shared else 4 * n_weights})
+        return Memory(device, {"published": 0 if is_shared else 4 * n_weights})
 
     def _initial_weights(
         self, setup: TrainingSetup, rows: TrainingRows, is_untaught: NDArray[np.bool_]

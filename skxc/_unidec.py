@@ -29,7 +29,7 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, PoolLoss, Softmax
-from skxc._functional._top_k import Pairs
+from skxc._functional._top_k import Pairs, has_values
 from skxc._mixins import (
     CalibratedMixin,
     LabelTextsMixin,
@@ -119,7 +119,7 @@ def joined_halves(
     A label that no text has taught is its text alone, one without a known word its row alone, both
     at full weight: the scales then compare.
     """
-    has_text = label_texts.any(1)
+    has_text = has_values(label_texts)
     of_text = torch.where(is_taught & has_text, weight, has_text.to(label_texts.dtype))
     of_row = torch.where(is_taught, torch.where(has_text, 1 - weight, 1.0), 0.0)
     dual = label_texts * of_text[:, None]
@@ -573,6 +573,7 @@ class UniDEC(
     """
 
     _has_rows: ClassVar[bool] = True
+    _memory_savers: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size", "pool_size")
     _defaults: ClassVar[Mapping[str, Any]] = {
         "epochs": 6,
         "batch_size": 512,
@@ -748,10 +749,18 @@ class UniDEC(
         rows = 4 * n_labels * (settings["dim"] if dim is None else dim)
         table = rows if dim is None else 2 * rows
         batch_size, pool_size = settings["batch_size"], min(settings["pool_size"], n_labels)
-        activations = 4 * 4 * batch_size * pool_size + 2 * table
+        activations = 4 * 4 * batch_size * pool_size
         activations += self._embedding_bytes(setup, settings, batch_size, pool_size)
-        moments = (2 + settings["early_stopping"]) * rows
-        return Memory({"activations": activations}, {"weights": rows + table, "optimizer": moments})
+        device = {"activations": activations, "published": self._search_bytes(n_labels)}
+        if setup.device.type != "cpu":
+            device["published"] += 2 * rows + table
+        host = {
+            "weights": rows,
+            "optimizer": 2 * rows,
+            "copies": 3 * rows * settings["early_stopping"],
+            "published": 2 * rows + table,  # the two halves, and both joined
+        }
+        return Memory(device, host)
 
     def _projection_dim(self, setup: TrainingSetup) -> int | None:
         if self.projection_dim != "auto":

@@ -45,7 +45,10 @@ def test_without_a_container_there_is_no_limit(tmp_path):
 def test_the_estimate_is_logged_by_part(monkeypatch, caplog):
     with caplog.at_level(logging.INFO, logger="skxc"):
         toy_check(monkeypatch, 100 * MIB, dim=3, batch_size=7)
-    assert "needs about 10 MiB on cpu (weights 3 MiB, activations 7 MiB)" in caplog.text
+    assert (
+        "needs about 10 MiB on cpu (weights 3 MiB, optimizer 0 B, activations 7 MiB, "
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +68,7 @@ def test_the_estimate_is_logged_by_part(monkeypatch, caplog):
 def test_what_does_not_fit_is_refused_with_the_largest_values_that_would(
     monkeypatch, dim, batch_size, remedy
 ):
-    needed = f"Training needs about {dim + batch_size} MiB (weights {dim} MiB, activations "
+    needed = f"Training needs about {dim + batch_size} MiB (weights {dim} MiB, optimizer 0 B, "
     with pytest.raises(ValueError, match=re.escape(needed)) as raised:
         toy_check(monkeypatch, 100 * MIB, dim=dim, batch_size=batch_size)
     assert str(raised.value).endswith(f"but cpu has 100 MiB for it. {remedy}")
@@ -82,11 +85,19 @@ def test_what_is_allocated_already_is_not_asked_for_twice(monkeypatch):
 def test_host_and_device_are_counted_apart_unless_they_are_one():
     memory = Memory({"weights": 1, "activations": 2}, {"weights": 10}) + Memory({"weights": 100})
     gpu = torch.device("cuda:0")
-    assert memory.by_place(CPU) == {"cpu": {"weights": 111, "activations": 2}}
+    nothing = dict.fromkeys(("weights", "optimizer", "activations", "data"), 0)
+    assert memory.by_place(CPU) == {"cpu": nothing | {"weights": 111, "activations": 2}}
     assert memory.by_place(gpu) == {
-        "cuda:0": {"weights": 101, "activations": 2},
-        "cpu": {"weights": 10},
+        "cuda:0": nothing | {"weights": 101, "activations": 2},
+        "cpu": nothing | {"weights": 10},
     }
+
+
+@pytest.mark.parametrize(("published", "weights"), [(0, 10), (7, 10), (8, 11), (20, 23)])
+def test_published_copies_come_when_activations_and_copies_are_gone(published, weights):
+    parts = {"weights": 10, "optimizer": 1, "copies": 4, "activations": 3, "published": published}
+    (peak,) = Memory(parts, {"data": 2}).by_place(CPU).values()
+    assert peak == {"weights": weights, "optimizer": 5, "activations": 3, "data": 2}
 
 
 # -------------------------------------------------------------------------------- the estimators

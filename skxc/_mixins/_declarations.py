@@ -102,7 +102,7 @@ class EstimatorDeclarations:
         """Check the parameters that no other estimator has."""
 
     def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
-        """Bytes of labels and steps, at the peak of a training with `settings`."""
+        """Bytes of labels and steps in a training with `settings`; see `Memory` for the parts."""
         raise NotImplementedError
 
     def _tune(self, setup: TrainingSetup) -> None:

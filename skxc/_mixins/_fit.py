@@ -353,25 +353,21 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     # ------------------------------------------------------------------------------------- memory
     def _memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
         """What training with `settings` holds at its peak."""
-        dim, n_copies = settings["dim"], 1 + bool(settings["early_stopping"])
-        encoder = {"weights": 0, "optimizer": 0}
+        parts = dict.fromkeys(("weights", "optimizer", "copies"), 0)
         for parameter in setup.module.parameters():
             n_bytes = parameter.nbytes
             if getattr(parameter, "is_row_sparse", False):
-                n_bytes = n_bytes * dim // setup.module.dim
+                n_bytes = n_bytes * settings["dim"] // setup.module.dim
             else:
-                encoder["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
-            encoder["weights"] += n_bytes
-            encoder["optimizer"] += (n_copies - 1) * n_bytes
-        # the published weights are a copy
-        host = {"weights": encoder["weights"], "data": setup.data_bytes}
-        memory = Memory(encoder, host) + self._own_memory(setup, settings)
-        # texts were read before any of the rest was there
-        others = sum(n for part, n in memory.host.items() if part != "data")
-        if setup.device.type == "cpu":
-            others += sum(memory.device.values())
-        unused = max(setup.reading_bytes - others, 0)
-        return memory + Memory({}, {"data": unused})
+                parts["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
+            parts["weights"] += n_bytes
+        if settings["early_stopping"]:
+            parts["copies"] = parts["weights"]
+        host = {"published": parts["weights"], "data": setup.data_bytes}
+        memory = Memory(parts, host) + self._own_memory(setup, settings)
+        # the texts are read before anything else is there
+        others = sum(memory.by_place(setup.device)["cpu"].values()) - setup.data_bytes
+        return memory + Memory({}, {"data": max(setup.reading_bytes - others, 0)})
 
     def _check_memory(self, setup: TrainingSetup) -> None:
         """Raise where training would not fit."""
@@ -392,7 +388,8 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         def narrowed(dim: int) -> str:
             return f"encoder={clone(encoder).set_params(**{encoder.dim_parameter: dim})!r}"
 
-        by_name = {name: f"{name}={{}}".format for name in self._memory_savers}
+        numbers = [name for name in self._memory_savers if setup.settings[name]]
+        by_name = {name: f"{name}={{}}".format for name in numbers}
         return by_name | {"dim": narrowed}
 
     def _seeds(self, resume: _Resume) -> list[int]:

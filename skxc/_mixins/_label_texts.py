@@ -157,10 +157,12 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         dim, at_once = settings["dim"], settings["encode_batch_size"]
         parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
         if at_once is None:
-            return sum(setup.module.activation_bytes(*part, dim) for part in parts)
+            return sum(setup.module.activation_bytes(*part, dim, setup.dtype) for part in parts)
         parts = [(lengths, min(n, at_once)) for lengths, n in parts]
         embeddings = 2 * 4 * dim * (n_texts + n_labels)  # and their gradients
-        return embeddings + max(setup.module.activation_bytes(*part, dim) for part in parts)
+        return embeddings + max(
+            setup.module.activation_bytes(*part, dim, setup.dtype) for part in parts
+        )
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
         n_labels, name = len(target.classes), type(self).__name__

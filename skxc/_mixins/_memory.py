@@ -19,19 +19,36 @@ logger = logging.getLogger("skxc")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes at the peak, by what they hold: weights, optimizer, activations, data."""
+    """Bytes by what they hold.
+
+    "weights", "optimizer" and "data" are there from the first step until the model is published.
+    "activations" and "copies" (of the best epoch) are gone then, when "published" copies come.
+    """
 
     device: Mapping[str, int]  # where the encoder is trained
     host: Mapping[str, int] = field(default_factory=dict)
 
     def by_place(self, device: torch.device) -> dict[str, dict[str, int]]:
-        """Host and device, which are one where `device` is the CPU."""
+        """The peak on host and device, which are one where `device` is the CPU."""
         if device.type == "cpu":
-            return {"cpu": _sums(self.device, self.host)}
-        return {str(device): dict(self.device), "cpu": dict(self.host)}
+            return {"cpu": _at_peak(_sums(self.device, self.host))}
+        return {str(device): _at_peak(self.device), "cpu": _at_peak(self.host)}
 
     def __add__(self, other: Memory) -> Memory:
         return Memory(_sums(self.device, other.device), _sums(self.host, other.host))
+
+
+def _at_peak(parts: Mapping[str, int]) -> dict[str, int]:
+    """While training or while publishing, whichever holds more."""
+    part = {"weights": 0, "optimizer": 0, "copies": 0, "activations": 0, "published": 0, "data": 0}
+    part |= parts
+    in_a_step = part["copies"] + part["activations"]
+    return {
+        "weights": part["weights"] + max(part["published"] - in_a_step, 0),
+        "optimizer": part["optimizer"] + part["copies"],
+        "activations": part["activations"],
+        "data": part["data"],
+    }
 
 
 def _sums(parts: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:

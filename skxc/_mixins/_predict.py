@@ -20,7 +20,7 @@ from torch import Tensor
 
 from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
-from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
+from skxc._functional._top_k import LAST, Pairs, has_values, top_k_inner_products
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -51,7 +51,7 @@ class SearchTable(NamedTuple):
     @staticmethod
     def of(rows: Tensor) -> SearchTable:
         """The table, looked through for rows of zeros."""
-        last = (~rows.any(1)).nonzero().squeeze(1)
+        last = (~has_values(rows)).nonzero().squeeze(1)
         return SearchTable(rows, last if len(last) else None)
 
 
@@ -300,6 +300,11 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         if mask is not None:
             scores[mask.nonzero()] = -np.inf
         return scores
+
+    @staticmethod
+    def _search_bytes(n_labels: int) -> int:
+        """What `_search` holds: scores, and their best."""
+        return 5 * min(_SCORES_AT_ONCE, _QUERY_BATCH * n_labels)
 
     def _embed(self, module: EncoderModule, tokens: TokenStore) -> NDArray[np.float32]:
         embeddings = None

@@ -119,7 +119,8 @@ class SavingMixin(EstimatorDeclarations):
     def _from_folder(cls, files: ModelFolder, *, mmap: bool) -> Self:
         """The estimator that `save` wrote."""
         config = files.config
-        packed = Packed(files.tensors(_TENSORS, mmap=mmap), files.json(_LABELS))
+        labels = {name: np.array(items, object) for name, items in files.json(_LABELS).items()}
+        packed = Packed(files.tensors(_TENSORS, mmap=mmap), labels)
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})

@@ -218,9 +218,7 @@ class BagOfWordsEncoder(BaseEstimator):
         EncoderModule
             Maps a TokenStore to a (n_texts, dim) tensor.
         """
-        module = _BagModule(*self.weights_["table"].shape)
-        module.load_state_dict({"table": torch.tensor(self.weights_["table"])})
-        return module
+        return _BagModule(torch.tensor(self.weights_["table"]))
 
     def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         """Write the words and their arrays; return how words are found."""
@@ -252,7 +250,7 @@ def _vectorizer(
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, ngram_range=ngram_range, token_pattern=token_pattern, dtype=np.float32
     )
-    vectorizer.vocabulary_ = {word: i for i, word in enumerate(words)}
+    vectorizer.vocabulary_ = dict(zip(words, range(len(words)), strict=True))
     vectorizer.idf_ = idf
     return vectorizer
 
@@ -260,17 +258,19 @@ def _vectorizer(
 class _BagModule(EncoderModule):
     """The bag's table of word embeddings."""
 
-    def __init__(self, n_words: int, dim: int) -> None:
+    def __init__(self, table: Tensor) -> None:  # (n_words, dim)
         super().__init__()
-        self.dim = dim
-        self.table = nn.Parameter(torch.empty(n_words, dim))
+        self.dim = table.shape[1]
+        self.table = nn.Parameter(table)
         self.table.is_row_sparse = True  # type: ignore[attr-defined]
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
         return F.normalize(bag_of_rows(self.table, tokens), dim=1) * _LENGTH
 
-    def activation_bytes(self, lengths: np.ndarray, n_texts: int, dim: int) -> int:
+    def activation_bytes(
+        self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
+    ) -> int:
         """Embeddings, and the gradient of the words that the texts have."""
         n_words = min(len(self.table), int(n_texts * lengths.mean()))
         return 4 * dim * (_TENSORS_A_TEXT * n_texts + _TENSORS_A_WORD * n_words)

@@ -28,6 +28,7 @@ class EncoderModule(nn.Module):
         lengths: np.ndarray,  # (n,) tokens of the texts that batches are drawn from
         n_texts: int,
         dim: int,
+        dtype: torch.dtype,  # bfloat16: under autocast
     ) -> int:
         """What embedding `n_texts` at once holds until their gradient is there, at width `dim`."""
         raise NotImplementedError

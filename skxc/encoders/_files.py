@@ -124,5 +124,5 @@ def read_transformer(
 
 def read_tokenizer(files: ModelFolder) -> tuple[str, dict[str, str]]:
     """The fast tokenizer, and its special tokens."""
-    tokenizer_json = files.path(f"{ENCODER}/tokenizer.json").read_bytes().decode()
+    tokenizer_json = files.text(f"{ENCODER}/tokenizer.json").decode()
     return tokenizer_json, files.json(f"{ENCODER}/special_tokens_map.json")

@@ -38,9 +38,9 @@ if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _POOLINGS = ("auto", "mean", "cls", "last")
-# What autograd keeps of a layer: tensors of a token's width (attention: 7, feed-forward: 11), and
-# maps of every pair of tokens, where attention is not fused
-_TENSORS_A_LAYER = 18
+# What autograd keeps of a layer, a token and a hidden number; some stays float32 under autocast
+_BYTES_A_LAYER = {torch.float32: 72, torch.bfloat16: 45}
+# float32 maps of all pairs of tokens, which the CPU's attention holds where it has dropout
 _MAPS_A_LAYER = 3
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 # sentence-transformers' names for the poolings that we have: one "pooling_mode" in its newer
@@ -263,7 +263,8 @@ class TransformerEncoder(BaseEstimator):
                 transformer, self.pooling_, projection_dim, self.pad_token_id_
             )
         # torch.tensor copies: weights_ may be a read-only memory map
-        module.load_state_dict({name: torch.tensor(w) for name, w in self.weights_.items()})
+        state = {name: torch.tensor(w) for name, w in self.weights_.items()}
+        module.load_state_dict(state, assign=True)
         return module
 
     def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
@@ -350,12 +351,15 @@ class _TransformerModule(EncoderModule):
         with torch.autocast(device.type, enabled=False):
             return self.projection(embeddings)
 
-    def activation_bytes(self, lengths: np.ndarray, n_texts: int, dim: int) -> int:
-        """Every layer's tensors, in float32: what autograd keeps of a BERT's."""
+    def activation_bytes(
+        self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
+    ) -> int:
+        """Every layer's tensors, what autograd keeps of a BERT's."""
         config, longest = self.transformer.config, int(lengths.max(initial=1))
-        a_layer = _TENSORS_A_LAYER * config.hidden_size
-        a_layer += _MAPS_A_LAYER * config.num_attention_heads * longest
-        return 4 * n_texts * (longest * a_layer * config.num_hidden_layers + dim)
+        a_token = _BYTES_A_LAYER[dtype] * config.hidden_size
+        if next(self.parameters()).device.type == "cpu":
+            a_token += 4 * _MAPS_A_LAYER * config.num_attention_heads * longest
+        return n_texts * (longest * a_token * config.num_hidden_layers + 4 * dim)
 
 
 def _pad(tokens: TokenStore, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
