@@ -18,6 +18,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sklearn.base import clone
+
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc.datasets import load_library_subjects, make_extreme_classification
 from skxc.encoders import TransformerEncoder
@@ -100,8 +103,8 @@ def estimate(*case: Any) -> dict[str, int]:
 def measured_peak(*case: Any) -> int:
     """Bytes by which `fit` raises the resident set."""
     clf, data = problem(*case)
-    warm = load_library_subjects()
-    UniDEC(label_texts=warm.label_texts, epochs=1).fit(warm.texts[:500], warm.Y[:500])
+    warm = clone(clf).set_params(label_texts=["a red apple", "a pear"])
+    warm.fit(["red apples", "pears"] * 20, np.tile(np.eye(2), (20, 1)))
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = resident("VmRSS")

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._dual_encoder import DualEncoderXC
+    from ._load import load
     from ._renee import ReneeClassifier
     from ._unidec import UniDEC
 
 __version__ = "0.1.0.dev0"
-__all__ = ["DualEncoderXC", "ReneeClassifier", "UniDEC", "__version__"]
+__all__ = ["DualEncoderXC", "ReneeClassifier", "UniDEC", "__version__", "load"]
 
 # torch takes seconds to import: an estimator's module is loaded when its name is first used.
 _LAZY = {
     "DualEncoderXC": "._dual_encoder",
     "ReneeClassifier": "._renee",
     "UniDEC": "._unidec",
+    "load": "._load",
 }
 
 

@@ -289,8 +289,9 @@ class DualEncoderXC(
         On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
     top_k : int, default=100
         Labels a text that sparse predictions hold. May be changed after `fit`.
-    threshold : float, default=0.5
-        Least probability of a label in `predict`. May be changed after `fit`.
+    threshold : float or array-like of shape (n_labels,), default=0.5
+        Least probability of a label in `predict`; an array gives each label its own. May be changed
+        after `fit`; :func:`skxc.model_selection.tune_threshold` finds good ones.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
         for `n_iter_no_change` epochs, and keep the best epoch.
@@ -411,7 +412,7 @@ class DualEncoderXC(
         max_grad_norm: float | None = None,
         dropout: float | None = None,
         top_k: int = 100,
-        threshold: float = 0.5,
+        threshold: Any = 0.5,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,

@@ -51,6 +51,34 @@ def check_real(
         raise ValueError(f"{name}={value} is out of range. Pass a number in {interval}.")
 
 
+def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
+    """`threshold`, a number in [0, 1] or, as a float64 array, one for each label."""
+    try:
+        thresholds = np.asarray(threshold, dtype=np.float64)
+    except (TypeError, ValueError):
+        thresholds = np.empty(0)
+    if thresholds.ndim == 0 or isinstance(threshold, str):
+        check_real("threshold", threshold, high=1)
+        return threshold
+    if thresholds.ndim != 1 or not len(thresholds):
+        raise TypeError(
+            f"threshold is {_short(threshold)}. Pass a number in [0, 1], or a 1-d array of one "
+            f"such number per label."
+        )
+    is_bad = ~((thresholds >= 0) & (thresholds <= 1))
+    if is_bad.any():
+        raise ValueError(
+            f"threshold[{is_bad.argmax()}]={thresholds[is_bad][0]} is out of range. Pass numbers "
+            f"in [0, 1]."
+        )
+    if n_labels is not None and len(thresholds) != n_labels:
+        raise ValueError(
+            f"threshold has {len(thresholds)} entries, but the model has {n_labels} labels. Pass "
+            f"one number per label, in the order of classes_, or one for all."
+        )
+    return thresholds
+
+
 def resolve_device(device: Any) -> Any:
     """The torch device that `device` names; "auto" is CUDA where there is one."""
     import torch

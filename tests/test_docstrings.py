@@ -8,7 +8,7 @@ import inspect
 import pytest
 from numpydoc.validate import validate
 
-MODULES = ("skxc", "skxc.encoders", "skxc.metrics", "skxc.datasets")
+MODULES = ("skxc", "skxc.encoders", "skxc.metrics", "skxc.model_selection", "skxc.datasets")
 # accepted departures: SS05 takes plural nouns ("Labels of ...") for verbs; no extended summary or
 # See Also needed; text may follow the quotes; a blank line may end the docstring; one entry under
 # Returns needs no name; nothing for generators

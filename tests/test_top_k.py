@@ -74,3 +74,21 @@ def test_last_labels_come_after_all_others_with_a_finite_score(chunk_size, last,
         assert len(set(given[:n_given].tolist())) == n_given
         torch.testing.assert_close(row[given[:n_given]], values[:n_given])
         assert given[n_given:].tolist() == [-1] * (20 - n_given)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100, 2000])
+@pytest.mark.parametrize("k", [1, 2, 10, 1000, 2000])
+@pytest.mark.parametrize("excludes", [False, True])
+def test_equal_scores_come_in_the_labels_order(chunk_size, k, excludes):
+    g = torch.Generator().manual_seed(0)
+    queries = torch.randint(-1, 2, (20, 2), generator=g).float()  # some are 0: all labels tie
+    table = torch.randint(0, 3, (1000, 2), generator=g).float()
+    dense, pairs = queries @ table.T, None
+    if excludes:
+        mask = torch.rand(20, 1000, generator=g) < 0.5
+        dense, pairs = dense.masked_fill(mask, -torch.inf), Pairs(*mask.T.nonzero(as_tuple=True))
+    want = dense.sort(dim=1, descending=True, stable=True)
+    labels, scores = top_k_inner_products(queries, table, k, chunk_size=chunk_size, exclude=pairs)
+    assert torch.equal(scores, want.values[:, :k])
+    expected = want.indices[:, :k].masked_fill(scores == -torch.inf, -1)
+    assert torch.equal(labels, expected)

@@ -19,6 +19,11 @@ class Pairs(NamedTuple):
     rows: Tensor  # (n_pairs,) int64
 
 
+def has_values(rows: Tensor) -> Tensor:  # (n, dim) -> (n,) bool
+    """Which rows are not 0; ``rows.any(1)`` without a temporary of the table's size."""
+    return (rows.amax(1) != 0) | (rows.amin(1) != 0)
+
+
 def top_k_inner_products(
     queries: Tensor,  # (batch, dim)
     table: Tensor,  # (n_labels, dim)
@@ -30,6 +35,7 @@ def top_k_inner_products(
 ) -> tuple[Tensor, Tensor]:
     """The `k` labels of the largest inner product with each query, best first.
 
+    Of labels with equal scores the first come first, whatever `k`.
     Excluded pairs leave before the cut. Where fewer than `k` labels remain, the last scores are
     -inf and their labels -1. Memory: (batch, chunk_size) scores, never (batch, n_labels).
 
@@ -49,8 +55,8 @@ def top_k_inner_products(
             scores[exclude.rows[pairs], exclude.labels[pairs] - start] = -torch.inf
         values, columns = top_k_of_rows(scores, min(k, scores.shape[1]))
         best_labels = torch.cat([best_labels, columns + start], 1)
-        best_scores, order = torch.cat([best_scores, values], 1).topk(
-            min(k, best_labels.shape[1]), dim=1
+        best_scores, order = _stable_top_k(
+            torch.cat([best_scores, values], 1), min(k, best_labels.shape[1])
         )
         best_labels = best_labels.gather(1, order)
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
@@ -66,7 +72,7 @@ def top_k_of_rows(
     scores: Tensor,  # (batch, n_columns)
     k: int,
 ) -> tuple[Tensor, Tensor]:
-    """``scores.topk(k)`` for few out of many columns.
+    """``scores.topk(k)`` for few out of many columns; of equal scores, the first.
 
     A row's k largest scores lie in the k blocks of columns with the largest maxima. Maxima are one
     vectorised pass; torch.topk, the slow part, then sees k blocks in place of all columns.
@@ -75,14 +81,27 @@ def top_k_of_rows(
     block = 1 << round(math.log2(n_columns / k) / 2)
     n_blocks = n_columns // block
     if block < 8 or n_blocks <= k:
-        values, columns = scores.topk(k, dim=1)
-        return values, columns
+        return _stable_top_k(scores, k)
     blocks = scores[:, : n_blocks * block].unflatten(1, (n_blocks, block))
-    winners = blocks.amax(2).topk(k, dim=1, sorted=False).indices
+    winners = _stable_top_k(blocks.amax(2), k)[1].sort(1).values
     candidates = blocks.gather(1, winners[:, :, None].expand(-1, -1, block)).flatten(1)
     columns = winners[:, :, None] * block + torch.arange(block, device=scores.device)
     rest = torch.arange(n_blocks * block, n_columns, device=scores.device)
     candidates = torch.cat([candidates, scores[:, n_blocks * block :]], 1)
     columns = torch.cat([columns.flatten(1), rest.expand(len(scores), -1)], 1)
-    values, order = candidates.topk(k, dim=1)
+    values, order = _stable_top_k(candidates, k)
     return values, columns.gather(1, order)
+
+
+def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, largest first; of equals, the first.
+
+    torch.topk takes any of equals, and others for another k: rows that hold some are sorted.
+    """
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)
+    values, columns = values[:, :k], columns[:, :k]
+    if len(tied):
+        in_order = scores[tied].sort(dim=1, descending=True, stable=True)
+        values[tied], columns[tied] = in_order.values[:, :k], in_order.indices[:, :k]
+    return values, columns

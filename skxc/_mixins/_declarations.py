@@ -38,7 +38,7 @@ class EstimatorDeclarations:
     max_grad_norm: float | None
     dropout: float | None
     top_k: int
-    threshold: float
+    threshold: Any  # float, or one for each label
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int

@@ -38,6 +38,7 @@ from skxc._validation import (
     check_real,
     check_sample_weight,
     check_target,
+    check_threshold,
     is_nameless,
     resolve_device,
 )
@@ -411,7 +412,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name), ends="(]")
         check_real("weight_decay", self.weight_decay)
-        check_real("threshold", self.threshold, high=1)
+        check_threshold(self.threshold)
         check_real("warmup_fraction", self.warmup_fraction, high=1)
         if self.dropout is not None:
             check_real("dropout", self.dropout, high=1, ends="[)")

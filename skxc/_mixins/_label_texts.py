@@ -154,15 +154,14 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
     ) -> int:
         """What embedding a step's texts and labels holds."""
         assert setup.label_tokens is not None  # _check_label_texts
-        dim, at_once = settings["dim"], settings["encode_batch_size"]
+        dim, at_once, dtype = settings["dim"], settings["encode_batch_size"], setup.dtype
         parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
         if at_once is None:
-            return sum(setup.module.activation_bytes(*part, dim, setup.dtype) for part in parts)
-        parts = [(lengths, min(n, at_once)) for lengths, n in parts]
-        embeddings = 2 * 4 * dim * (n_texts + n_labels)  # and their gradients
-        return embeddings + max(
-            setup.module.activation_bytes(*part, dim, setup.dtype) for part in parts
-        )
+            return sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
+        n_all = n_texts + n_labels
+        longest = np.concatenate([lengths for lengths, _ in parts])
+        encoded = setup.module.activation_bytes(longest, min(n_all, at_once), dim, dtype)
+        return encoded + 2 * 4 * dim * n_all  # all embeddings, and their gradients
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
         n_labels, name = len(target.classes), type(self).__name__

@@ -25,9 +25,9 @@ from skxc._validation import (
     check_choice,
     check_exclude,
     check_integer,
-    check_real,
     check_sample_weight,
     check_target,
+    check_threshold,
     resolve_device,
 )
 from skxc.encoders._base import EncoderModule, autocast
@@ -182,13 +182,14 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
             best, _ = self.predict_top_k(X, 1, exclude)
             _check_some_class_left(best[:, 0] < 0)
             return self.classes_[best[:, 0]]
-        check_real("threshold", self.threshold, high=1)
+        threshold = check_threshold(self.threshold, self.n_labels_)
         if _is_dense(self):
-            return (self._proba(self._dense_scores(X, exclude)) >= self.threshold).astype(
+            return (self._proba(self._dense_scores(X, exclude)) >= threshold).astype(
                 self._target_dtype
             )
         labels, proba = self._top_k_proba(X, exclude)
-        labels = np.where(proba >= self.threshold, labels, -1)
+        of_labels = threshold[labels] if np.ndim(threshold) else threshold
+        labels = np.where(proba >= of_labels, labels, -1)
         return self._as_csr(labels, np.ones_like(proba), self._target_dtype)
 
     @available_if(_is_dense)

@@ -116,17 +116,17 @@ class SavingMixin(EstimatorDeclarations):
         }
 
     @classmethod
-    def _from_folder(cls, files: ModelFolder, *, mmap: bool) -> Self:
+    def _from_folder(cls, files: ModelFolder, *, is_mapped: bool) -> Self:
         """The estimator that `save` wrote."""
         config = files.config
         labels = {name: np.array(items, object) for name, items in files.json(_LABELS).items()}
-        packed = Packed(files.tensors(_TENSORS, mmap=mmap), labels)
+        packed = Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
         vars(model).update(packed.unpack(config["fitted"]), _runtime={})
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
-        model.encoder_._read_files(files, config["encoder"]["fitted"], mmap=mmap)
+        model.encoder_._read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         for name in _PER_LABEL:
             if len(getattr(model, name)) != model.n_labels_:
                 raise ValueError(
@@ -160,7 +160,7 @@ class SavingMixin(EstimatorDeclarations):
 
 def _own(value: Any) -> Any:
     """A parameter: the user's to change, so no read-only map."""
-    return np.array(value) if isinstance(value, np.memmap) else value
+    return np.array(value) if isinstance(value, np.ndarray) else value
 
 
 def _version() -> str:

@@ -137,7 +137,8 @@ def train(
             step.begin_epoch(epoch)
             history.append(loop.run_epoch(rows, rng, bar))
             is_over = [watcher.end_epoch(history) for watcher in watchers]
-            logger.info("epoch %d: %s", epoch + 1, history[-1])
+            told = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
+            logger.info("epoch %d of %d: %s", epoch + 1, schedule.epochs, told)
             if any(is_over):
                 break
     for watcher in watchers:

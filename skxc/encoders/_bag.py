@@ -51,7 +51,7 @@ class BagOfWordsEncoder(BaseEstimator):
         label's text has it. Where that would leave no word at all, every word is kept.
     max_features : int, default=None
         Keep the most frequent words only, the labels' among them.
-    token_pattern : str, default=r"(?u)\\b\\w+\\b"
+    token_pattern : str, default: ``r"(?u)\\b\\w+\\b"``
         Regular expression of a word; unlike scikit-learn's own, it keeps one-letter words.
 
     Attributes
@@ -227,9 +227,9 @@ class BagOfWordsEncoder(BaseEstimator):
         write_tensors(folder / _TENSORS, self.weights_ | {"idf": fitted.idf_})
         return {"ngram_range": list(fitted.ngram_range), "token_pattern": fitted.token_pattern}
 
-    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None:
+    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
         """Set the fitted attributes from what `_write_files` wrote and returned."""
-        self.weights_ = files.tensors(f"{ENCODER}/{_TENSORS}", mmap=mmap)
+        self.weights_ = files.tensors(f"{ENCODER}/{_TENSORS}", is_mapped=is_mapped)
         words, idf = files.json(f"{ENCODER}/{_WORDS}"), self.weights_.pop("idf")
         if not len(words) == len(idf) == len(self.weights_["table"]):
             raise ValueError(

@@ -54,7 +54,9 @@ class Encoder(Protocol):
         self, folder: Path, *, is_normalized: bool
     ) -> dict[str, Any]: ...  # what is in no file, as JSON
 
-    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None: ...
+    def _read_files(
+        self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool
+    ) -> None: ...
 
     def build_module(self) -> EncoderModule: ...  # holding a copy of `weights_`, on the CPU
 

@@ -61,7 +61,6 @@ def write_tokenizer(
         "model_input_names": ["input_ids", "attention_mask"],
     }
     write_json(folder / "tokenizer_config.json", settings | dict(special_tokens))
-    write_json(folder / "special_tokens_map.json", special_tokens)
 
 
 def write_modules(
@@ -104,7 +103,7 @@ def write_modules(
 
 
 def read_transformer(
-    files: ModelFolder, *, mmap: bool
+    files: ModelFolder, *, is_mapped: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Configuration and weights, the projection's among them."""
     path = f"{ENCODER}/config.json"
@@ -114,15 +113,14 @@ def read_transformer(
             f"{files.path(path)} names code to run ({', '.join(sorted(_CODE_KEYS & set(config)))})"
             f", which skxc never writes. Load models from sources that you trust."
         )
-    own = files.tensors(f"{ENCODER}/model.safetensors", mmap=mmap)
+    own = files.tensors(f"{ENCODER}/model.safetensors", is_mapped=is_mapped)
     weights = {f"{_PREFIX}{name}": array for name, array in own.items()}
     if f"{ENCODER}/{_DENSE}" in files.config["files"]:
-        dense = files.tensors(f"{ENCODER}/{_DENSE}", mmap=mmap)
+        dense = files.tensors(f"{ENCODER}/{_DENSE}", is_mapped=is_mapped)
         weights[_PROJECTION] = dense["linear.weight"]
     return config, weights
 
 
-def read_tokenizer(files: ModelFolder) -> tuple[str, dict[str, str]]:
-    """The fast tokenizer, and its special tokens."""
-    tokenizer_json = files.text(f"{ENCODER}/tokenizer.json").decode()
-    return tokenizer_json, files.json(f"{ENCODER}/special_tokens_map.json")
+def read_tokenizer(files: ModelFolder) -> str:
+    """The fast tokenizer."""
+    return files.text(f"{ENCODER}/tokenizer.json").decode()

@@ -42,6 +42,7 @@ _POOLINGS = ("auto", "mean", "cls", "last")
 _BYTES_A_LAYER = {torch.float32: 72, torch.bfloat16: 45}
 # float32 maps of all pairs of tokens, which the CPU's attention holds where it has dropout
 _MAPS_A_LAYER = 3
+_REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes that have no file
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 # sentence-transformers' names for the poolings that we have: one "pooling_mode" in its newer
 # files, a switch for each pooling in its older ones
@@ -280,13 +281,14 @@ class TransformerEncoder(BaseEstimator):
             max_length=max_length,
             is_normalized=is_normalized,
         )
-        return {"pooling": self.pooling_, "pad_token_id": self.pad_token_id_}
+        return {name: getattr(self, name) for name in _REST}
 
-    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, mmap: bool) -> None:
+    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
         """Set the fitted attributes from what `_write_files` wrote and returned."""
-        self.config_, self.weights_ = read_transformer(files, mmap=mmap)
-        self.tokenizer_json_, self.special_tokens_ = read_tokenizer(files)
-        self.pooling_, self.pad_token_id_ = rest["pooling"], rest["pad_token_id"]
+        self.config_, self.weights_ = read_transformer(files, is_mapped=is_mapped)
+        self.tokenizer_json_ = read_tokenizer(files)
+        for name in _REST:
+            setattr(self, name, rest[name])
 
     def _check_parameters(self) -> None:
         """Raise for parameters that no model accepts."""

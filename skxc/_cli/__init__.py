@@ -1,0 +1,141 @@
+"""The command line: `skxc fit`, `skxc predict`, `skxc evaluate`, `skxc info`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import skxc
+
+from ._errors import InputError, one_line
+from ._parsing import (
+    ESTIMATORS,
+    Parser,
+    evaluate_parser,
+    fit_parser,
+    info_parser,
+    parsed,
+    predict_parser,
+)
+
+__all__ = ["main"]
+
+_HELP = """\
+usage: skxc COMMAND ...
+
+Extreme multi-label text classification.
+
+commands:
+  fit ESTIMATOR DATA --out MODEL   train an estimator and save it
+  predict MODEL [TEXTS]            the best labels of each line of text
+  evaluate MODEL DATA              ranking metrics on the test texts
+  info MODEL                       what a saved model is
+
+"skxc COMMAND --help" tells more.
+
+examples:
+  skxc fit renee library-subjects --out model
+  echo "a history of wooden churches" | skxc predict model --top-k 3
+  skxc evaluate model library-subjects
+
+An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 nobody reads the output.
+"""
+
+_FIT_HELP = """\
+usage: skxc fit ESTIMATOR DATA --out MODEL [options]
+
+Train an estimator on the training texts of DATA and save it to the folder MODEL.
+
+estimators:
+  renee          ReneeClassifier: one-vs-all classifier over all labels
+  dual-encoder   DualEncoderXC: labels are their texts, embedded beside the documents
+  unidec         UniDEC: both at once; the one to begin with where labels have texts
+
+"skxc fit ESTIMATOR --help" lists the options: all parameters of the estimator.
+
+examples:
+  skxc fit renee library-subjects --out model
+  skxc fit unidec path/to/data --epochs 10 --bag.dim 128 --out model
+  skxc fit dual-encoder path/to/data --encoder path/to/transformer --out model
+  skxc fit renee path/to/data --out model --print-config > fit.yaml
+  skxc fit renee --config fit.yaml --learning-rate 0.02
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, default=None
+        Arguments, without the program's name; None: those of the process.
+
+    Returns
+    -------
+    int
+        The exit code, as ``skxc --help`` lists them.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            _run(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return 0
+        except KeyboardInterrupt:
+            sys.stderr.write("skxc: interrupted\n")
+            return 130
+        except BrokenPipeError:
+            # the interpreter flushes once more at its end, and would complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except Exception as error:
+            if os.environ.get("SKXC_DEBUG"):
+                raise
+            sys.stderr.write(f"skxc: error: {one_line(error)}\n")
+            return 2 if isinstance(error, InputError) else 1
+
+
+def _run(argv: list[str]) -> None:
+    command, arguments = (argv[0], argv[1:]) if argv else ("", [])
+    if command in ("-h", "--help"):
+        sys.stdout.write(_HELP)
+    elif command == "--version":
+        sys.stdout.write(f"skxc {skxc.__version__}\n")
+    elif command == "fit":
+        _run_fit(arguments)
+    elif command in _COMMANDS:
+        options = parsed(_COMMANDS[command](), arguments)
+        from . import _commands  # imports what is slow, once the arguments are known to be right
+
+        getattr(_commands, command)(**options)
+    else:
+        raise InputError(f"{command!r} is no command. Pass fit, predict, evaluate, info or --help.")
+
+
+_COMMANDS: dict[str, Callable[[], Parser]] = {
+    "predict": predict_parser,
+    "evaluate": evaluate_parser,
+    "info": info_parser,
+}
+
+
+def _run_fit(argv: list[str]) -> None:
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(_FIT_HELP)
+        return
+    if name not in ESTIMATORS:
+        raise InputError(f"{name!r} is no estimator. Pass one of {', '.join(ESTIMATORS)}.")
+    estimator = getattr(skxc, ESTIMATORS[name])
+    options = parsed(fit_parser(name, estimator), argv[1:])
+    from ._commands import fit
+
+    fit(estimator, **options)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"skxc: warning: {' '.join(str(message).split())}\n")

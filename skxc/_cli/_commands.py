@@ -1,0 +1,285 @@
+"""What the commands do, once their options are known to be well-formed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import skxc
+from skxc._persistence import CONFIG, _check_replaceable, read_config
+
+from ._errors import InputError, input_checked
+from ._streams import batches, opened_input, opened_output
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
+
+_KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
+
+
+# -------------------------------------------------------------------------------------------- fit
+def fit(
+    estimator: Any,
+    *,
+    data: str,
+    out: str,
+    overwrite: bool,
+    layout: str,
+    encoder: str,
+    bag: dict[str, Any],
+    transformer: dict[str, Any],
+    **parameters: Any,
+) -> None:
+    """Train and save."""
+    from skxc._validation import resolve_device
+
+    began = time.perf_counter()
+    with input_checked():
+        _check_is_free(Path(out), overwrite=overwrite)
+        # () is no None: the data's texts come last, since reading them may take long
+        clf = estimator(_encoder(encoder, bag, transformer), label_texts=(), **parameters)
+        clf._check_parameters()
+        resolve_device(clf.device)
+        dataset = _dataset(data, layout)
+        clf.set_params(label_texts=_label_texts(clf, dataset, data))
+    with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
+        clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
+    clf.save(out)
+    sys.stdout.write(
+        f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
+        f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
+        f"{time.perf_counter() - began:.1f} s\n"
+    )
+
+
+def _check_is_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse before training what saving would refuse after it, or would replace unasked."""
+    if (folder / CONFIG).is_file() and not overwrite:
+        raise InputError(f"--out {folder} holds a model. Pass another folder, or --overwrite.")
+    _check_replaceable(folder)
+    parent = next(p for p in folder.absolute().parents if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"--out {folder}: {parent} cannot be written to. Pass another folder.")
+
+
+def _encoder(encoder: str, bag: dict[str, Any], transformer: dict[str, Any]) -> Any:
+    from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+
+    is_bag = encoder == "bag"
+    other, given = (
+        (TransformerEncoder("any"), transformer) if is_bag else (BagOfWordsEncoder(), bag)
+    )
+    for name, value in given.items():
+        if value != getattr(other, name):
+            raise InputError(
+                f"--{'transformer' if is_bag else 'bag'}.{name} is no parameter of --encoder "
+                f"{encoder}. Leave it out, or pass {'a model' if is_bag else 'bag'} as --encoder."
+            )
+    return BagOfWordsEncoder(**bag) if is_bag else TransformerEncoder(encoder, **transformer)
+
+
+def _dataset(data: str, layout: str) -> Bunch:
+    from skxc.datasets import load_library_subjects, load_xc_folder
+
+    if data == "library-subjects":
+        return load_library_subjects()
+    return load_xc_folder(data, layout=layout)
+
+
+def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
+    """The data's label texts, needed where labels are nothing but their texts."""
+    from skxc._mixins import LabelTextsMixin
+
+    if dataset.label_texts is None and isinstance(clf, LabelTextsMixin):
+        raise InputError(
+            f"{data} has no label texts, which {type(clf).__name__} needs. Add a file of them "
+            f"(Y.txt, a text a line), or train renee."
+        )
+    label_texts: list[str] | None = dataset.label_texts
+    return label_texts
+
+
+@contextmanager
+def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
+    """A line an epoch on stderr: where there is no terminal, there is no progress bar."""
+    logger, handler = logging.getLogger("skxc"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("skxc: %(message)s"))
+    level = logger.level
+    if is_wanted:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+# ---------------------------------------------------------------------------------------- predict
+def predict(
+    *, model: str, texts: str | None, top_k: int, format: str, out: str | None, device: str | None
+) -> None:
+    """A line of labels for each line of text, as they come."""
+    if top_k < 1:
+        raise InputError(f"--top_k is {top_k}. Pass at least 1.")
+    line = _json_line if format == "jsonl" else _tab_separated_line
+    path = texts or "-"
+    with opened_input(path) as source:
+        clf = _loaded(model, device)
+        with opened_output(out) as output:
+            for batch in batches(source, path):
+                lines = [line(*best) for best in _best(clf, batch, top_k)]
+                # what JSON has no other way to write: half a character, from someone's label file
+                output.write("".join(lines).encode(errors="backslashreplace"))
+                output.flush()
+
+
+def _best(clf: Any, texts: list[str], k: int) -> Iterator[tuple[list[Any], list[float]]]:
+    """The names and probabilities of the best labels of each text."""
+    if clf._target_kind == "classes":  # they sum to 1 over all classes
+        every = clf.predict_proba(texts)
+        labels = (-every).argsort(1, kind="stable")[:, :k]
+        proba = every[range(len(texts)), labels.T].T
+    else:
+        labels, proba = clf._top_k_proba(texts, None, k)
+    for row, values in zip(labels, proba, strict=True):
+        # the shortest text that gives the same float32 back
+        yield clf._label_names[row].tolist(), [float(str(value)) for value in values]
+
+
+def _json_line(labels: list[Any], proba: list[float]) -> str:
+    return json.dumps({"labels": labels, "proba": proba}, ensure_ascii=False) + "\n"
+
+
+def _tab_separated_line(labels: list[Any], proba: list[float]) -> str:
+    escapes = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+    names = (str(label).translate(escapes) for label in labels)
+    pairs = zip(names, proba, strict=True)
+    return "\t".join(f"{name}\t{value}" for name, value in pairs) + "\n"
+
+
+def _loaded(model: str, device: str | None) -> Any:
+    from skxc._validation import resolve_device
+
+    with input_checked():
+        clf = skxc.load(model, device=device)
+        resolve_device(clf.device)
+        return clf
+
+
+# --------------------------------------------------------------------------------------- evaluate
+def evaluate(
+    *,
+    model: str,
+    data: str,
+    ks: list[int],
+    propensity: str,
+    json: bool,
+    layout: str,
+    device: str | None,
+) -> None:
+    """Ranking metrics on a data set's test texts."""
+    from skxc.metrics import PROPENSITY_CONSTANTS, propensities_from_counts, ranking_metrics
+
+    if not ks or min(ks) < 1:
+        raise InputError(f"--ks is {ks}. Pass cuts of at least 1, such as [1,3,5].")
+    ks = sorted(set(ks))
+    clf = _loaded(model, device)
+    with input_checked():
+        dataset = _dataset(data, layout)
+        _check_labels(clf, dataset, data)
+    clf.set_params(top_k=max(ks), sparse_output=True)
+    proba = clf.predict_proba(dataset.test_texts, exclude=dataset.test_exclude)
+    metrics = ranking_metrics(
+        dataset.Y_test,
+        proba,
+        ks,
+        propensities_from_counts(
+            clf.label_counts_, clf.n_samples_seen_, *PROPENSITY_CONSTANTS[propensity]
+        ),
+        dataset.test_exclude,
+    )
+    sys.stdout.write(_as_json(metrics) if json else _table(metrics, ks))
+
+
+def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
+    """Raise where the data's labels cannot be the model's; warn where their names differ."""
+    n_labels = dataset.Y_test.shape[1]
+    if n_labels != clf.n_labels_:
+        raise InputError(
+            f"{data} has {n_labels} labels, but the model {clf.n_labels_}. Pass the data set that "
+            f"the model was trained on, or one with the same labels in the same order."
+        )
+    if dataset.label_texts is None or not isinstance(clf._label_names[0], str):
+        return
+    pairs = enumerate(zip(clf._label_names, dataset.label_texts, strict=True))
+    differing = [(i, name, text) for i, (name, text) in pairs if name != text]
+    if differing:
+        i, name, text = differing[0]
+        warnings.warn(
+            f"{len(differing)} of the {n_labels} labels have another name in {data} than in the "
+            f"model, such as label {i}: {text!r}, {name!r}. They are compared by their places.",
+            stacklevel=1,
+        )
+
+
+def _as_json(metrics: dict[str, float]) -> str:
+    return json.dumps(metrics) + "\n"
+
+
+def _table(metrics: dict[str, float], ks: list[int]) -> str:
+    """A row a metric, a column a cut, in percent."""
+    lines = [f"{'%':<6}" + "".join(f"{f'@{k}':>8}" for k in ks)]
+    for kind in _KINDS:
+        values = "".join(f"{100 * metrics[f'{kind}@{k}']:8.2f}" for k in ks)
+        lines.append(f"{kind:<6}{values}")
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------------------------------- info
+def info(*, model: str) -> None:
+    """What the model's config.json tells."""
+    with input_checked():
+        config = read_config(Path(model).resolve())
+    fitted, sizes = config["fitted"], {k: v["size"] for k, v in config["files"].items()}
+    rows = {
+        "class": config["class"],
+        "labels": f"{fitted['n_labels_']:,}",
+        "training texts": f"{fitted['n_samples_seen_']:,}",
+        "epochs": f"{fitted['n_iter_']:,}",
+        "size": f"{_megabytes(sum(sizes.values()))} MB",
+        **{f"  {name}": f"{_megabytes(size)} MB" for name, size in sizes.items()},
+        "saved by": f"skxc {config['skxc_version']}",
+        **{f"  {name}": version for name, version in config["libraries"].items()},
+        "parameters": "",
+        **{f"  {name}": _shown(value) for name, value in config["parameters"].items()},
+    }
+    width = max(map(len, rows))
+    lines = (f"{name:<{width}}  {value}".rstrip() for name, value in rows.items())
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.2f}"
+
+
+def _shown(value: Any) -> str:
+    """A parameter as config.json has it, in Python's notation."""
+    if not isinstance(value, dict):
+        return repr(value)
+    if "class" in value:  # an encoder
+        inner = (f"{name}={_shown(v)}" for name, v in value["parameters"].items())
+        return f"{value['class']}({', '.join(inner)})"
+    if value["$"] == "tuple":
+        return f"({', '.join(map(_shown, value['items']))})"
+    if value["$"] == "labels":
+        return "texts, saved with the labels"
+    return str(value.get("name", value.get("value", value["$"])))

@@ -1,0 +1,250 @@
+"""The options of every command, and how they are read."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from argparse import RawDescriptionHelpFormatter
+from ast import literal_eval
+from collections.abc import Iterable
+from typing import Any, Literal, NoReturn, get_args, get_type_hints
+
+from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultHelpFormatter
+
+from ._errors import InputError, input_checked
+
+ESTIMATORS = {
+    "renee": "ReneeClassifier",
+    "dual-encoder": "DualEncoderXC",
+    "unidec": "UniDEC",
+}
+_DATA_HELP = (
+    'Folder in a layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the '
+    "packaged set."
+)
+_DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
+
+
+class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Help texts as they are: they name types and defaults themselves."""
+
+    def _get_help_string(self, action: Any) -> str:
+        return action.help or ""
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's, with errors in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say in one sentence what is wrong with which option."""
+        key = re.match(r'Parser key "([^"]+)"', message)
+        value = re.search(r"(?:Given|Got) value: (.*)", message, re.DOTALL)
+        if key and value:
+            told = next((a.help or "" for a in self._actions if a.dest == key[1]), "")
+            accepted = re.search(r" \((?:[^()]|\([^()]*\))*\)$", told)  # the last parentheses
+            message = f"--{key[1]}: {value[1].strip()!r} is not accepted"
+            message += accepted[0] if accepted else ""
+        message = re.sub(r'^Parser key "([^"]+)":', r"--\1:", " ".join(message.split()).rstrip("."))
+        raise InputError(f'{message}. "{self.prog} --help" lists the options.') from ex
+
+
+def _parser(command: str, usage: str, description: str, *, has_options: bool = True) -> Parser:
+    parser = Parser(
+        prog=f"skxc {command}",
+        usage=f"skxc {command} {usage}",
+        description=description,
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    if has_options:
+        parser.add_argument(
+            "--config",
+            action=ActionConfigFile,
+            metavar="FILE",
+            help="YAML file of options; what is given on the command line wins.",
+        )
+        # jsonargparse's own text takes six lines
+        parser._option_string_actions["--print_config"].help = "Print all options as such a file."
+    return parser
+
+
+def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
+    """Options by name. --top-k is --top_k, and config files come first, so that options win."""
+    configs, others = list[str](), list[str]()
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or (value := next(words, ""))):
+            configs.append(f"--config={value}")
+        elif name.startswith("--"):
+            others.append(f"--{name[2:].replace('-', '_')}{equals}{value}")
+        else:
+            others.append(word)
+    with input_checked():
+        options = parser.parse_args(configs + others)
+    return {name: value for name, value in options.as_dict().items() if name != "config"}
+
+
+def fit_parser(name: str, estimator: type) -> Parser:
+    from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+
+    parser = _parser(
+        f"fit {name}",
+        "DATA --out MODEL [options]",
+        f"Train {estimator.__name__} on the training texts of DATA; save it to the folder MODEL.\n"
+        "Label texts come from DATA; pairs of its filter file are left out.\n\n"
+        "Options may be written with - in place of _. For None, write null.",
+    )
+    parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
+    parser.add_argument(
+        "--out", metavar="MODEL", type=str, required=True, help="Folder to save the model to."
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace the model that --out holds."
+    )
+    _add_layout(parser)
+    group = parser.add_argument_group(f"parameters of {estimator.__name__}")
+    group.add_argument(
+        "--encoder",
+        type=str,
+        default="bag",
+        help='"bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id '
+        "or a local folder. (str, default: bag)",
+    )
+    _add_parameters(group, estimator, skip=("encoder", "label_texts", "warm_start", "verbose"))
+    group.add_argument(
+        "--verbose",
+        type=int,
+        default=1,
+        help="1: a progress bar, or a line an epoch where stderr is no terminal; 0: neither. "
+        "(int, default: 1)",
+    )
+    group = parser.add_argument_group("parameters of the embedded encoder, --encoder bag")
+    _add_parameters(group, BagOfWordsEncoder, "bag.")
+    group = parser.add_argument_group("parameters of a pretrained encoder, any other --encoder")
+    _add_parameters(group, TransformerEncoder, "transformer.", skip=("model",))
+    return parser
+
+
+def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[str] = ()) -> None:
+    """An option for every parameter of the constructor; types and help from its documentation."""
+    from docstring_parser import DocstringStyle, parse
+
+    described = parse(owner.__doc__ or "", DocstringStyle.NUMPYDOC).params
+    texts = {p.arg_name: p for p in described if p.args[0] == "param"}
+    hints = get_type_hints(owner.__init__)  # type: ignore[misc]
+    for name, parameter in inspect.signature(owner).parameters.items():
+        if name in skip:
+            continue
+        kind = re.sub(r",? *default\b.*", "", texts[name].type_name or "")
+        settings: dict[str, Any] = {"default": parameter.default}
+        if hints[name] is bool:
+            settings["action"] = ActionYesNo
+        elif kind.startswith("{"):
+            choices = literal_eval(f"[{kind[1:-1]}]")
+            settings["type"] = Literal[tuple(choices)]
+        else:
+            settings["type"] = _accepted(hints[name])
+        text = f"{_plain(texts[name].description or '')} ({kind}, default: {parameter.default})"
+        group.add_argument(f"--{prefix}{name}", help=text.replace("%", "%%"), **settings)
+
+
+def _plain(text: str) -> str:
+    """A docstring's text without its markup."""
+    text = re.sub(r" ?\[\d+\]_", "", re.sub(r"\bof \[\d+\]_", "of the paper", text))
+    text = re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``|`([^`]*)`", r"\1\2\3", text)
+    return " ".join(text.split())
+
+
+def _accepted(hint: Any) -> Any:
+    """The type of an option's value: one that a config file can hold, and that imports nothing."""
+    if hint is Any:
+        return bool | int | float | str | None
+    if float in (hint, *get_args(hint)):
+        return int | hint  # 2 stays a count where 0.5 is a share
+    return hint
+
+
+def _add_layout(parser: Parser) -> None:
+    parser.add_argument(
+        "--layout",
+        type=Literal["auto", "npz", "pairs", "json"],
+        default="auto",
+        help="Layout of DATA, for a folder that holds several. "
+        '({"auto", "npz", "pairs", "json"}, default: auto)',
+    )
+
+
+def predict_parser() -> Parser:
+    parser = _parser(
+        "predict",
+        "MODEL [TEXTS] [options]",
+        "The best labels of each line of text, best first, a line each: also for an empty line.\n"
+        "Lines are answered as they come. Texts are UTF-8; only a line feed ends one.\n\n"
+        "Formats:\n"
+        '  jsonl  {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
+        "  tsv    fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
+        "         stand for a tab, a line feed, a carriage return and a backslash\n\n"
+        "proba is what predict_proba gives: the probability that the label applies.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument(
+        "texts",
+        metavar="TEXTS",
+        type=str | None,
+        nargs="?",
+        help="File of texts, one a line; - or nothing: standard input.",
+    )
+    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
+    parser.add_argument(
+        "--format",
+        type=Literal["jsonl", "tsv"],
+        default="jsonl",
+        help='As above. ({"jsonl", "tsv"}, default: jsonl)',
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=str | None,
+        default=None,
+        help="File to write; it appears once all is written. (default: standard output)",
+    )
+    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
+    return parser
+
+
+def evaluate_parser() -> Parser:
+    parser = _parser(
+        "evaluate",
+        "MODEL DATA [options]",
+        "Precision, nDCG, recall and their propensity-scored kin on the test texts of DATA, in\n"
+        "percent. Pairs of its filter file are left out; propensities are of the model's own\n"
+        "training labels.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
+    parser.add_argument(
+        "--ks",
+        type=list[int],
+        default=[1, 3, 5],
+        help="Where to cut the rankings. (list of int, default: [1,3,5])",
+    )
+    parser.add_argument(
+        "--propensity",
+        type=Literal["default", "amazon", "wikipedia"],
+        default="default",
+        help="The data set's family: published propensities have constants for each. "
+        '({"default", "amazon", "wikipedia"}, default: default)',
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="One line of JSON, fractions instead of percent."
+    )
+    _add_layout(parser)
+    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
+    return parser
+
+
+def info_parser() -> Parser:
+    parser = _parser("info", "MODEL", "What a saved model is.", has_options=False)
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    return parser

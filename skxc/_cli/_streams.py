@@ -1,0 +1,92 @@
+"""Texts in, predictions out: line by line, in constant memory."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from ._errors import InputError, input_checked
+
+# Texts predicted at a time, and bytes read at a time: fewer where no more have come through a pipe.
+_TEXTS_AT_ONCE = 1024
+_BYTES_AT_ONCE = 1 << 16
+
+
+@contextmanager
+def opened_input(path: str) -> Iterator[BinaryIO]:
+    """A file, or standard input for "-"."""
+    if path == "-":
+        if sys.stdin.isatty():
+            sys.stderr.write("skxc: reading texts from the terminal, one a line; Ctrl-D ends\n")
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        with input_checked():
+            file = stack.enter_context(open(path, "rb"))
+        yield file
+
+
+def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
+    """The texts of the lines that are there; it waits for more only when it has given those."""
+    n_before = 0
+    for lines in _blocks_of_lines(source):
+        for start in range(0, len(lines), _TEXTS_AT_ONCE):
+            texts = list[str]()
+            for line in lines[start : start + _TEXTS_AT_ONCE]:
+                n_before += 1
+                if n_before == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
+                try:
+                    texts.append(line.removesuffix(b"\r").decode())
+                except UnicodeDecodeError as error:
+                    if texts:
+                        yield texts
+                    raise InputError(
+                        f"{'standard input' if path == '-' else path}, line {n_before}: byte "
+                        f"0x{line[error.start]:02x} is not UTF-8 ({error.reason}). Convert the "
+                        f"text to UTF-8."
+                    ) from error
+            yield texts
+
+
+def _blocks_of_lines(source: BinaryIO) -> Iterator[list[bytes]]:
+    """Whole lines, as many as one read brings; the last one may lack its line feed."""
+    begun = list[bytes]()
+    while block := source.read1(_BYTES_AT_ONCE):  # type: ignore[attr-defined]
+        first, *others = block.split(b"\n")
+        begun.append(first)
+        if others:
+            yield [b"".join(begun), *others[:-1]]
+            begun = [others[-1]]
+    if any(begun):
+        yield [b"".join(begun)]
+
+
+@contextmanager
+def opened_output(path: str | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that appears under its name once all is written."""
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    target = Path(path)
+    if target.exists() and not target.is_file() and not target.is_dir():  # a pipe, /dev/null
+        with target.open("wb") as file:
+            yield file
+        return
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    with input_checked():
+        if target.is_dir() or not target.parent.is_dir():
+            what = "is a folder" if target.is_dir() else "is in no folder that exists"
+            raise InputError(f"--out {path} {what}. Pass the name of a file.")
+        file = part.open("wb")
+    try:
+        with file:
+            yield file
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)

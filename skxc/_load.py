@@ -1,0 +1,71 @@
+"""From a saved folder back to the estimator."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from skxc._dual_encoder import DualEncoderXC
+from skxc._persistence import ModelFolder
+from skxc._renee import ReneeClassifier
+from skxc._unidec import UniDEC
+from skxc._validation import resolve_device
+
+_ESTIMATORS = {cls.__name__: cls for cls in (DualEncoderXC, ReneeClassifier, UniDEC)}
+
+
+def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) -> Any:
+    """Load an estimator that :meth:`~skxc.ReneeClassifier.save` wrote.
+
+    What the folder says of itself is checked first: the sizes of all files, the SHA-256 of those
+    that are no tensors, and the names, dtypes and shapes of the tensors; the tensors' numbers are
+    not. Nothing in the folder is executed.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        What `save` wrote.
+    device : str or torch.device, default=None
+        Where the model is to run, in place of its parameter `device`. None: the parameter stays;
+        where it names a device that this machine lacks, prediction says so.
+    mmap : bool, default=True
+        Leave the arrays on the disk, as read-only maps that are read as they are needed and shared
+        between processes; training copies them first. False: read them into memory.
+
+    Returns
+    -------
+    DualEncoderXC, ReneeClassifier or UniDEC
+        The estimator as it was: it predicts and trains on as the saved one would.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of its files is missing.
+    ValueError
+        If a file is damaged or was changed, the folder was written by a newer skxc or by something
+        else, or `device` is not available.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import skxc
+    >>> clf = skxc.ReneeClassifier(epochs=1).fit(["red apple", "green pear"], ["red", "green"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     clf.save(f"{folder}/model")
+    ...     skxc.load(f"{folder}/model", mmap=False).classes_.tolist()
+    ['green', 'red']
+    """
+    if device is not None:
+        resolve_device(device)
+    path = os.fspath(folder)
+    try:
+        files = ModelFolder(path)
+        name = files.config["class"]
+        if name not in _ESTIMATORS:
+            raise ValueError(f"{path} holds a {name!r}. Known are {', '.join(_ESTIMATORS)}.")
+        model: Any = _ESTIMATORS[name]._from_folder(files, is_mapped=mmap)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: config.json does not describe a model that this skxc knows ({error!r})."
+        ) from error
+    return model if device is None else model.set_params(device=device)

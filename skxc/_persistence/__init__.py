@@ -1,0 +1,22 @@
+"""The folder of a saved model: JSON and safetensors, written whole or not at all.
+
+Nothing that is read here is executed: values are rebuilt from a fixed list of plain types, and
+arrays are views of bytes. What the folder says of itself is checked before anything is used.
+"""
+
+from ._reading import CONFIG, ENCODER, ModelFolder, read_config
+from ._values import Packed
+from ._writing import check_replaceable, replaced_folder, seal, write_json, write_tensors
+
+__all__ = [
+    "CONFIG",
+    "ENCODER",
+    "ModelFolder",
+    "Packed",
+    "check_replaceable",
+    "read_config",
+    "replaced_folder",
+    "seal",
+    "write_json",
+    "write_tensors",
+]

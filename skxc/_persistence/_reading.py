@@ -1,0 +1,169 @@
+"""Checking and reading the folder of a saved model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._values import DTYPES
+
+FORMAT_VERSION = 1  # higher when older versions of skxc could no longer read what is written
+CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
+# the end of config.json: the digest of all that stands before it
+_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
+_AGAIN = "Copy the folder anew from where it came, or save the model again."
+
+
+class ModelFolder:
+    """A saved model, whose files are those that its config.json tells of.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, its config.json or another file is missing.
+    ValueError
+        If a file differs from what config.json says, or is of a newer format.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.root = Path(os.path.realpath(folder))
+        self.config = read_config(self.root)
+        self._texts: dict[str, bytes] = {}
+        for name, entry in self.config["files"].items():
+            self._check(name, entry)
+
+    def _check(self, name: str, entry: Mapping[str, Any]) -> None:
+        path = _path_inside(self.root, name)
+        size = path.stat().st_size
+        if size != entry["size"]:
+            raise ValueError(
+                f"{path} is damaged: it has {size} bytes, not {entry['size']}. {_AGAIN}"
+            )
+        if path.suffix == ".safetensors":
+            _check_tensors(path, entry["tensors"])
+            return
+        self._texts[name] = path.read_bytes()
+        if hashlib.sha256(self._texts[name]).hexdigest() != entry["sha256"]:
+            raise ValueError(f"{path} was changed: its SHA-256 is another. {_AGAIN}")
+
+    def path(self, name: str) -> Path:
+        """Where a file lies that `config.json` tells of."""
+        if name not in self.config["files"]:
+            raise ValueError(f"{self.root / CONFIG} does not list {name}. {_AGAIN}")
+        return self.root / name
+
+    def text(self, name: str) -> bytes:
+        """The content of a file that holds no tensors."""
+        self.path(name)
+        return self._texts[name]
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON file."""
+        return _parsed(self.path(name), self._texts[name])
+
+    def tensors(self, name: str, *, is_mapped: bool) -> dict[str, NDArray[Any]]:
+        """The arrays of a safetensors file: read-only maps, or copies in memory."""
+        path = self.path(name)
+        header, start = read_header(path)
+        with path.open("rb") as file:
+            content = _map(file)
+        arrays = {}
+        for key, entry in header.items():
+            first, last = (start + offset for offset in entry["data_offsets"])
+            array = content[first:last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+            # others than safetensors' own writer may place numbers anywhere
+            arrays[key] = array if is_mapped and array.flags.aligned else np.array(array)
+        return arrays
+
+
+def _map(file: BinaryIO) -> NDArray[np.uint8]:
+    """The bytes of a file, mapped.
+
+    No np.memmap: joblib sends these to its workers as a file's name and a place in it, which are
+    another array's when the folder has been saved again; and joblib 1.3 takes 2-d parts of a 1-d
+    map for Fortran-ordered.
+    """
+    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """The content of `config.json`, whole and of a format that we know."""
+    path = _path_inside(root, CONFIG)
+    raw = path.read_bytes()
+    config = _parsed(path, raw)
+    if not isinstance(config, dict) or config.get("format") != "skxc":
+        raise ValueError(
+            f"{path} was not written by skxc. Pass a folder that an estimator's save wrote."
+        )
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {version!r}; this skxc reads up to {FORMAT_VERSION}. "
+            f"Upgrade skxc (the model was saved by {config.get('skxc_version')})."
+        )
+    seal = _SEAL.search(raw)
+    if seal is None or hashlib.sha256(raw[: seal.start()]).hexdigest() != seal[1].decode():
+        raise ValueError(f"{path} was changed: its SHA-256 is another. {_AGAIN}")
+    return config
+
+
+def _parsed(path: Path, content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}). {_AGAIN}") from error
+
+
+def _path_inside(root: Path, name: str) -> Path:
+    """The file's path, which neither its name nor a link may lead out of the folder."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is no folder. Pass the folder that save wrote.")
+    path = root / name
+    if not Path(os.path.realpath(path)).is_relative_to(root):
+        raise ValueError(f"{root / CONFIG} names {name!r}, which is outside its folder. {_AGAIN}")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: {root} is no complete model. {_AGAIN}")
+    return path
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where its numbers begin."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "numpy"):  # its own reader checks that lengths and places fit
+            pass
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path} is no intact safetensors file ({error}). {_AGAIN}") from error
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def declared(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.json tells of a safetensors file."""
+    return {
+        name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in header.items()
+    }
+
+
+def _check_tensors(path: Path, expected: Mapping[str, Any]) -> None:
+    found = declared(read_header(path)[0])
+    for name in sorted({*found, *expected}):
+        has, needs = found.get(name), expected.get(name)
+        if has is None or has != needs or has["dtype"] not in DTYPES:
+            raise ValueError(
+                f"{path} is damaged: the tensor {name} should be {needs or 'absent'}, and is "
+                f"{has or 'missing'}. {_AGAIN}"
+            )
