@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import skxc
-from skxc._persistence import CONFIG, _check_replaceable, read_config
+from skxc._persistence import CONFIG, check_replaceable, read_config
 
 from ._errors import InputError, input_checked
 from ._streams import batches, opened_input, opened_output
@@ -64,7 +64,7 @@ def _check_is_free(folder: Path, *, overwrite: bool) -> None:
     """Refuse before training what saving would refuse after it, or would replace unasked."""
     if (folder / CONFIG).is_file() and not overwrite:
         raise InputError(f"--out {folder} holds a model. Pass another folder, or --overwrite.")
-    _check_replaceable(folder)
+    check_replaceable(folder)
     parent = next(p for p in folder.absolute().parents if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise InputError(f"--out {folder}: {parent} cannot be written to. Pass another folder.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -70,7 +70,8 @@ class XMCScorer:
 
     def __init__(self, metrics: str | Sequence[str], *, A: float = 0.55, B: float = 1.5) -> None:
         # at once, not when called: searches turn a scorer's errors into NaN and a warning
-        self.metrics = metrics if isinstance(metrics, str) else tuple(metrics)
+        is_many = isinstance(metrics, Iterable) and not isinstance(metrics, str)
+        self.metrics = tuple(metrics) if is_many else metrics
         self._ks = _check_metrics(self._names)
         propensities_from_counts([1], 1, A, B)
         self.A, self.B = A, B
@@ -138,7 +139,7 @@ class XMCScorer:
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return (self.metrics,) if isinstance(self.metrics, str) else self.metrics
+        return self.metrics if isinstance(self.metrics, tuple) else (self.metrics,)
 
     def _propensities(
         self, label_counts: NDArray[np.int64], n_samples: int, n_columns: int

@@ -141,7 +141,7 @@ class _Candidates:
         gains = np.empty_like(f1)  # of taking one pair more, in the group's mean
         gains[order] = f1 - np.where(is_first, 0, np.roll(f1, 1))
         total = np.cumsum(gains)
-        is_end = np.diff(self.proba, append=-1) != 7  # equal probabilities stand or fall together
+        is_end = np.diff(self.proba, append=-1) != 0  # equal probabilities stand or fall together
         last = np.where(is_end, total, -1).argmax()
         below = self.proba[last + 1] if last + 1 < len(self.proba) else self.proba[last]
         return float(_between(self.proba[last], below))
