@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from contract import data, fitted, fitted_dense, make, trained, trained_dense  # noqa: F401
 
 # the tests' tensors are tiny: on a busy machine, threads that wait for each other take minutes
 torch.set_num_threads(1)

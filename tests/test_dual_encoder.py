@@ -16,8 +16,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from contract import assert_equal_models
 from sklearn.exceptions import NotFittedError
-from test_contract import assert_equal_models
 from test_losses import EXACT, naive_loss
 
 from skxc import DualEncoderXC, ReneeClassifier

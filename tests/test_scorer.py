@@ -243,10 +243,10 @@ def test_an_estimator_that_ranks_nothing_is_refused(data):
 @pytest.mark.parametrize(
     "metrics",
     ["P@0", "P@", "P5", "p@5", "P@05", "P@-1", "P@1.5", "F1@5", "PSR@5", "", ("P@1", "map"),
-     ("P@1", 5), ["P@1 "]],
+     ("P@1", 5), ["P@1 "], 5, None],
 )  # fmt: skip
 def test_an_unknown_metric_is_refused_at_once(metrics):
-    bad = metrics if isinstance(metrics, str) else metrics[-1]
+    bad = metrics[-1] if isinstance(metrics, list | tuple) else metrics
     with pytest.raises(ValueError, match=re.escape(f"metrics holds {bad!r}. Pass P, R, nDCG, PSP")):
         XMCScorer(metrics)
 

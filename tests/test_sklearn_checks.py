@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from sklearn.utils.validation import validate_data
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -51,19 +51,28 @@ class UniDECOnNumbers(OnNumbers, WordOfItsOwn, UniDEC):
     """UniDEC on numeric rows."""
 
 
+ESTIMATORS = [
+    estimator(BagOfWordsEncoder(dim=16, min_df=1), epochs=5, batch_size=16)
+    for estimator in (ReneeOnNumbers, DualEncoderOnNumbers, UniDECOnNumbers)
+]
 _WEIGHTS = "SGD: a weight scales a text's loss, a repeated text also adds steps"
 
 
 @parametrize_with_checks(
-    [
-        estimator(BagOfWordsEncoder(dim=16, min_df=1), epochs=5, batch_size=16)
-        for estimator in (ReneeOnNumbers, DualEncoderOnNumbers, UniDECOnNumbers)
-    ],
+    ESTIMATORS,
     expected_failed_checks=lambda _: {
         "check_sample_weight_equivalence_on_dense_data": _WEIGHTS,
         "check_sample_weight_equivalence_on_sparse_data": _WEIGHTS,
     },
 )
-@pytest.mark.filterwarnings("default")
-def test_scikit_learn_check(estimator, check):
+def test_scikit_learn_check(estimator, check, monkeypatch):
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")  # without it scikit-learn skips a check
     check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_the_suite_is_whole_and_includes_the_checks_of_transformers(estimator):
+    checks = [check for _, check in estimator_checks_generator(estimator)]
+    names = {getattr(check, "func", check).__name__ for check in checks}
+    assert len(names) > 60  # with honest tags: 1
+    assert {"check_transformer_general", "check_classifiers_train"} <= names

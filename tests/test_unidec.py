@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from test_contract import assert_equal_models
+from contract import assert_equal_models
 from test_dual_encoder import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, gradients
 from test_losses import EXACT, naive_loss
 from torch import nn
