@@ -295,9 +295,9 @@ def test_a_defect_is_one_line_unless_a_traceback_is_asked_for(data, tmp_path, ca
 def test_epochs_are_logged_where_stderr_is_no_terminal(data, tmp_path, capsys):
     fit = ["fit", "renee", data, "--bag.dim=8", "--epochs=2", "--out"]
     assert main([*fit, str(tmp_path / "a"), "--verbose=1"]) == 0
-    assert [line[:14] for line in capsys.readouterr().err.splitlines()[-2:]] == [
-        "skxc: epoch 1:",
-        "skxc: epoch 2:",
+    assert [line[:18] for line in capsys.readouterr().err.splitlines()[-2:]] == [
+        "skxc: epoch 1 of 2",
+        "skxc: epoch 2 of 2",
     ]
     assert main([*fit, str(tmp_path / "b"), "--verbose=0"]) == 0
     assert capsys.readouterr().err == ""
