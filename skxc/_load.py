@@ -64,7 +64,7 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
         if name not in _ESTIMATORS:
             raise ValueError(f"{path} holds a {name!r}. Known are {', '.join(_ESTIMATORS)}.")
         model: Any = _ESTIMATORS[name]._from_folder(files, is_mapped=mmap)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, LookupError, TypeError, OverflowError, RuntimeError) as error:
         raise ValueError(
             f"{path}: config.json does not describe a model that this skxc knows ({error!r})."
         ) from error

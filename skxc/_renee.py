@@ -366,9 +366,10 @@ class ReneeClassifier(
         itemsize, batch_size = setup.dtype.itemsize, settings["batch_size"]
         velocity = 4 * n_weights if self.momentum else 0
         chunk = self._chunk_size(setup, settings) * self._bytes_a_label(setup, settings)
-        encoder = setup.module.activation_bytes(
-            setup.rows.tokens.lengths, batch_size, settings["dim"], setup.dtype
-        )
+        lengths = setup.rows.tokens.lengths
+        if self.augment and setup.label_tokens is not None:
+            lengths = np.concatenate([lengths, setup.label_tokens.lengths])
+        encoder = setup.module.activation_bytes(lengths, batch_size, settings["dim"], setup.dtype)
         device = {
             "weights": itemsize * n_weights,
             "optimizer": velocity,

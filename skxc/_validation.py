@@ -54,7 +54,10 @@ def check_real(
 def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
     """`threshold`, a number in [0, 1] or, as a float64 array, one for each label."""
     try:
-        thresholds = np.asarray(threshold, dtype=np.float64)
+        thresholds = np.asarray(threshold)
+        if thresholds.dtype.kind in "SU" and thresholds.ndim:
+            raise TypeError
+        thresholds = thresholds.astype(np.float64)
     except (TypeError, ValueError):
         thresholds = np.empty(0)
     if thresholds.ndim == 0 or isinstance(threshold, str):

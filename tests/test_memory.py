@@ -34,7 +34,8 @@ def toy_check(monkeypatch, free, **settings):
 @pytest.mark.parametrize(("limit", "want"), [("1000", 400), ("max", math.inf), ("?", math.inf)])
 def test_a_containers_limit_counts(tmp_path, limit, want):
     (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text("600\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 300\n")
     assert _left_in_container(tmp_path) == want
 
 
@@ -144,6 +145,23 @@ def test_the_estimate_for_another_width_is_the_one_that_width_gives(estimator, d
     narrowed = clf._memory(setup, setup.settings | {"dim": 24, "batch_size": 10})
     other = make(estimator, data, encoder=BagOfWordsEncoder(dim=24), batch_size=10)
     assert narrowed.by_place(CPU) == other.memory_estimate(data.texts, data.Y)
+
+
+@ESTIMATORS
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_batch_is_no_larger_than_there_are_texts(estimator, data, method):
+    clf = make(estimator, data, batch_size=10**9, epochs=1)
+    all_at_once = clf.set_params(batch_size=250).memory_estimate(data.texts, data.Y)
+    assert clf.set_params(batch_size=10**9).memory_estimate(data.texts, data.Y) == all_at_once
+    getattr(clf, method)(data.texts, data.Y)
+
+
+@ESTIMATORS
+def test_an_encoder_too_wide_for_memory_is_refused_with_its_parameter(estimator, data):
+    clf = make(estimator, data, encoder=BagOfWordsEncoder(dim=10**12))
+    message = r"does not fit into memory .* Lower dim of BagOfWordsEncoder\(dim=1000000000000\)"
+    with pytest.raises(ValueError, match=message):
+        clf.fit(data.texts, data.Y)
 
 
 def test_a_pretrained_encoder_counts_its_activations_and_moments(data, tiny_bert):

@@ -811,7 +811,9 @@ def test_a_cut_anywhere_in_a_file_is_found(bag_model, tmp_path):
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("key", ["auto_map", "attn_implementation", "_attn_implementation"])
+@pytest.mark.parametrize(
+    "key", ["auto_map", "attribute_map", "attn_implementation", "_attn_implementation"]
+)
 def test_a_transformer_s_configuration_that_names_code_is_refused(bert_model, tmp_path, key):
     bert_model.save(tmp_path / "model")
     path = tmp_path / "model" / "encoder" / "config.json"
@@ -820,6 +822,21 @@ def test_a_transformer_s_configuration_that_names_code_is_refused(bert_model, tm
     reseal(tmp_path / "model")
     with pytest.raises(ValueError, match=f"encoder/config.json names code to run .{key}."):
         skxc.load(tmp_path / "model")
+
+
+def test_a_configuration_that_came_to_name_a_kernel_builds_nothing(bert_model, monkeypatch):
+    """By whatever entry it did: transformers would fetch it."""
+    encoder = copy.copy(bert_model.encoder_)
+    encoder.config_ = encoder.config_ | {
+        "attribute_map": {"plain": "_attn_implementation_internal"},
+        "plain": "someone/kernel",
+    }
+    try:
+        module = encoder.build_module()
+    except ValueError as error:
+        assert "names code to fetch" in str(error)
+    else:  # a transformers that knows no such entry
+        assert module.transformer.config._attn_implementation != "someone/kernel"
 
 
 def test_loading_and_predicting_execute_nothing_in_the_folder(bert_model, tmp_path):

@@ -316,6 +316,7 @@ def test_a_number_is_a_threshold(threshold):
         ([], TypeError, "threshold is []. Pass a number in [0, 1], or a 1-d array of one such"),
         ([[0.5] * 3], TypeError, "threshold is [[0.5, 0.5, 0.5]]. Pass a number"),
         ([0.5, "a", 0.5], TypeError, "threshold is [0.5, 'a', 0.5]. Pass a number"),
+        ([".1", ".2", ".3"], TypeError, "threshold is ['.1', '.2', '.3']. Pass a number"),
         ([0.5, [0.5]], TypeError, "threshold is [0.5, [0.5]]. Pass a number"),
     ],
 )

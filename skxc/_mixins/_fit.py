@@ -354,6 +354,8 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     # ------------------------------------------------------------------------------------- memory
     def _memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
         """What training with `settings` holds at its peak."""
+        n_rows = len(setup.rows) + len(setup.label_texts or [])  # label texts may be rows, too
+        settings = {**settings, "batch_size": min(settings["batch_size"], n_rows)}
         parts = dict.fromkeys(("weights", "optimizer", "copies"), 0)
         for parameter in setup.module.parameters():
             n_bytes = parameter.nbytes
@@ -439,7 +441,13 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     def _fitted_encoder(self, task: _Task, seed: int) -> Encoder:
         encoder = resolve_encoder(self.encoder)
         if not task.resume.is_resumed:
-            return encoder.fit(task.texts, label_texts=task.label_texts or [], seed=seed)
+            try:
+                return encoder.fit(task.texts, label_texts=task.label_texts or [], seed=seed)
+            except MemoryError as error:
+                raise ValueError(
+                    f"The encoder does not fit into memory ({error}). Lower "
+                    f"{encoder.dim_parameter} of {encoder!r}."
+                ) from error
         if repr(encoder) != repr(self.encoder_):
             raise ValueError(
                 f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "

@@ -68,8 +68,10 @@ def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes left of a container's own limit, which the machine's figures do not show."""
     try:
         limit = (folder / "memory.max").read_text().strip()
-        used = (folder / "memory.current").read_text()
-        return math.inf if limit == "max" else int(limit) - int(used)
+        used = int((folder / "memory.current").read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        used -= int(stat.get("inactive_file", 0))  # files read: the kernel gives these up
+        return math.inf if limit == "max" else int(limit) - used
     except (OSError, ValueError):  # no such limit here
         return math.inf
 

@@ -48,7 +48,15 @@ _NOT_SAVED = {
 }
 # the methods whose metadata (sample_weight, exclude) scikit-learn routes by request
 _ROUTED = ("fit", "partial_fit", "predict", "predict_proba", "score")
-_PER_LABEL = ("classes_", "label_counts_", "label_embeddings_", "_label_names")
+_PER_LABEL = (
+    "classes_",
+    "label_counts_",
+    "label_embeddings_",
+    "_label_names",
+    "label_texts_",
+    "classifier_weights_",
+    "_is_taught",
+)
 
 
 class SavingMixin(EstimatorDeclarations):
@@ -128,7 +136,7 @@ class SavingMixin(EstimatorDeclarations):
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
         model.encoder_._read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         for name in _PER_LABEL:
-            if len(getattr(model, name)) != model.n_labels_:
+            if hasattr(model, name) and len(getattr(model, name)) != model.n_labels_:
                 raise ValueError(
                     f"{files.root}: {name} has {len(getattr(model, name))} entries, and the model "
                     f"{model.n_labels_} labels."
@@ -190,4 +198,6 @@ def _pack_encoder(encoder: Any, packed: Packed) -> Any:
 def _unpack_encoder(value: Any, packed: Packed) -> Any:
     if isinstance(value, str):
         return value
-    return _ENCODERS[value["class"]](**packed.unpack(value["parameters"]))
+    encoder = _ENCODERS[value["class"]](**packed.unpack(value["parameters"]))
+    encoder._check_parameters()
+    return encoder

@@ -22,6 +22,7 @@ _POOLING_SWITCHES = {
 # entries of a configuration that make transformers fetch and run code
 _CODE_KEYS = {
     "auto_map",
+    "attribute_map",  # other names for the entries below
     "attn_implementation",
     "_attn_implementation",
     "_attn_implementation_internal",

@@ -261,6 +261,7 @@ class TransformerEncoder(BaseEstimator):
         projection_dim = None if projection is None else len(projection)
         with _silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
             config = AutoConfig.for_model(**self.config_)
+            _refuse_kernels(config)
             transformer = AutoModel.from_config(config, **_without_pooler(config)).float()
             module = _TransformerModule(
                 transformer, self.pooling_, projection_dim, self.pad_token_id_
@@ -365,6 +366,17 @@ class _TransformerModule(EncoderModule):
             a_token += 4 * _MAPS_A_LAYER * config.num_attention_heads * longest
             heap = _CPU_HEAP
         return int(heap * n_texts * (longest * a_token * config.num_hidden_layers + 4 * dim))
+
+
+def _refuse_kernels(config: PretrainedConfig) -> None:
+    """Raise where a configuration names code of the hub, by whatever entry."""
+    for entry in ("_attn_implementation", "_experts_implementation"):
+        value = getattr(config, entry, None)
+        if isinstance(value, str) and "/" in value:
+            raise ValueError(
+                f"The encoder's configuration names code to fetch, {entry}={value!r}. Use a model "
+                f"whose configuration names none."
+            )
 
 
 def _pad(tokens: TokenStore, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,18 +27,20 @@ def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
     """The classifier, and `X` as the steps before it hand it over."""
     while (inner := _unwrapped_once(estimator)) is not None:
         steps_before, estimator = inner
-        X = X if steps_before is None else steps_before.transform(X)
+        for step in steps_before:  # a Pipeline of them would ask its last one if it is fitted
+            X = X if step in (None, "passthrough") else step.transform(X)
     return estimator, X
 
 
-def _unwrapped_once(estimator: Any) -> tuple[Pipeline | None, Any] | None:
+def _unwrapped_once(estimator: Any) -> tuple[list[Any], Any] | None:
     """The steps before the next inner estimator, and that one; None where nothing wraps."""
     if isinstance(estimator, Pipeline):
-        return (estimator[:-1] if len(estimator) > 1 else None), estimator[-1]
+        *steps_before, last = (step for _, step in estimator.steps)
+        return steps_before, last
     if isinstance(estimator, FrozenEstimator):
-        return None, estimator.estimator
+        return [], estimator.estimator
     if hasattr(estimator, "best_estimator_"):
-        return None, estimator.best_estimator_
+        return [], estimator.best_estimator_
     return None
 
 
