@@ -59,7 +59,7 @@ def main() -> None:
     ]
     if arguments.encoder:
         encoder = TransformerEncoder(arguments.encoder, max_length=64)
-        cases += [(name, 2_000, 1_000, {"encoder": encoder}) for name in ESTIMATORS]
+        cases += [(name, 1_000, 1_500, {"encoder": encoder}) for name in ESTIMATORS]
     print(f"{'estimator':10}{'texts':>8}{'labels':>9}  {'settings':24}{'estimate':>9}{'peak':>8}"
           f"{'ratio':>7}   MiB by part")  # fmt: skip
     for name, n_texts, n_labels, settings in cases:
