@@ -20,6 +20,7 @@ from torch import Tensor
 import skxc._dual_encoder as dual_encoder
 from skxc import DualEncoderXC
 from skxc._functional._fused_linear import Positives
+from skxc._functional._grad_cache import PoolGradients
 from skxc.encoders import BagOfWordsEncoder
 
 
@@ -32,14 +33,15 @@ def one_vs_all_step(
     temperature: float,
     ignored: Any = None,
     sample_weight: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> PoolGradients:
     """Mean binary cross-entropy over batch and pool, in place of `dense_pool_step`."""
     texts, labels = (e.detach().requires_grad_() for e in (text_embeddings, label_embeddings))
     scores = texts @ labels.T / temperature
     targets = torch.zeros_like(scores)
     targets[positives.rows, positives.labels] = 1
     mean = F.binary_cross_entropy_with_logits(scores, targets)
-    return *torch.autograd.grad(mean, (texts, labels)), mean.detach()
+    by_texts, by_labels, by_scores = torch.autograd.grad(mean, (texts, labels, scores))
+    return PoolGradients(by_texts, by_labels, mean.detach(), by_scores)
 
 
 def one_vs_all() -> Any:

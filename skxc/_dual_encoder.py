@@ -145,7 +145,7 @@ class DualEncoderStep(TwoTowerStep):
         texts, label_embeddings = encoding.embeddings.split([n_texts, len(labels.pool)])
         mask = F.dropout(torch.ones_like(texts), self.dropout)
         kept, places = pairs_in_pool(labels.positives, labels.pool)
-        gradient, label_gradient, loss = dense_pool_step(
+        gradient, label_gradient, loss, _ = dense_pool_step(
             texts * mask,
             label_embeddings,
             Positives(*self._tensors(places, labels.positives.rows[kept], labels.values[kept])),

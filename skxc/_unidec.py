@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -27,9 +28,13 @@ from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_i
 from skxc._data._psl import pick_some_labels
 from skxc._data._tokens import TokenStore
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
+from skxc._functional._grad_cache import (
+    PoolGradients,
+    dense_pool_step,
+    one_vs_all_pool_step,
+)
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, PoolLoss, Softmax
-from skxc._functional._top_k import Pairs, has_values
+from skxc._functional._top_k import LAST, Pairs, has_values
 from skxc._mixins import (
     CalibratedMixin,
     LabelTextsMixin,
@@ -40,6 +45,8 @@ from skxc._mixins import (
 from skxc._mixins._fit import History
 from skxc._mixins._memory import Memory
 from skxc._mixins._predict import SearchTable
+from skxc._mixins._score_weights import best_weights, candidates_of
+from skxc._training._lexicon import Lexicon, with_values
 from skxc._training._loop import Step
 from skxc._training._row_adam import RowAdam
 from skxc._training._two_towers import TwoTowerStep
@@ -54,8 +61,21 @@ _LOSSES: Mapping[str, PoolLoss] = {
 }
 # labels that a text's hard negatives are drawn from
 _SHORTLIST = 100
-# weights of the label-text half that `dual_score_weight="auto"` tries
-_SCORE_WEIGHTS = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+# what is tried for each weight of the score's parts
+_SCORE_WEIGHTS = {
+    "dual": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0),
+    "lexical": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
+    "label_words": (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
+}
+# words that weigh less are left out of prediction
+_LEAST_WEIGHT = 1e-4
+# random labels in a pool, to each of the batch's own
+_RANDOM_PER_LABEL = 0.5
+# labels of each ranking that takes part in choosing the weights; scores held at once (256 MiB)
+_CANDIDATES_A_VIEW = 50
+_SCORES_AT_ONCE = 1 << 26
+# of nDCG@5, for a weight to change
+_LEAST_GAIN = 1e-3
 
 
 class Heads(nn.Module):
@@ -128,6 +148,31 @@ def joined_halves(
     return torch.cat([dual, classifier * of_row[:, None]], 1)
 
 
+class ScoreWeights(NamedTuple):
+    """How the parts of a label's score are weighed."""
+
+    dual: float  # the cosine with its text, in [0, 1]; the cosine with its row has the rest
+    lexical: float  # what its words have learnt, times the temperature
+    label_words: float  # the TF-IDF cosine with its text
+
+
+def joined_words(
+    of_label_texts: sp.csr_array,  # (n_labels, n_words)
+    learnt: NDArray[np.float32],  # (n_pairs,) at the same places
+    weights: ScoreWeights,
+    temperature: float,
+) -> sp.csr_array:  # (n_labels, n_words), weights of 0 left out
+    """Both kinds of weights of words, so that one sparse product is their weighted sum."""
+    values = of_label_texts.data * np.float32(weights.label_words)
+    values += learnt * np.float32(weights.lexical * temperature)
+    table = with_values(of_label_texts, values)
+    kept = np.abs(values) > _LEAST_WEIGHT
+    if not kept.all():
+        offsets = np.concatenate([[0], np.cumsum(kept)])[table.indptr]
+        table = sp.csr_array((values[kept], table.indices[kept], offsets), table.shape)
+    return table
+
+
 class Sampling(NamedTuple):
     """How a batch and its pool are put together; see the parameters of the same names."""
 
@@ -168,8 +213,9 @@ class UniDECStep(TwoTowerStep):
         dual_weight: float,
         log_scale: nn.Parameter,  # of 1 / temperature
         dropout: float,
+        lexicon: Lexicon | None,  # the words' part of the classifier
         is_taught: Tensor,  # (n_labels,) bool, on the CPU: some text has or had the label
-        score_weight: float,  # of the label texts, in validation and mining
+        weights: ScoreWeights,  # in validation and mining
         classifier_learning_rate: float,
         weight_decay: float,
         encode_batch_size: int | None,
@@ -184,7 +230,7 @@ class UniDECStep(TwoTowerStep):
         self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)
         self.head_optimizer = _ready_adam([*heads.parameters(), log_scale], self.learning_rate)
         self.candidates, self.is_taught = np.arange(len(classifier)), is_taught
-        self.score_weight = score_weight
+        self.lexicon, self.weights = lexicon, weights
         self.shortlists: NDArray[np.int32] | None = None
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
@@ -196,7 +242,7 @@ class UniDECStep(TwoTowerStep):
             return
         is_mined = self.sampling.negatives == "mined"
         if is_mined and self.sampling.pool_size < len(self.candidates):
-            table = SearchTable.of(self.label_embeddings())
+            table = SearchTable.of(self.label_embeddings(), self.label_words())
             self.module.eval()
             k = min(_SHORTLIST, len(self.classifier))
             self.shortlists = self.search(table, self.rows, k).astype(np.int32)
@@ -242,15 +288,29 @@ class UniDECStep(TwoTowerStep):
             )
         )
         embeddings = encoding.embeddings.requires_grad_()
-        loss = self._backward(batch, picked, embeddings, rows)
+        words = self._word_scores(batch, picked)
+        loss = self._backward(batch, picked, embeddings, rows, words)
         assert embeddings.grad is not None
         assert rows.grad is not None
         encoding.send_back(embeddings.grad)
         self._update(ids, rows.grad, rate)
+        if self.lexicon is not None:
+            self.lexicon.step_(rate)
         return loss if with_loss else None
 
+    def _word_scores(self, batch: Batch, picked: PickedLabels) -> Tensor | None:
+        if self.lexicon is None:
+            return None
+        texts = batch.tokens.take(picked.texts).as_csr(self.lexicon.of_label_texts.shape[1])
+        return self.lexicon.scores(texts, picked.pool).to(self.device)
+
     def _backward(
-        self, batch: Batch, picked: PickedLabels, embeddings: Tensor, rows: Tensor
+        self,
+        batch: Batch,
+        picked: PickedLabels,
+        embeddings: Tensor,
+        rows: Tensor,
+        words: Tensor | None,  # (pool, batch) what they add to the classifier's scores
     ) -> Tensor:
         """Both heads' losses, and their gradients by all leaves of the graph."""
         raw_texts, raw_labels = embeddings.split([len(picked.texts), len(picked.pool)])
@@ -270,16 +330,22 @@ class UniDECStep(TwoTowerStep):
         }
         outputs, gradients, losses = [], [], []
         one_vs_all = one_vs_all_pool_step if self.is_one_vs_all else self._softmax_step
-        for of_texts, of_labels, weight, step in (
-            (texts_of_both[0], labels, self.dual_weight, self._softmax_step),
-            (texts_of_both[-1], classifier, 1 - self.dual_weight, one_vs_all),
+        for of_texts, of_labels, added, weight, step in (
+            (texts_of_both[0], labels, None, self.dual_weight, self._softmax_step),
+            (texts_of_both[-1], classifier, words, 1 - self.dual_weight, one_vs_all),
         ):
             if weight == 0:
                 continue
-            by_texts, by_labels, loss = step(of_texts, of_labels, picked.positives, **options)
+            fixed = None if added is None else added.detach().T
+            by_texts, by_labels, loss, by_scores = step(
+                of_texts, of_labels, picked.positives, added=fixed, **options
+            )
             outputs += [of_texts, of_labels]
             gradients += [weight * by_texts, weight * by_labels]
             losses.append(weight * loss)
+            if added is not None:  # a step of a text each, not of their mean
+                outputs.append(added)
+                gradients.append((weight * len(of_texts) * by_scores.T).contiguous())
             if self.log_scale.requires_grad:  # scores are linear in the scale
                 outputs.append(self.log_scale)
                 by_scale = weight * (by_texts * of_texts.detach()).sum()
@@ -291,7 +357,7 @@ class UniDECStep(TwoTowerStep):
 
     def _softmax_step(
         self, texts: Tensor, labels: Tensor, positives: Positives, **options: Any
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> PoolGradients:
         return dense_pool_step(
             texts, labels, positives, self.loss, is_symmetric=self.both_directions, **options
         )
@@ -305,7 +371,8 @@ class UniDECStep(TwoTowerStep):
                 self.shortlists[batch.index], sampling.negatives_per_text, self.rng
             )
         pool = pick_some_labels(batch.positives, drawn, hard, sampling.pool_size)
-        pool = fill_pool(pool, self.candidates, sampling.pool_size, self.rng)
+        n_filled = math.ceil(len(pool) * (1 + _RANDOM_PER_LABEL))
+        pool = fill_pool(pool, self.candidates, min(n_filled, sampling.pool_size), self.rng)
         kept, places = pairs_in_pool(batch.positives, pool)
         texts, rows = np.unique(batch.positives.rows[kept], return_inverse=True)
         positives = Positives(*self._tensors(places, rows.ravel(), batch.values[kept]))
@@ -336,6 +403,8 @@ class UniDECStep(TwoTowerStep):
         """Encoder, heads, classifier and temperature."""
         heads = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
         own = {"classifier": self.classifier, "log_scale": self.log_scale.data}
+        if self.lexicon is not None:
+            own["lexicon"] = self.lexicon.learnt
         return super().state() | heads | own | self.optimizer_state()
 
     def optimizer_state(self) -> dict[str, Tensor]:
@@ -352,7 +421,16 @@ class UniDECStep(TwoTowerStep):
             rows = F.normalize(rows, dim=1)
         vectors, is_taught = self.label_text_vectors(), self.is_taught.to(self.device)
         return joined_halves(
-            vectors, rows, is_taught, self.score_weight, is_shared=self.heads.is_shared
+            vectors, rows, is_taught, self.weights.dual, is_shared=self.heads.is_shared
+        )
+
+    def label_words(self) -> sp.csr_array | None:
+        """Likewise, the words' weights."""
+        if self.lexicon is None:
+            return None
+        temperature = float((-self.log_scale.detach()).exp())
+        return joined_words(
+            self.lexicon.of_label_texts, self.lexicon.learnt.numpy(), self.weights, temperature
         )
 
     @torch.no_grad()
@@ -576,13 +654,14 @@ class UniDEC(
     _has_rows: ClassVar[bool] = True
     _memory_savers: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size", "pool_size")
     _defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 6,
+        "epochs": 4,
         "batch_size": 512,
         "learning_rate": 0.05,
         "classifier_learning_rate": 0.01,
         "dropout": 0.3,
         "temperature": 0.09,
         "pool_size": 2048,
+        "lexical_learning_rate": 5.0,
         "encode_batch_size": None,
     }
     _pretrained_defaults: ClassVar[Mapping[str, Any]] = {
@@ -593,6 +672,7 @@ class UniDEC(
         "dropout": 0.1,
         "temperature": 1 / 18,
         "pool_size": 256,
+        "lexical_learning_rate": 0.0,
         "encode_batch_size": 64,
     }
 
@@ -621,6 +701,7 @@ class UniDEC(
         learning_rate: float | None = None,
         weight_decay: float = 0.01,
         classifier_learning_rate: float | None = None,
+        lexical_learning_rate: float | None = None,
         warmup_fraction: float = 0.05,
         max_grad_norm: float | None = None,
         dropout: float | None = None,
@@ -658,6 +739,7 @@ class UniDEC(
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.classifier_learning_rate = classifier_learning_rate
+        self.lexical_learning_rate = lexical_learning_rate
         self.warmup_fraction = warmup_fraction
         self.max_grad_norm = max_grad_norm
         self.dropout = dropout
@@ -684,6 +766,8 @@ class UniDEC(
         for name in ("temperature", "classifier_learning_rate"):
             if getattr(self, name) is not None:
                 check_real(name, getattr(self, name), ends="(]")
+        if self.lexical_learning_rate is not None:
+            check_real("lexical_learning_rate", self.lexical_learning_rate)
         for name in ("both_directions", "learn_temperature"):
             check_choice(name, getattr(self, name), (True, False))
         for name in ("pool_size", "encode_batch_size"):
@@ -735,8 +819,9 @@ class UniDEC(
             dual_weight=self.dual_weight,
             log_scale=log_scale,
             dropout=settings["dropout"],
+            lexicon=self._initial_lexicon(setup),
             is_taught=self._taught(setup),
-            score_weight=self._first_score_weight(setup),
+            weights=self._first_weights(setup),
             classifier_learning_rate=settings["classifier_learning_rate"],
             weight_decay=self.weight_decay,
             encode_batch_size=settings["encode_batch_size"],
@@ -783,14 +868,41 @@ class UniDEC(
             heads.load_state_dict(weights)
         return heads.to(setup.device)
 
-    def _first_score_weight(self, setup: TrainingSetup) -> float:
-        """The label texts' weight in the score, until `_tune` has looked at held-out texts."""
-        if self.dual_score_weight != "auto":
-            return float(self.dual_score_weight)
+    def _first_weights(self, setup: TrainingSetup) -> ScoreWeights:
+        """The weights of the score's parts, until `_tune` has looked at held-out texts."""
         if setup.fitted is not None:
-            return float(setup.fitted.dual_score_weight_)
-        # a view that is not trained is not to be asked
-        return float(self.dual_weight) if self.dual_weight in (0, 1) else 0.5
+            weights = ScoreWeights(
+                setup.fitted.dual_score_weight_, *setup.fitted.word_score_weights_.tolist()
+            )
+        else:
+            # a view that is not trained is not to be asked
+            dual = float(self.dual_weight) if self.dual_weight in (0, 1) else 0.35
+            weights = ScoreWeights(dual, 1 - dual, 0.2)
+        if self.dual_score_weight != "auto":
+            weights = weights._replace(dual=float(self.dual_score_weight))
+        return weights
+
+    def _initial_lexicon(self, setup: TrainingSetup) -> Lexicon | None:
+        """Weights of 0, or the fitted ones."""
+        n_words, rate = (
+            getattr(setup.encoder, "n_words", 0),
+            setup.settings["lexical_learning_rate"],
+        )
+        if not rate:
+            return None
+        if not n_words:
+            raise ValueError(
+                f"lexical_learning_rate={rate}, but {setup.encoder!r} has no words to weigh. "
+                f"Pass lexical_learning_rate=0, or encoder='bag'."
+            )
+        assert setup.label_tokens is not None  # _check_label_texts
+        return Lexicon.of_training(
+            setup.rows.tokens.as_csr(n_words),
+            setup.rows.Y,
+            setup.label_tokens.as_csr(n_words),
+            rate,
+            None if setup.fitted is None else _as_csr(setup.fitted.lexicon_, "learnt"),
+        )
 
     def _taught(self, setup: TrainingSetup) -> Tensor:  # (n_labels,) bool
         counts = np.bincount(setup.rows.Y.indices, minlength=setup.rows.Y.shape[1])
@@ -815,7 +927,9 @@ class UniDEC(
     def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
         assert isinstance(step, UniDECStep)
         self._is_taught = step.is_taught.numpy()
-        self.dual_score_weight_ = step.score_weight
+        self.dual_score_weight_ = step.weights.dual
+        self.word_score_weights_ = np.array(step.weights[1:])
+        self.lexicon_ = _lexicon_arrays(step.lexicon)
         self.head_weights_ = {k: v.cpu().numpy() for k, v in step.heads.state_dict().items()}
         self.classifier_weights_ = step.classifier_rows().cpu().numpy()
         self.temperature_ = float((-step.log_scale.detach()).exp())
@@ -837,33 +951,91 @@ class UniDEC(
         return table
 
     def _tune(self, setup: TrainingSetup) -> None:
-        if self.dual_score_weight == "auto" and setup.tuning_rows is not None:
-            self._tune_score_weight(setup.tuning_rows)
+        if setup.tuning_rows is not None:
+            self._tune_score_weights(setup.tuning_rows)
         del self._halves
         super()._tune(setup)
 
-    def _tune_score_weight(self, rows: TrainingRows) -> None:
-        """The weight of the label texts that ranks held-out texts best, by nDCG@5."""
-        module, _ = self._torch_model()
-        values = [self._ndcg(module, self._joined(weight), rows) for weight in _SCORE_WEIGHTS]
-        self.dual_score_weight_ = _SCORE_WEIGHTS[int(np.argmax(values))]
-        self.label_embeddings_ = self._joined(self.dual_score_weight_)
+    def _tune_score_weights(self, rows: TrainingRows) -> None:
+        """The weights of the score's parts that rank held-out texts best, by nDCG@5."""
+        start = ScoreWeights(self.dual_score_weight_, *self.word_score_weights_.tolist())
+        grids = dict(_SCORE_WEIGHTS)
+        if self.dual_score_weight != "auto":
+            del grids["dual"]
+        if not self.lexicon_:
+            del grids["lexical"], grids["label_words"]
+        if not grids:
+            return
+        views = [self._part_weights(weights) for weights in _views(start)]
+        found = candidates_of(self._score_parts(rows), views, _CANDIDATES_A_VIEW)
+
+        def ndcg(weights: Mapping[str, float]) -> float:
+            parts = self._part_weights(ScoreWeights(**weights))
+            return self._ndcg(found.labels, np.tensordot(parts, found.parts, 1), rows)
+
+        weights = ScoreWeights(**best_weights(start._asdict(), grids, ndcg, least_gain=_LEAST_GAIN))
+        self.dual_score_weight_, self.word_score_weights_ = weights.dual, np.array(weights[1:])
+        self.label_embeddings_ = self._joined(weights.dual)
         self._runtime.pop("table", None)
 
-    def _ndcg(self, module: EncoderModule, table: NDArray[np.float32], rows: TrainingRows) -> float:
-        device = next(module.parameters()).device
-        search_table = SearchTable.of(torch.from_numpy(table).to(device))
-        found = self._search(module, search_table, rows.tokens, min(5, len(table)), rows.exclude)
+    def _part_weights(self, weights: ScoreWeights) -> NDArray[np.float32]:
+        """Of what `_score_parts` gives."""
+        dual, lexical, label_words = weights
+        of_words = (lexical * self.temperature_, label_words) if self.lexicon_ else ()
+        return np.array([dual, 1 - dual, *of_words], np.float32)
+
+    def _score_parts(self, rows: TrainingRows) -> Iterator[NDArray[np.float32]]:
+        """All parts of all labels' scores, (n_parts, n_rows, n_labels), some texts at a time.
+
+        A part that a label lacks is the other half's, as in `joined_halves`.
+        """
+        module, _ = self._torch_model()
+        tables = [SearchTable.of(torch.from_numpy(self._joined(w))) for w in (1.0, 0.0)]
+        words = [_as_csr(self.lexicon_, kind) for kind in ("learnt", "of_label_texts")]
+        for places in np.array_split(
+            np.arange(len(rows)), math.ceil(4 * len(rows) * self.n_labels_ / _SCORES_AT_ONCE)
+        ):
+            part = rows.take(places)
+            embeddings = torch.from_numpy(self._embed(module, part.tokens))
+            block = [embeddings @ table.rows.T for table in tables]
+            for weights in words if self.lexicon_ else ():
+                added = SearchTable(tables[0].rows, None, weights).word_scores(part.tokens)
+                assert added is not None
+                block.append(added(0, self.n_labels_))
+            scores = torch.stack(block).numpy()
+            scores[:, :, ~tables[0].rows.any(1).numpy()] = LAST
+            if part.exclude is not None:
+                scores[:, *part.exclude.nonzero()] = -np.inf
+            yield scores
+
+    def _ndcg(
+        self, labels: NDArray[np.int64], scores: NDArray[np.float32], rows: TrainingRows
+    ) -> float:
+        scores = np.where(labels < 0, -np.inf, scores)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+        labels = np.where(
+            np.isfinite(np.take_along_axis(scores, best, 1)),
+            np.take_along_axis(labels, best, 1),
+            -1,
+        )
+        ranks = np.broadcast_to(np.arange(best.shape[1], 0, -1, dtype=np.float32), best.shape)
         weights = rows.sample_weight
         if weights is not None and not weights.any():
             weights = None
         metrics = ranking_metrics(
             rows.Y,
-            self._as_csr(*found, np.float32),
+            self._as_csr(labels, ranks, np.float32),
             exclude=rows.exclude,
             sample_weight=weights,
         )
         return metrics["nDCG@5"]
+
+    def _label_words(self) -> sp.csr_array | None:
+        if not self.lexicon_:
+            return None
+        weights = ScoreWeights(self.dual_score_weight_, *self.word_score_weights_.tolist())
+        pattern = _as_csr(self.lexicon_, "of_label_texts")
+        return joined_words(pattern, self.lexicon_["learnt"], weights, self.temperature_)
 
     def _heads(self, device: torch.device) -> Heads:
         """The heads, built when first needed."""
@@ -884,17 +1056,64 @@ class UniDEC(
             embeddings[:, embeddings.shape[1] // 2 :] = 0
         return embeddings
 
-    def _grown(self, n_new: int) -> dict[str, Any]:
+    def _grown(self, texts: list[str]) -> dict[str, Any]:
+        n_new = len(texts)
         shape = (n_new, self.classifier_weights_.shape[1])
         return {
             "classifier_weights_": np.concatenate(
                 [self.classifier_weights_, np.zeros(shape, np.float32)]
             ),
             "_is_taught": np.concatenate([self._is_taught, np.zeros(n_new, bool)]),
+            "lexicon_": self._grown_lexicon(texts),
+        }
+
+    def _grown_lexicon(self, texts: list[str]) -> dict[str, NDArray[Any]]:
+        """Labels of which nothing is learnt but what their texts say."""
+        if not self.lexicon_:
+            return {}
+        tokens, old = self.encoder_.tokenize(texts), self.lexicon_
+        return old | {
+            "offsets": np.concatenate([old["offsets"], old["offsets"][-1] + tokens.offsets[1:]]),
+            "words": np.concatenate([old["words"], tokens.ids.astype(old["words"].dtype)]),
+            "learnt": np.concatenate([old["learnt"], np.zeros(len(tokens.ids), np.float32)]),
+            "of_label_texts": np.concatenate([old["of_label_texts"], tokens.weights]),
         }
 
     def _score_scale(self) -> float:
         return 1 / self.temperature_
+
+
+def _views(weights: ScoreWeights) -> list[ScoreWeights]:
+    """Weights that rank labels differently: whatever is best ranks high what one of them does."""
+    return [
+        weights,
+        ScoreWeights(1, 0, 0),
+        ScoreWeights(0, 1, 0),
+        ScoreWeights(1, 0, 1),
+        ScoreWeights(1, 3, 2),
+    ]
+
+
+def _lexicon_arrays(lexicon: Lexicon | None) -> dict[str, NDArray[Any]]:
+    """As CSR, with two values at each place; nothing where there is no lexicon."""
+    if lexicon is None:
+        return {}
+    table = lexicon.of_label_texts
+    return {
+        "offsets": table.indptr.astype(np.int64),
+        "words": table.indices.astype(np.int32),
+        "of_label_texts": table.data,
+        "learnt": lexicon.learnt.numpy(),
+        "n_words": np.array(table.shape[1]),
+    }
+
+
+def _as_csr(lexicon: Mapping[str, NDArray[Any]], kind: str) -> sp.csr_array | None:
+    """The lexicon with one kind of its values, (n_labels, n_words)."""
+    if not lexicon:
+        return None
+    shape = (len(lexicon["offsets"]) - 1, int(lexicon["n_words"]))
+    return sp.csr_array((lexicon[kind], lexicon["words"], lexicon["offsets"]), shape)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

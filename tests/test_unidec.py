@@ -21,7 +21,7 @@ from torch import nn
 from skxc import UniDEC, _unidec
 from skxc._data._tokens import TokenStore
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
-from skxc._unidec import Heads, Sampling, UniDECStep
+from skxc._unidec import Heads, Sampling, ScoreWeights, UniDECStep
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import ranking_metrics
 
@@ -103,7 +103,8 @@ class Problem(StepProblem):
             self.rows, None, np.random.default_rng(0),
             sampling=Sampling("random", "random", pool_size, 1, 1, 1),
             loss=loss, encode_batch_size=encode_batch_size, dropout=self.dropout,
-            is_taught=torch.from_numpy(self.targets.any(0)), score_weight=0.5,
+            is_taught=torch.from_numpy(self.targets.any(0)), lexicon=None,
+            weights=ScoreWeights(0.5, 0.0, 0.0),
             log_scale=nn.Parameter(-torch.tensor(TEMPERATURE).double().log()),
             dtype=torch.float32, **settings | options,
         )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class TokenStore:
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         weights = None if self.weights is None else self.weights[source]
         return TokenStore(self.ids[source], offsets, weights)
+
+    def as_csr(self, n_ids: int) -> sp.csr_array:
+        """The weights as a matrix (n_texts, n_ids); 1 where tokens have none."""
+        weights = np.ones(len(self.ids), np.float32) if self.weights is None else self.weights
+        return sp.csr_array((weights, self.ids.astype(np.int32), self.offsets), (len(self), n_ids))
 
     @staticmethod
     def concatenate(stores: Sequence[TokenStore]) -> TokenStore:

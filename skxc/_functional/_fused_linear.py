@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skxc._kernels import sgd_update_
+from skxc._kernels import fused_step_for, sgd_update_, to_device
 
 from ._top_k import Pairs
 
@@ -65,16 +65,28 @@ def one_vs_all_step_(
     loss : Tensor or None
         The sum above before the update, where `with_loss`.
     """
+    fused_step_ = fused_step_for(weights, embeddings)
+    if fused_step_ is not None and velocity is None:
+        return fused_step_(
+            weights,
+            embeddings,
+            *_pairs_with_targets(positives, ignored, weights.device),
+            sgd.learning_rate,
+            sgd.weight_decay,
+            chunk_size=chunk_size,
+            sample_weight=sample_weight,
+            with_loss=with_loss,
+            generator=generator,
+        )
     device, wide = weights.device, torch.promote_types(embeddings.dtype, torch.float32)
     gradient = torch.zeros(embeddings.shape, dtype=wide, device=device)
     loss = gradient.new_zeros(()) if with_loss else None
     starts = range(0, len(weights), chunk_size)
-    bounds = _chunk_slices(positives.labels, starts)
-    labels = positives.labels.to(device, non_blocking=True)
     if ignored is None:
         ignored = Pairs(positives.labels[:0], positives.labels[:0])
-    masked_bounds = _chunk_slices(ignored.labels, starts)
-    masked_labels, masked_rows = ignored.labels.to(device), ignored.rows.to(device)
+    # the chunks' bounds are found here, on the host: within the loop nothing waits for a GPU
+    bounds, masked_bounds = (_chunk_slices(p.labels, starts) for p in (positives, ignored))
+    labels, *masked_pairs = (to_device(t, device) for t in (positives.labels, *ignored))
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
     for start, pair, masked in zip(starts, bounds, masked_bounds, strict=True):
         chunk = weights[start : start + chunk_size]
@@ -84,11 +96,14 @@ def one_vs_all_step_(
         scores = torch.mm(products, embeddings.T, out=buffer[: len(chunk)]).to(wide)
         # softplus and sigmoid of -inf are 0: no loss, no gradient
         if masked.start < masked.stop:
-            scores[masked_labels[masked] - start, masked_rows[masked]] = -torch.inf
+            places = (masked_pairs[0][masked] - start, masked_pairs[1][masked])
+            scores.index_put_(places, scores.new_full((), -torch.inf))
         if loss is not None:
             loss += _loss_sum(scores, pairs, values, sample_weight)
         # in float32: bfloat16 is spaced 2^-8 below 1 and would lose small errors of positives
-        error = scores.sigmoid_().index_put_(pairs, -values, accumulate=True)
+        error = scores.sigmoid_()
+        if pair.start < pair.stop:
+            error.index_put_(pairs, error[pairs] - values)
         if sample_weight is not None:
             error *= sample_weight
         error = error.to(embeddings.dtype)
@@ -107,6 +122,20 @@ def one_vs_all_step_(
             generator,
         )
     return gradient, loss
+
+
+def _pairs_with_targets(
+    positives: Positives, ignored: Pairs | None, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels (ascending), rows and targets of all pairs but plain negatives; nan: ignored."""
+    labels, rows, values = positives
+    if ignored is None:
+        return to_device(labels, device), rows, values.float()
+    labels, order = torch.cat([labels, ignored.labels]).sort()
+    order = to_device(order, device)
+    rows = torch.cat([rows, to_device(ignored.rows, device)])[order]
+    nan = values.new_full((len(ignored.rows),), torch.nan, dtype=torch.float32)
+    return to_device(labels, device), rows, torch.cat([values.float(), nan])[order]
 
 
 def _chunk_slices(labels: Tensor, starts: range) -> list[slice]:

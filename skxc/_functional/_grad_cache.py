@@ -83,6 +83,15 @@ def _backward(embeddings: Tensor, gradient: Tensor) -> None:
         embeddings.backward(gradient.to(embeddings.dtype))
 
 
+class PoolGradients(NamedTuple):
+    """Of the mean loss, float32 or wider."""
+
+    texts: Tensor  # (batch, dim)
+    labels: Tensor  # (pool, dim)
+    loss: Tensor  # ()
+    scores: Tensor  # (batch, pool)
+
+
 def dense_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
@@ -93,22 +102,19 @@ def dense_pool_step(
     ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     is_symmetric: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
+    added: Tensor | None = None,  # (batch, pool) to the scores over the temperature
+) -> PoolGradients:
     """Gradients of the mean loss by both sides' embeddings, from one block of scores; the loss.
 
     Where it `is_symmetric`, the loss is the mean of two: of the texts over the pool, and of the
     labels that are a text's over the batch.
-
-    Returns
-    -------
-    text_gradient : Tensor of shape (batch, dim), float32 or wider
-    label_gradient : Tensor of shape (pool, dim), float32 or wider
-    loss : Tensor of shape ()
     """
     with torch.no_grad():
         texts = text_embeddings.detach() / temperature
         labels = label_embeddings.detach().to(texts.dtype)
         scores = _scores(texts, labels)
+        if added is not None:
+            scores += added
         transposed = scores.T.clone() if is_symmetric else None
         gradient, value = _pool_gradient_(scores, positives, loss, ignored, sample_weight)
         if transposed is not None:
@@ -119,9 +125,7 @@ def dense_pool_step(
             none = None if ignored is None else Pairs(ignored.rows, ignored.labels)
             other, other_value = _pool_gradient_(transposed, swapped, loss, none, None)
             gradient, value = gradient.add_(other.T).mul_(0.5), (value + other_value) / 2
-        gradient = gradient.to(texts.dtype)
-        text_gradient = (gradient @ labels).to(scores.dtype) / temperature
-        return text_gradient, (gradient.T @ texts).to(scores.dtype), value
+        return _pool_gradients(gradient, texts, labels, temperature, value)
 
 
 def one_vs_all_pool_step(
@@ -132,7 +136,8 @@ def one_vs_all_pool_step(
     temperature: float,
     ignored: Pairs | None = None,  # without a part in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
-) -> tuple[Tensor, Tensor, Tensor]:
+    added: Tensor | None = None,  # (batch, pool) to the scores over the temperature
+) -> PoolGradients:
     """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts.
 
     All scores are lowered by the logarithm of the pool's size, which ranks nothing anew: so they
@@ -142,6 +147,8 @@ def one_vs_all_pool_step(
         texts = text_embeddings.detach() / temperature
         labels = label_embeddings.detach().to(texts.dtype)
         scores = _scores(texts, labels).sub_(math.log(len(labels)))
+        if added is not None:
+            scores += added
         places = (positives.rows, positives.labels)
         if ignored is not None:  # softplus and sigmoid of -inf are 0
             mask_(scores, (ignored.rows, ignored.labels))
@@ -152,9 +159,20 @@ def one_vs_all_pool_step(
         value = F.softplus(scores).sum(1) @ weights
         value -= (weights[positives.rows] * values) @ scores[places]
         errors = scores.sigmoid_().index_put_(places, -values, accumulate=True)
-        gradient = errors.mul_(weights[:, None]).to(texts.dtype)
-        text_gradient = (gradient @ labels).to(scores.dtype) / temperature
-        return text_gradient, (gradient.T @ texts).to(scores.dtype), value
+        gradient = errors.mul_(weights[:, None])
+        return _pool_gradients(gradient, texts, labels, temperature, value)
+
+
+def _pool_gradients(
+    by_scores: Tensor,  # (batch, pool)
+    texts: Tensor,  # over the temperature
+    labels: Tensor,
+    temperature: float,
+    loss: Tensor,
+) -> PoolGradients:
+    gradient, wide = by_scores.to(texts.dtype), by_scores.dtype
+    by_texts = (gradient @ labels).to(wide) / temperature
+    return PoolGradients(by_texts, (gradient.T @ texts).to(wide), loss, by_scores)
 
 
 def _pool_gradient_(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -32,6 +33,7 @@ def top_k_inner_products(
     chunk_size: int,  # labels at a time
     exclude: Pairs | None = None,
     last: Tensor | None = None,  # ascending labels that score `LAST`, whatever the query
+    added: Callable[[int, int], Tensor] | None = None,  # (batch, stop - start) to their scores
 ) -> tuple[Tensor, Tensor]:
     """The `k` labels of the largest inner product with each query, best first.
 
@@ -47,7 +49,10 @@ def top_k_inner_products(
     best_scores = queries.new_empty((len(queries), 0))
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(table), chunk_size):
-        scores = queries @ table[start : start + chunk_size].to(queries.dtype).T
+        chunk = table[start : start + chunk_size].to(queries.dtype)
+        scores = queries @ chunk.T
+        if added is not None:
+            scores += added(start, start + len(chunk))
         if last is not None:
             scores[:, last[_within(last, start, chunk_size)] - start] = LAST
         if exclude is not None:

@@ -1,5 +1,57 @@
 """The one door to fast code. The plain torch version is the reference and is always there."""
 
-from ._torch import sgd_update_, stochastic_round_
+from __future__ import annotations
 
-__all__ = ["sgd_update_", "stochastic_round_"]
+import logging
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from ._torch import sgd_update_, stochastic_round_, to_device
+
+__all__ = ["fused_step_for", "sgd_update_", "stochastic_round_", "to_device"]
+
+logger = logging.getLogger("skxc")
+
+FusedStep = Callable[..., tuple[Tensor, Tensor | None]]
+
+
+def fused_step_for(weights: Tensor, embeddings: Tensor) -> FusedStep | None:
+    """The one-vs-all step as Triton kernels, where they serve these tensors; else None.
+
+    They do in bfloat16 on an NVIDIA GPU that multiplies it, where Triton and what it needs (a C
+    compiler) are installed.
+    """
+    is_bfloat16 = weights.dtype == embeddings.dtype == torch.bfloat16
+    if not (weights.is_cuda and is_bfloat16 and weights.stride(1) == 1):
+        return None
+    return _load_fused_step(weights.device)
+
+
+@cache
+def _load_fused_step(device: torch.device) -> FusedStep | None:
+    is_supported = torch.version.cuda and torch.cuda.get_device_capability(device) >= (8, 0)
+    if not is_supported or find_spec("triton") is None:
+        return None
+    try:
+        from ._triton import fused_step_
+
+        _try_out(fused_step_, device)
+    except Exception as error:  # whatever is missing: the torch version does the same
+        logger.warning("Triton's kernels do not run here, plain torch is used: %s", error)
+        return None
+    return fused_step_
+
+
+def _try_out(step: FusedStep, device: torch.device) -> None:
+    """Compile and run the kernels once; another generator leaves the caller's seeds alone."""
+    weights, embeddings = torch.zeros(2, 16, 16, dtype=torch.bfloat16, device=device)
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    step(
+        weights, embeddings, none, none, none.float(), 0.0, 0.0, chunk_size=16, generator=generator
+    )
+    torch.cuda.synchronize(device)

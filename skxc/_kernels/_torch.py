@@ -6,6 +6,13 @@ import torch
 from torch import Tensor
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on `device`; a GPU is not waited for, and finishes what it was given before."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def stochastic_round_(
     target: Tensor,  # bfloat16, written
     values: Tensor,  # float32, same shape
@@ -20,7 +27,8 @@ def stochastic_round_(
     noise = torch.randint(
         0, 1 << 16, values.shape, dtype=torch.int32, device=values.device, generator=generator
     )
-    noise += values.view(torch.int32)
+    # a GPU's nan is all ones: adding to it would give -0
+    noise += values.view(torch.int32).clamp(max=0x7FFF0000)
     target.view(torch.int16).copy_(noise.bitwise_right_shift_(16))
     return target
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -111,6 +112,10 @@ class EstimatorDeclarations:
     def _final_table(self, step: Any) -> NDArray[np.float32]:
         """`label_embeddings_` after training."""
         raise NotImplementedError
+
+    def _label_words(self) -> sp.csr_array | None:
+        """Weights of words that add to a label's scores, (n_labels, n_words), if it has any."""
+        return None
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """The log-odds of a label, by its score; may be written over the scores."""

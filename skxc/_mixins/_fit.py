@@ -497,7 +497,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     def _validation_score(self, module: EncoderModule, step: Step, rows: TrainingRows) -> float:
         """P@1 on `rows`, as `score` gives it."""
         module.eval()
-        table = SearchTable.of(step.label_embeddings())
+        table = SearchTable.of(step.label_embeddings(), step.label_words())
         labels, _ = self._search(module, table, rows.tokens, k=1, exclude=rows.exclude)
         module.train()
         hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0

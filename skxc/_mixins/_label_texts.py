@@ -101,7 +101,7 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
             "_runtime": {},
-            **self._grown(len(rows)),
+            **self._grown(texts),
         }
         self.__dict__.update(grown)  # at once
         return self
@@ -133,8 +133,8 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         return names
 
     # ------------------------------------------------------------------------------------- hooks
-    def _grown(self, n_new: int) -> dict[str, Any]:
-        """What else is one entry a label, with `n_new` more."""
+    def _grown(self, texts: list[str]) -> dict[str, Any]:
+        """What else is one entry a label, with new labels of these texts."""
         return {}
 
     def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
+from skxc._functional._lexical import BatchWords
 from skxc._functional._top_k import LAST, Pairs, has_values, top_k_inner_products
 from skxc._validation import (
     check_choice,
@@ -47,12 +49,27 @@ class SearchTable(NamedTuple):
 
     rows: Tensor  # (n_labels, dim)
     last: Tensor | None  # ascending labels whose row is 0
+    words: sp.csr_array | None = None  # (n_labels, n_words) weights, on the host
 
     @staticmethod
-    def of(rows: Tensor) -> SearchTable:
+    def of(rows: Tensor, words: sp.csr_array | None = None) -> SearchTable:
         """The table, looked through for rows of zeros."""
         last = (~has_values(rows)).nonzero().squeeze(1)
-        return SearchTable(rows, last if len(last) else None)
+        return SearchTable(rows, last if len(last) else None, words)
+
+    def word_scores(self, tokens: TokenStore) -> Callable[[int, int], Tensor] | None:
+        """What the words add to the scores of a range of labels, (len(tokens), stop - start)."""
+        if self.words is None:
+            return None
+        table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
+
+        def added(start: int, stop: int) -> Tensor:
+            pairs = batch.pairs(table.indptr, table.indices, np.arange(start, stop))
+            return batch.scores(pairs, torch.from_numpy(table.data[pairs.places])).T.to(
+                self.rows.device
+            )
+
+        return added
 
 
 def _is_dense(estimator: Any) -> bool:
@@ -294,8 +311,11 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
                 f"{needed / 2**30:.1f} GiB. Pass fewer texts, or {remedy}."
             )
         module, table = self._torch_model()
-        embeddings = self._embed(module, self.encoder_.tokenize(texts))
+        tokens = self.encoder_.tokenize(texts)
+        embeddings = self._embed(module, tokens)
         scores = _scores(torch.from_numpy(embeddings).to(table.rows.device), table.rows)
+        if (added := table.word_scores(tokens)) is not None:
+            scores += added(0, self.n_labels_).cpu().numpy()
         if table.last is not None:
             scores[:, table.last.cpu().numpy()] = LAST
         if mask is not None:
@@ -329,13 +349,15 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
         for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
+            part = tokens.take(rows)
             best = top_k_inner_products(
-                self._embed_batch(module, tokens.take(rows)),
+                self._embed_batch(module, part),
                 table.rows,
                 k,
                 chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
                 last=table.last,
+                added=table.word_scores(part),
             )
             labels[rows] = best[0].cpu().numpy()
             scores[rows] = best[1].float().cpu().numpy()
@@ -356,7 +378,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
             self._runtime.update(device=device, module=module, table=None)
         if self._runtime.get("table") is None:
             rows = as_read_only_tensor(self.label_embeddings_).to(device)
-            self._runtime["table"] = SearchTable.of(rows)
+            self._runtime["table"] = SearchTable.of(rows, self._label_words())
         return self._runtime["module"], self._runtime["table"]
 
     def _as_csr(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:

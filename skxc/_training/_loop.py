@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -61,6 +62,10 @@ class Step(Protocol):
 
     def label_embeddings(self) -> Tensor:
         """The table that prediction searches, (n_labels, dim)."""
+
+    def label_words(self) -> sp.csr_array | None:
+        """Weights of words that add to its scores, (n_labels, n_words), if there are any."""
+        return None
 
 
 @dataclass(frozen=True)

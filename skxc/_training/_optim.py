@@ -73,7 +73,10 @@ def make_optimizers(
             {"params": [p for p in dense if p.ndim > 1], "weight_decay": weight_decay},
             {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        optimizers.append(torch.optim.AdamW([g for g in groups if g["params"]], learning_rate))
+        groups = [group for group in groups if group["params"]]
+        # one kernel for all parameters of a group; on a CPU torch's own choice
+        is_fused = True if all(p.is_cuda for p in dense) else None
+        optimizers.append(torch.optim.AdamW(groups, learning_rate, fused=is_fused))
     return optimizers
 
 

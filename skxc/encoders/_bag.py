@@ -195,6 +195,11 @@ class BagOfWordsEncoder(BaseEstimator):
             features.data.astype(np.float32, copy=False),
         )
 
+    @property
+    def n_words(self) -> int:
+        """Words whose TF-IDF weights `tokenize` gives."""
+        return len(self.vectorizer_.idf_)
+
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
         """Memory of the vocabulary, and of reading texts.
 

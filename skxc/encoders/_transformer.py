@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
@@ -350,8 +351,11 @@ class _TransformerModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:  # (n_texts, dim)
         device = next(self.parameters()).device
-        ids, mask = (torch.from_numpy(a).to(device) for a in _pad(tokens, self.pad_token_id))
-        states = self.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        padded = _pad(tokens, self.pad_token_id)
+        ids, mask = (to_device(torch.from_numpy(a), device) for a in padded)
+        # told here, on the host: transformers would wait for the GPU to see that nothing is padded
+        attention_mask = None if padded[1].all() else mask.long()
+        states = self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
         embeddings = _pool(states, mask, self.pooling)
         with torch.autocast(device.type, enabled=False):
             return self.projection(embeddings)

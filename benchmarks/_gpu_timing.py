@@ -1,0 +1,122 @@
+"""Timing on a GPU: rows of a table, floors, how often a step waits."""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+HAS_GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    part: str
+    case: str
+    labels: int | None = None
+    batch: int | None = None
+    ms: float | None = None
+    floor_ms: float | None = None
+    peak_gib: float | None = None  # on top of what lay there before, where no note says else
+    note: str = ""
+
+    def cells(self) -> list[str]:
+        ratio = None if self.ms is None or self.floor_ms is None else self.ms / self.floor_ms
+        counts = [format(n, ",") if n else "" for n in (self.labels, self.batch)]
+        numbers = [_number(x) for x in (self.ms, self.floor_ms, ratio, self.peak_gib)]
+        return [self.part, self.case, *counts, *numbers, self.note]
+
+
+HEADER = ["part", "case", "labels", "batch", "ms", "floor ms", "x floor", "extra GiB", "note"]
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.3g}" if x < 100 else f"{x:.0f}"
+
+
+def as_markdown(title: str, rows: list[Row]) -> str:
+    lines = [HEADER, ["---"] * len(HEADER), *(row.cells() for row in rows)]
+    return f"{title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+@dataclass
+class Machine:
+    """What the GPU does in a second when it does nothing else."""
+
+    bytes_a_second: float = 0.0
+    operations_a_second: float = 0.0
+
+    def measure(self, copy_bytes: int, product: int, repeats: int) -> None:
+        source = torch.zeros(copy_bytes, dtype=torch.uint8, device=DEVICE)
+        target, a = torch.empty_like(source), torch.randn(2, product, product)
+        ms = milliseconds(lambda: target.copy_(source), repeats)
+        self.bytes_a_second = 2e3 * copy_bytes / ms
+        a = a.to(DEVICE, torch.bfloat16)
+        ms = milliseconds(lambda: torch.mm(a[0], a[1]), repeats)
+        self.operations_a_second = 2e3 * product**3 / ms
+
+    def floor_ms(self, n_bytes: float, n_operations: float) -> float:
+        by_memory = n_bytes / self.bytes_a_second
+        return 1e3 * max(by_memory, n_operations / self.operations_a_second)
+
+
+def milliseconds(run: Callable[[], object], repeats: int, *, warm_up: int = 2) -> float:
+    """Median time of a run; on a GPU by its own clock, launches that it waits for included."""
+    for _ in range(warm_up):
+        run()
+    times = []
+    if not HAS_GPU:
+        for _ in range(repeats):
+            began = time.perf_counter()
+            run()
+            times.append(1e3 * (time.perf_counter() - began))
+        return statistics.median(times)
+    marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    marks[0].record()
+    for mark in marks[1:]:
+        run()
+        mark.record()
+    torch.cuda.synchronize()
+    return statistics.median(a.elapsed_time(b) for a, b in pairwise(marks))
+
+
+def attempt(row: Row, run: Callable[[], object], repeats: int, *, warm_up: int = 2) -> Row:
+    """Fill in the row's time and memory, or what stood in the way."""
+    before = torch.cuda.memory_allocated() if HAS_GPU else 0
+    if HAS_GPU:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        row.ms = milliseconds(run, repeats, warm_up=warm_up)
+    except torch.cuda.OutOfMemoryError:
+        row.note = "does not fit"
+    else:
+        if HAS_GPU:
+            row.peak_gib = (torch.cuda.max_memory_allocated() - before) / 2**30
+    return row
+
+
+def waits(run: Callable[[], object]) -> str:
+    """How often a run makes the host wait for the GPU, and where."""
+    if not HAS_GPU:
+        return "no GPU to wait for"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            run()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    places = [
+        f"{Path(w.filename).name}:{w.lineno}" for w in caught if "synchroniz" in str(w.message)
+    ]
+    return f"waits {len(places)} times a step" + (f" ({', '.join(places)})" if places else "")

@@ -1,0 +1,336 @@
+"""The training steps on one GPU, against floors measured in the same run.
+
+    python benchmarks/gpu.py [--only classifier renee ...] [--out FOLDER]
+    python benchmarks/gpu.py --small      # tiny sizes, on a CPU too: proves that the script runs
+
+Floors come from a large copy (bytes a second) and a large bfloat16 product (operations a second).
+
+classifier: one fused one-vs-all step, 768 columns in bfloat16, from 131 thousand labels to 2.8
+million. It has to read and write the weights once and to take three products: the larger of 4 bytes
+and 6 x batch operations a weight. Beside it the same step in plain torch, chunk by chunk, and
+autograd's, which needs all scores and a gradient of the weights' size.
+renee: the whole step, a BERT-base with random weights and 2.8 million labels; what it holds at
+most, how often it waits for the GPU, and what preparing its batch takes on the host.
+dual: one step of the dual encoder over all labels, a DistilBERT-like encoder; the floor is one
+pass over the labels without and one with their gradient.
+scoring: the 100 best of 1.3 million labels for 100 thousand texts; the floor is the product.
+host: what a batch takes on the host (tokens, positives, padding), against the encoder's products.
+
+The results of a GPU are written to ``gpu.md`` and ``gpu.json`` in benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.util import find_spec
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from _gpu_timing import DEVICE, HAS_GPU, HEADER, Machine, Row, as_markdown, attempt, waits
+from torch import Tensor
+
+if not HAS_GPU:
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+
+import transformers
+from packaging.version import Version
+from transformers import BertConfig, BertModel
+
+import skxc._functional._fused_linear as fused_linear
+from skxc._data._batches import TrainingRows
+from skxc._data._tokens import TokenStore
+from skxc._dual_encoder import DualEncoderStep, LabelPools
+from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._functional._losses import DecoupledSoftmax
+from skxc._functional._top_k import top_k_inner_products
+from skxc._kernels import fused_step_for
+from skxc._renee import ReneeStep
+from skxc._training._loop import Schedule, _Loop
+from skxc._training._optim import make_optimizers
+from skxc.encoders._transformer import _pad, _TransformerModule
+
+DTYPE = torch.bfloat16 if HAS_GPU else torch.float32  # Triton's interpreter has only the latter
+RESULTS = Path(__file__).parent / "results"
+LABELS_A_TEXT = 5
+TRITON = "Triton" if HAS_GPU else "Triton's interpreter"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured."""
+
+    labels: tuple[int, ...] = (131_073, 501_070, 1_305_265, 2_812_281)
+    dim: int = 768
+    batches: tuple[int, ...] = (32, 256)
+    chunks: tuple[int, ...] = (16_384, 65_536, 262_144)
+    layers: tuple[int, int] = (12, 6)  # of BERT-base and of DistilBERT
+    renee_batch: int = 128
+    renee_length: int = 128
+    dual_labels: tuple[int, ...] = (131_073, 1_305_265)
+    dual_batch: int = 256
+    dual_length: int = 16
+    queries: int = 100_000
+    host: tuple[tuple[int, int], ...] = ((64, 128), (512, 32))  # texts, tokens of each
+    copy_bytes: int = 1 << 31
+    product: int = 8192
+    repeats: int = 20
+
+    @property
+    def heads(self) -> int:
+        return max(self.dim // 64, 1)
+
+
+SMALL = Sizes(
+    labels=(300, 517), dim=40, batches=(4, 20), chunks=(128, 256), layers=(2, 1), renee_batch=4,
+    renee_length=8, dual_labels=(50,), dual_batch=4, dual_length=3, queries=64,
+    host=((4, 8), (16, 4)), copy_bytes=1 << 20, product=64, repeats=2,
+)  # fmt: skip
+
+
+def draw_positives(n_labels: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, ascending, and rows."""
+    draw = np.random.default_rng(0).integers(0, n_labels, batch * LABELS_A_TEXT)
+    pairs = np.unique(draw * batch + np.arange(batch).repeat(LABELS_A_TEXT))
+    return pairs // batch, pairs % batch
+
+
+def classifier(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """The fused one-vs-all step."""
+    for n_labels in sizes.labels:
+        weights = torch.empty(n_labels, sizes.dim, dtype=DTYPE, device=DEVICE).normal_(0, 0.02)
+        for batch in sizes.batches:
+            embeddings = torch.randn(batch, sizes.dim, device=DEVICE).to(DTYPE)
+            labels, rows = map(torch.from_numpy, draw_positives(n_labels, batch))
+            values = torch.ones(len(labels), device=DEVICE)
+            positives = Positives(labels, rows.to(DEVICE), values)
+            n = n_labels * sizes.dim
+            floor_ms = machine.floor_ms(4 * n, 6 * batch * n)
+            for name, step in ((TRITON, triton_step(weights, embeddings)), ("torch", None)):
+                if step is None and name == TRITON:
+                    yield Row("classifier", name, n_labels, batch, note="not available")
+                    continue
+                for chunk in sizes.chunks:
+                    row = Row("classifier", f"{name}, chunks of {chunk:,}", n_labels, batch)
+                    row.floor_ms = floor_ms
+                    with patch.object(fused_linear, "fused_step_for", lambda *_, step=step: step):
+                        yield attempt(
+                            row,
+                            lambda e=embeddings, p=positives, c=chunk, w=weights: one_vs_all_step_(
+                                w, e, p, SGD(1e-3, 1e-4), chunk_size=c
+                            ),
+                            sizes.repeats,
+                        )
+            row = Row("classifier", "autograd", n_labels, batch, floor_ms=floor_ms)
+            run = lambda e=embeddings, p=positives, w=weights: autograd_step(w, e, p)  # noqa: E731
+            yield attempt(row, run, sizes.repeats)
+
+
+def triton_step(weights: Tensor, embeddings: Tensor) -> Callable[..., object] | None:
+    """On a GPU what the library takes by itself; else the same kernels in Triton's interpreter."""
+    if HAS_GPU or find_spec("triton") is None:
+        return fused_step_for(weights, embeddings)
+    import triton
+
+    if Version(triton.__version__) < Version("3.7"):  # older ones fail
+        return None
+    from skxc._kernels._triton import fused_step_
+
+    return fused_step_
+
+
+def autograd_step(weights: Tensor, embeddings: Tensor, positives: Positives) -> None:
+    weights = weights.detach().requires_grad_()
+    embeddings = embeddings.detach().requires_grad_()
+    scores = embeddings @ weights.T
+    targets = torch.zeros_like(scores)
+    targets[positives.rows, positives.labels.to(DEVICE)] = 1
+    F.binary_cross_entropy_with_logits(scores, targets, reduction="sum").backward()
+    torch.optim.SGD([weights], 1e-3, weight_decay=1e-4).step()
+
+
+def make_module(sizes: Sizes, n_layers: int, length: int) -> _TransformerModule:
+    config = BertConfig(
+        hidden_size=sizes.dim,
+        num_hidden_layers=n_layers,
+        num_attention_heads=sizes.heads,
+        intermediate_size=4 * sizes.dim,
+        max_position_embeddings=max(length, 16),
+    )
+    return _TransformerModule(BertModel(config, add_pooling_layer=False), "mean", None, 0).to(
+        DEVICE
+    )
+
+
+def layer_weights(module: _TransformerModule) -> int:
+    """Weights that a token is multiplied with."""
+    return sum(p.numel() for p in module.transformer.encoder.parameters())
+
+
+def make_tokens(n_texts: int, length: int) -> TokenStore:
+    """Of lengths from half of `length` to all of it: batches have padding."""
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(max(length // 2, 1), length + 1, n_texts)
+    lengths[0] = length
+    ids = rng.integers(1, 30_000, lengths.sum()).astype(np.uint16)
+    return TokenStore(ids, np.concatenate([[0], lengths.cumsum()]))
+
+
+def make_rows(n_texts: int, n_labels: int, length: int) -> TrainingRows:
+    labels, rows = draw_positives(n_labels, n_texts)
+    Y = sp.csr_array((np.ones(len(rows), np.float32), (rows, labels)), (n_texts, n_labels))
+    return TrainingRows(make_tokens(n_texts, length), Y)
+
+
+def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """Renee's whole step at the largest number of labels."""
+    n_labels, batch, length = sizes.labels[-1], sizes.renee_batch, sizes.renee_length
+    module = make_module(sizes, sizes.layers[0], length).train()
+    rows = make_rows(4 * batch, n_labels, length)
+    # as the estimator lays the table out: an intercept, and rows 8 numbers apart or a multiple
+    table = torch.empty(n_labels, -(-(sizes.dim + 1) // 8) * 8, dtype=DTYPE, device=DEVICE)
+    step = ReneeStep(
+        module,
+        table[:, : sizes.dim + 1].normal_(0, 0.02),
+        None,
+        SGD(1e-3, 1e-4),
+        dropout=0.5,
+        chunk_size=sizes.chunks[1],
+        generator=torch.Generator(DEVICE).manual_seed(0),
+        is_untaught=torch.zeros(n_labels, dtype=torch.bool, device=DEVICE),
+    )
+    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(1, batch), 1000)
+    selected = np.arange(batch)
+
+    def run() -> None:
+        loop.run_step(rows.batch(selected), with_loss=False)
+
+    n = n_labels * (sizes.dim + 1)
+    products = 6 * (layer_weights(module) * int(rows.tokens.lengths[:batch].sum()) + batch * n)
+    row = Row("renee", f"{length} tokens", n_labels, batch)
+    row.floor_ms = machine.floor_ms(4 * n, products)
+    attempt(row, run, sizes.repeats)
+    if row.ms is not None:
+        if HAS_GPU:
+            row.peak_gib = torch.cuda.max_memory_allocated() / 2**30
+            row.note = "all that is held; "
+        row.note += waits(run)
+    yield row
+
+
+def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """The dual encoder's step over all labels."""
+    for n_labels in sizes.dual_labels:
+        module = make_module(sizes, sizes.layers[1], 64).train()
+        rows = make_rows(sizes.dual_batch, n_labels, 2 * sizes.dual_length)
+        label_tokens = make_tokens(n_labels, sizes.dual_length)
+        pools = LabelPools(
+            rows, np.arange(n_labels), lambda *_: np.empty(0), np.random.default_rng(0),
+            negatives="all", pool_size=0, positives_per_text=None, negatives_per_text=1,
+            mining_interval=1,
+        )  # fmt: skip
+        step = DualEncoderStep(
+            module, label_tokens, pools, DecoupledSoftmax(), temperature=0.05, is_normalized=True,
+            dropout=0.2, encode_batch_size=2048, dtype=DTYPE,
+        )  # fmt: skip
+        optimizers = make_optimizers(module, 1e-5, 0.01)
+        loop = _Loop(step, optimizers, Schedule(1, sizes.dual_batch), 1000)
+        batch = rows.batch(np.arange(sizes.dual_batch))
+        row = Row("dual", "all labels", n_labels, sizes.dual_batch)
+        row.floor_ms = machine.floor_ms(0, 8 * layer_weights(module) * len(label_tokens.ids))
+        run = lambda loop=loop, batch=batch: loop.run_step(batch, with_loss=False)  # noqa: E731
+        yield attempt(row, run, 2, warm_up=1)
+
+
+def scoring(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """Exact search."""
+    n_labels = sizes.labels[min(2, len(sizes.labels) - 1)]
+    for dtype, note in ((torch.float32, "what predict does"), (torch.bfloat16, "")):
+        table = torch.randn(n_labels, sizes.dim, device=DEVICE).to(dtype)
+        queries = torch.randn(sizes.queries, sizes.dim, device=DEVICE).to(dtype)
+
+        def run(queries: Tensor = queries, table: Tensor = table) -> None:
+            for part in queries.split(1024):
+                top_k_inner_products(part, table, min(100, n_labels), chunk_size=1 << 14)
+
+        row = Row("scoring", f"top 100, {dtype}".replace("torch.", ""), n_labels, sizes.queries)
+        row.floor_ms = machine.floor_ms(0, 2 * table.numel() * sizes.queries)
+        row.note = note
+        yield attempt(row, run, 1, warm_up=1)
+
+
+def host(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """What the host does for a batch before the GPU can begin."""
+    for batch, length in sizes.host:
+        rows = make_rows(50 * batch, sizes.labels[0], length)
+        rng = np.random.default_rng(2)
+        times = []
+        for _ in range(10 * sizes.repeats):
+            selected = rng.integers(0, len(rows), batch)
+            began = time.perf_counter()
+            tokens = rows.batch(selected).tokens
+            padded = [torch.from_numpy(array) for array in _pad(tokens, 0)]
+            if HAS_GPU:
+                padded = [t.pin_memory().to(DEVICE, non_blocking=True) for t in padded]
+            times.append(1e3 * (time.perf_counter() - began))
+        row = Row("host", f"{length} tokens", sizes.labels[0], batch, statistics.median(times))
+        n_weights = 12 * sizes.dim**2 * sizes.layers[0]
+        row.floor_ms = machine.floor_ms(0, 6 * n_weights * int(batch * length * 0.75))
+        row.note = "floor: the encoder's products; below 1 x the GPU need not wait"
+        yield row
+
+
+PARTS = {f.__name__: f for f in (classifier, renee, dual, scoring, host)}
+
+
+def about(machine: Machine) -> str:
+    name = torch.cuda.get_device_name() if HAS_GPU else platform.processor() or "CPU"
+    versions = [f"{m.__name__} {m.__version__}" for m in (torch, transformers)]
+    if find_spec("triton"):
+        import triton
+
+        versions.append(f"triton {triton.__version__}")
+    return (
+        f"{name}; {', '.join(versions)}; {date.today()}; copy {machine.bytes_a_second / 1e12:.3g} "
+        f"TB/s, bfloat16 product {machine.operations_a_second / 1e12:.4g} TFLOP/s"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="tiny sizes, to see the script run")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--out", type=Path, help=f"folder for gpu.md and gpu.json [{RESULTS}]")
+    args = parser.parse_args()
+    if not HAS_GPU and not args.small:
+        parser.error("this machine has no GPU. Pass --small to see the script run without one.")
+    sizes, machine, rows = SMALL if args.small else Sizes(), Machine(), list[Row]()
+    machine.measure(sizes.copy_bytes, sizes.product, sizes.repeats)
+    title = about(machine)
+    print(title + "\n\n" + " | ".join(HEADER))
+    for part in args.only:
+        for row in PARTS[part](sizes, machine):
+            rows.append(row)
+            print(" | ".join(row.cells()), flush=True)
+        if HAS_GPU:
+            torch.cuda.empty_cache()
+    out = args.out or (RESULTS if HAS_GPU and not args.small else None)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "gpu.md").write_text(as_markdown(title, rows))
+        (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""How the parts of a score are weighed: by what ranks held-out texts best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Candidates(NamedTuple):
+    """Labels that any part of the score ranks high, and what every part gives them."""
+
+    labels: NDArray[np.int64]  # (n_texts, n) -1: none
+    parts: NDArray[np.float32]  # (n_parts, n_texts, n)
+
+
+def candidates_of(
+    scores: Iterable[NDArray[np.float32]],  # blocks (n_parts, n_rows, n_labels); -inf: excluded
+    views: Sequence[Sequence[float]],  # (n_views, n_parts) weights that each rank the labels
+    k: int,  # labels of each view
+) -> Candidates:
+    """The `k` best labels of every view, all together."""
+    labels, parts = [], []
+    for block in scores:
+        n = min(k, block.shape[2])
+        best = [np.argpartition(-np.tensordot(v, block, 1), n - 1)[:, :n] for v in views]
+        found = np.sort(np.concatenate(best, axis=1), axis=1)
+        found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
+        parts.append(np.take_along_axis(block, found[None].clip(min=0), axis=2))
+        labels.append(found)
+    return Candidates(np.concatenate(labels), np.concatenate(parts, axis=1))
+
+
+def best_weights(
+    start: Mapping[str, float],
+    grids: Mapping[str, Sequence[float]],
+    measure: Callable[[Mapping[str, float]], float],  # higher is better
+    *,
+    least_gain: float,
+) -> dict[str, float]:
+    """Coordinate ascent: each weight in turn to its best value, twice around.
+
+    A value takes over where it gains at least `least_gain`: less is chance.
+    """
+    weights, best = dict(start), measure(start)
+    for _ in range(2):
+        for name, values in grids.items():
+            for value in values:
+                trial = weights | {name: value}
+                gained = measure(trial)
+                if gained >= best + least_gain:
+                    weights, best = trial, gained
+    return weights

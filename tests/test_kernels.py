@@ -1,0 +1,97 @@
+"""What a GPU needs of the rest: transfers, attention, optimiser; and the script that measures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from skxc._kernels import to_device
+from skxc._training._optim import make_optimizers
+from skxc.encoders import TransformerEncoder
+from skxc.encoders._base import autocast
+
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_bert):
+    return TransformerEncoder(tiny_bert, max_length=64).fit([], seed=0)
+
+
+def test_on_a_cpu_nothing_is_copied():
+    tensor = torch.arange(3)
+    assert to_device(tensor, torch.device("cpu")) is tensor
+
+
+@needs_gpu
+def test_transfers_do_not_wait():
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = to_device(torch.arange(3), torch.device("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert moved.tolist() == [0, 1, 2]
+
+
+def test_transformers_attend_by_one_fused_operation(encoder):
+    module = encoder.build_module()
+    assert module.transformer.config._attn_implementation == "sdpa"
+    with torch.profiler.profile() as profile:
+        module(encoder.tokenize(["red table", "a small blue lamp"]))
+    assert "aten::scaled_dot_product_attention" in {e.key for e in profile.key_averages()}
+
+
+def test_a_batch_without_padding_is_embedded_as_one_with_it(encoder):
+    module, masks = encoder.build_module().eval(), []
+    module.transformer.register_forward_pre_hook(
+        lambda _, __, arguments: masks.append(arguments["attention_mask"]), with_kwargs=True
+    )
+    texts = ["red table", "blue lamp"]  # of one length
+    with torch.no_grad():
+        alone = module(encoder.tokenize(texts))
+        padded = module(encoder.tokenize([*texts, "a small white kitchen chair for the garden"]))
+    torch.testing.assert_close(alone, padded[:2])
+    assert masks[0] is None  # what is not there is not looked at
+    assert masks[1].sum(1).tolist()[0] < masks[1].shape[1]
+
+
+def test_under_autocast_products_are_bfloat16_and_embeddings_float32(encoder):
+    module, seen = encoder.build_module(), set()
+    for layer in module.transformer.encoder.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    with autocast(torch.device("cpu"), torch.bfloat16):
+        embeddings = module(encoder.tokenize(["red table"]))
+    assert seen == {torch.bfloat16}
+    assert embeddings.dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_adamw_is_fused_on_a_gpu(device):
+    module = torch.nn.Linear(2, 3).to(device)
+    (optimizer,) = make_optimizers(module, 1e-3, 0.1)
+    assert bool(optimizer.defaults["fused"]) == (device == "cuda")
+    module(torch.ones(1, 2, device=device)).sum().backward()
+    before = module.weight.detach().clone()
+    optimizer.step()
+    assert not torch.equal(module.weight, before)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="measures for real where there is a GPU")
+def test_the_gpu_benchmark_runs_end_to_end_without_a_gpu(tmp_path):
+    command = [sys.executable, str(BENCHMARK), "--small", "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    title, *rows = json.loads((tmp_path / "gpu.json").read_text())
+    assert "TFLOP/s" in title
+    assert {row["part"] for row in rows} == {"classifier", "renee", "dual", "scoring", "host"}
+    measured = [row for row in rows if row["note"] != "not available"]
+    assert all(np.isfinite(row["ms"]) and row["floor_ms"] > 0 for row in measured)
+    assert len((tmp_path / "gpu.md").read_text().splitlines()) == len(rows) + 4

@@ -1,0 +1,406 @@
+"""The Triton kernels against float64: on a GPU as they are, elsewhere in Triton's interpreter.
+
+The interpreter runs them on the CPU, in float32: its bfloat16 products are wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from packaging.version import Version
+
+from skxc import _kernels
+from skxc._functional import _fused_linear
+from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._functional._top_k import Pairs
+from skxc._kernels import fused_step_for, stochastic_round_
+
+HAS_GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
+if not HAS_GPU:
+    if "triton" in sys.modules and "TRITON_INTERPRET" not in os.environ:
+        pytest.skip("triton came before the choice of its interpreter", allow_module_level=True)
+    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+triton = pytest.importorskip("triton", reason="needs triton")
+tl = pytest.importorskip("triton.language", reason="needs triton")
+if not HAS_GPU and Version(triton.__version__) < Version("3.7"):
+    # the kernels themselves compile from 3.0 on
+    pytest.skip("needs the interpreter of Triton 3.7 or newer", allow_module_level=True)
+
+from skxc._kernels import _triton  # noqa: E402
+
+DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
+needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs an NVIDIA GPU that multiplies bfloat16")
+
+
+def make_batch(n_labels, dim, batch, *, relevance=False, share=0.1, dtype=torch.float32, seed=0):
+    """Weights, embeddings, positives and ignored pairs, in `dtype` on the device."""
+    g = torch.Generator().manual_seed(seed)
+    weights = 0.3 * torch.randn(n_labels, dim, generator=g)
+    embeddings = torch.randn(batch, dim, generator=g)
+    draw = torch.rand(n_labels, batch, generator=g)
+    labels, rows = (draw < share).nonzero(as_tuple=True)
+    values = torch.rand(len(labels), generator=g).clamp(min=0.01)
+    if not relevance:
+        values = torch.ones(len(labels))
+    ignored = Pairs(*((draw >= share) & (draw < 2 * share)).nonzero(as_tuple=True))
+    positives = Positives(labels, rows.to(DEVICE), values.to(DEVICE))
+    return weights.to(DEVICE, dtype), embeddings.to(DEVICE, dtype), positives, ignored
+
+
+def step_by_torch(monkeypatch, *args, **kwargs):
+    monkeypatch.setattr(_fused_linear, "fused_step_for", lambda *_: None)
+    return one_vs_all_step_(*args, **kwargs)
+
+
+def step_by_triton(monkeypatch, *args, **kwargs):
+    monkeypatch.setattr(_fused_linear, "fused_step_for", lambda *_: _triton.fused_step_)
+    return one_vs_all_step_(*args, **kwargs)
+
+
+def in_float64(weights, embeddings, positives):
+    return (
+        weights.double(),
+        embeddings.double(),
+        positives._replace(values=positives.values.double()),
+    )
+
+
+SHAPES = [(1, 1, 1), (3, 5, 2), (130, 64, 1), (128, 65, 16), (300, 257, 7), (257, 40, 257)]
+
+
+@pytest.mark.parametrize(("n_labels", "dim", "batch"), SHAPES)
+@pytest.mark.parametrize("chunk_size", [100, 1000])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.05])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kernels_equal_the_float64_step(
+    n_labels, dim, batch, chunk_size, weight_decay, weighted, monkeypatch
+):
+    weights, *rest, ignored = make_batch(n_labels, dim, batch, relevance=True)
+    sgd, want = SGD(0.02, weight_decay), in_float64(weights, *rest)
+    options = {"chunk_size": chunk_size, "with_loss": True, "ignored": ignored}
+    if weighted:
+        options["sample_weight"] = torch.linspace(0, 2, batch, device=DEVICE)
+    gradient, loss = step_by_torch(monkeypatch, *want, sgd, **options)
+    got, got_loss = step_by_triton(monkeypatch, weights, *rest, sgd, **options)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got.double(), gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(got_loss.double(), loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weights.double(), want[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_batches_of_no_positive_and_of_nothing_else(share, monkeypatch):
+    weights, *rest, _ = make_batch(150, 24, 33, share=share)
+    want = in_float64(weights, *rest)
+    gradient, _ = step_by_torch(monkeypatch, *want, SGD(0.1), chunk_size=64)
+    got, loss = step_by_triton(monkeypatch, weights, *rest, SGD(0.1), chunk_size=64)
+    assert loss is None
+    torch.testing.assert_close(got.double(), gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(weights.double(), want[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("score", [5.0, 10.0])
+def test_errors_of_positives_are_taken_before_they_are_rounded(score, monkeypatch):
+    # bfloat16 has no number between 1 - 2^-8 and 1, and these probabilities lie there
+    dtype = torch.bfloat16 if HAS_GPU else torch.float32
+    weights = torch.full((1, 4), score / 4, dtype=dtype, device=DEVICE)
+    positives = Positives(
+        torch.tensor([0]), torch.tensor([0], device=DEVICE), torch.ones(1, device=DEVICE)
+    )
+    got, _ = step_by_triton(
+        monkeypatch, weights, torch.ones_like(weights), positives, SGD(0.0), chunk_size=1
+    )
+    error = torch.tensor(-score).double().sigmoid()
+    torch.testing.assert_close(
+        got.double().cpu(), (-error * score / 4).expand(1, 4), rtol=1e-2, atol=0
+    )
+
+
+@pytest.mark.parametrize("padding", [3, 7, 8, 50])
+def test_rows_may_stand_apart_and_what_is_between_may_be_nan(padding, monkeypatch):
+    weights, *rest, _ = make_batch(140, 65, 9)
+    want = in_float64(weights, *rest)
+    table = torch.full((140, 65 + padding), torch.nan, device=DEVICE)
+    table[:, :65] = weights
+    gradient, _ = step_by_torch(monkeypatch, *want, SGD(0.1, 0.1), chunk_size=64)
+    view = table[:, :65]
+    got, _ = step_by_triton(monkeypatch, view, *rest, SGD(0.1, 0.1), chunk_size=64)
+    torch.testing.assert_close(got.double(), gradient, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(view.double(), want[0], rtol=1e-5, atol=1e-6)
+
+
+def test_columns_beside_the_table_are_not_touched(monkeypatch):
+    _, *rest, _ = make_batch(140, 24, 9)
+    table = torch.ones(140, 32, device=DEVICE)
+    step_by_triton(monkeypatch, table[:, :24], *rest, SGD(0.1, 0.5), chunk_size=64)
+    assert (table[:, 24:] == 1).all()
+    assert (table[:, :24] != 1).all()
+    # the last rows of a table whose storage ends with them
+    tail = torch.ones(2 * 27 + 24, device=DEVICE)
+    step_by_triton(
+        monkeypatch, tail.as_strided((3, 24), (27, 1)), *make_batch(3, 24, 9)[1:3], SGD(0.1, 0.5),
+        chunk_size=64,
+    )  # fmt: skip
+    assert (tail[24:27] == 1).all()
+    assert (tail[54:] != 1).all()
+
+
+def test_chunks_do_not_change_the_weights(monkeypatch):
+    results = []
+    for chunk_size in (1, 128, 300, 1000):
+        weights, *rest, _ = make_batch(700, 33, 20)
+        step_by_triton(monkeypatch, weights, *rest, SGD(0.1, 0.1), chunk_size=chunk_size)
+        results.append(weights)
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="a sparse file stands in for memory: on the CPU only")
+def test_tables_of_more_than_2_to_the_31_numbers(tmp_path, monkeypatch):
+    weights, *rest, _ = make_batch(3, 9, 4, share=0.4)
+    stride = 1 << 30
+    file = torch.from_file(str(tmp_path / "table"), shared=True, size=2 * stride + 9)
+    table = file.as_strided((3, 9), (stride, 1)).copy_(weights)
+    want = in_float64(weights, *rest)
+    step_by_torch(monkeypatch, *want, SGD(0.1), chunk_size=64)
+    step_by_triton(monkeypatch, table, *rest, SGD(0.1), chunk_size=64)
+    torch.testing.assert_close(table.double(), want[0], rtol=1e-5, atol=1e-6)
+
+
+def decayed(n_labels=200, dim=100, seed=0, chunk_size=1000, monkeypatch=None):
+    """A bfloat16 step in which nothing but the decay is not 0: right in the interpreter, too."""
+    weights = torch.full((n_labels, dim), 1.003, dtype=torch.bfloat16, device=DEVICE)
+    none = Positives(*torch.empty(2, 0, dtype=torch.int64), torch.empty(0))
+    none = Positives(none.labels, none.rows.to(DEVICE), none.values.to(DEVICE))
+    step_by_triton(
+        monkeypatch, weights, torch.zeros(16, dim, dtype=torch.bfloat16, device=DEVICE), none,
+        SGD(0.01, 0.1), chunk_size=chunk_size,
+        generator=torch.Generator(DEVICE).manual_seed(seed),
+    )  # fmt: skip
+    return weights
+
+
+def test_bfloat16_weights_are_rounded_without_bias(monkeypatch):
+    weights = decayed(600, 100, monkeypatch=monkeypatch).double()
+    exact = torch.tensor(1.003).bfloat16().double().item() * (1 - 0.01 * 0.1)
+    spacing = 2.0**-7
+    assert 0 < (weights < exact).double().mean() < 1  # some down, some up
+    assert ((weights - exact).abs() < spacing).all()
+    assert abs(weights.mean().item() - exact) < 5 * spacing / weights.numel() ** 0.5
+
+
+def test_rounding_is_the_seeds_and_the_places_alone(monkeypatch):
+    first = decayed(monkeypatch=monkeypatch)
+    assert torch.equal(first, decayed(monkeypatch=monkeypatch))
+    assert torch.equal(first, decayed(chunk_size=1, monkeypatch=monkeypatch))
+    assert torch.equal(first, decayed(300, monkeypatch=monkeypatch)[:200])
+    assert not torch.equal(first, decayed(seed=1, monkeypatch=monkeypatch))
+    # neither the rows nor the columns of a tile, nor the tiles, are rounded alike
+    assert len(first.float().unique(dim=0)) == 200
+    assert len(first.float().unique(dim=1).T) == 100
+
+
+@triton.jit
+def _random_kernel(random, seed, label, N: tl.constexpr, G: tl.constexpr):
+    labels, groups = label + tl.arange(0, N), tl.arange(0, G)
+    places = tl.arange(0, N)[:, None] * (8 * G) + tl.arange(0, 8 * G)[None, :]
+    tl.store(random + places, _triton._random_halves(seed, labels, groups, N, G))
+
+
+def random_halves(seed=7, label=0, n=256, groups=32):
+    random = torch.empty(n, 8 * groups, dtype=torch.int32, device=DEVICE)
+    _random_kernel[(1,)](random, seed, label, n, groups)
+    return random.cpu()
+
+
+def test_random_bits_are_uniform_and_independent():
+    random = random_halves().long()
+    assert random.min() >= 0
+    assert random.max() < 1 << 16
+    bits = (random[:, :, None] >> torch.arange(16) & 1).double()
+    tolerance = 5 / random.numel() ** 0.5
+    assert ((bits.flatten(0, 1).mean(0) - 0.5).abs() < tolerance).all()
+    signs = 2 * bits - 1
+    for a, b in [
+        (signs[:-1], signs[1:]),  # labels
+        (signs[:, :-1], signs[:, 1:]),  # columns
+        (signs[..., :-1], signs[..., 1:]),  # bits
+        (signs, 2 * (random_halves(8)[:, :, None].long() >> torch.arange(16) & 1) - 1),  # seeds
+    ]:
+        assert ((a * b).mean((0, 1)).abs() < 1.1 * tolerance).all()
+
+
+@triton.jit
+def _round_kernel(rounded, values, seed, N: tl.constexpr):
+    labels, groups = tl.arange(0, N), tl.arange(0, 1)
+    places = labels[:, None] * 8 + tl.arange(0, 8)[None, :]
+    random = _triton._random_halves(seed, labels, groups, N, 1)
+    tl.store(rounded + places, _triton._rounded(tl.load(values + places), random))
+
+
+def rounded_by_kernel(values):
+    rounded = torch.empty(values.shape, dtype=torch.bfloat16, device=DEVICE)
+    _round_kernel[(1,)](rounded, values.to(DEVICE), 3, len(values) // 8)
+    return rounded.cpu()
+
+
+def rounded_by_torch(values):
+    rounded = torch.empty(values.shape, dtype=torch.bfloat16)
+    return stochastic_round_(rounded, values, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("rounded", [rounded_by_kernel, rounded_by_torch])
+@pytest.mark.parametrize("value", [0.0, 1.0, -1.0, 1.003, -3.7e-5, 1e-39, 3e-41, -2e-39, 3.3e38])
+def test_stochastic_rounding_is_unbiased(value, rounded):
+    values = torch.full((1 << 16,), value)
+    result = rounded(values).double()
+    grid = result.unique()
+    exact = float(values[0].double())
+    assert len(grid) <= 2  # the two neighbours, or the value itself where bfloat16 holds it
+    assert grid.min() <= exact <= grid.max()
+    spacing = float(grid.max() - grid.min())
+    assert abs(result.mean().item() - exact) <= 5 * spacing / len(values) ** 0.5
+
+
+@pytest.mark.parametrize("rounded", [rounded_by_kernel, rounded_by_torch])
+@pytest.mark.parametrize("pattern", [0x7FC00000, 0x7FFFFFFF])
+def test_nan_and_infinities_stay_what_they_are(pattern, rounded):
+    nan = torch.full((16,), pattern, dtype=torch.int32).view(torch.float32)
+    assert rounded(nan).isnan().all()
+    for value in (torch.inf, -torch.inf):
+        assert (rounded(torch.full((16,), value)) == value).all()
+
+
+COMPILE = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from skxc._kernels import _triton as K
+types = dict.fromkeys(("weights", "embeddings", "errors"), "*bf16")
+types |= dict.fromkeys(("pair_ends", "pair_labels", "pair_rows", "seed"), "*i64")
+types |= dict.fromkeys(("first", "n_labels"), "i32")
+types |= dict.fromkeys(("learning_rate", "decay"), "fp32")
+common = {"WIDTH": 776, "STRIDE": 776, "TILE_D": 64}
+for capability, limit, n_rows in ((80, 163, 512), (89, 99, 256), (90, 227, 16)):
+    block = min(n_rows, 128)
+    is_fused = n_rows <= 256
+    errors = {"DIM": 769, "TILE_L": 128, "TILE_B": block, "WITH_LOSS": True}
+    update = {"TILE_L": 64, "TILE_B": n_rows if is_fused else block, "WITH_GRADIENT": is_fused}
+    for kernel, constants, n_stages in (
+        (K._errors_kernel, errors, 3),
+        (K._update_kernel, update, 3 if n_rows <= 64 else 2),
+    ):
+        constants = common | constants | {"N_ROWS": n_rows}
+        names = kernel.arg_names
+        is_aligned = [["tt.divisibility", 16]]
+        compiled = triton.compile(
+            ASTSource(
+                kernel,
+                {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in names},
+                constexprs={(names.index(n),): value for n, value in constants.items()},
+                attrs={(names.index(n),): is_aligned for n in ("weights", "embeddings")},
+            ),
+            target=GPUTarget("cuda", capability, 32),
+            options={"num_warps": 8, "num_stages": n_stages, "enable_fp_fusion": True},
+        )
+        assert compiled.metadata.shared <= limit * 1024, compiled.metadata.shared
+        # tiles are loaded 16 bytes at a time, although rows of 769 end anywhere
+        assert "cp.async.cg.shared.global" in compiled.asm["ptx"]
+print("compiled")
+"""
+
+
+@pytest.mark.skipif(
+    Version(triton.__version__) < Version("3.3"), reason="another way to compile before Triton 3.3"
+)
+def test_kernels_compile_for_gpus_and_fit_their_shared_memory(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert "compiled" in result.stdout
+
+
+def test_a_cpu_has_no_fused_step():
+    tensors = torch.zeros(2, 3, 4, dtype=torch.bfloat16)
+    assert fused_step_for(*tensors) is None
+
+
+def test_where_triton_does_not_run_a_warning_is_logged_and_torch_serves(monkeypatch, caplog):
+    def fail(*_, **__):
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(_kernels, "_try_out", fail)
+    assert _kernels._load_fused_step.__wrapped__(torch.device("cuda", 0)) is None
+    assert "plain torch is used: no C compiler" in caplog.text
+
+
+@needs_gpu
+@pytest.mark.parametrize(("n_labels", "dim", "batch"), [(1000, 257, 7), (3000, 769, 256)])
+@pytest.mark.parametrize("relevance", [False, True])
+def test_in_bfloat16_the_kernels_are_no_worse_than_torch(
+    n_labels, dim, batch, relevance, monkeypatch
+):
+    weights, *rest, ignored = make_batch(
+        n_labels, dim, batch, relevance=relevance, share=0.01, dtype=torch.bfloat16
+    )
+    exact = in_float64(weights, *rest)
+    sgd, options = SGD(0.01, 0.1), {"chunk_size": 512, "with_loss": True, "ignored": ignored}
+    want, want_loss = step_by_torch(monkeypatch, *exact, sgd, **options)
+    errors = {}
+    for step in (step_by_torch, step_by_triton):
+        table = weights.clone()
+        gradient, loss = step(monkeypatch, table, *rest, sgd, **options)
+        errors[step] = (
+            (gradient - want).norm() / want.norm(),
+            (table - exact[0]).norm() / exact[0].norm(),  # most of it is the rounding's
+            (loss - want_loss).abs() / want_loss,
+        )
+    for by_triton, by_torch in zip(errors[step_by_triton], errors[step_by_torch], strict=True):
+        assert by_triton <= 1.05 * by_torch + 1e-4
+
+
+@needs_gpu
+def test_bfloat16_steps_follow_float64_on_average(monkeypatch):
+    weights, *rest, _ = make_batch(200, 65, 20, dtype=torch.bfloat16)
+    exact = in_float64(weights, *rest)
+    step_by_torch(monkeypatch, *exact, SGD(1e-3, 0.1), chunk_size=512)
+    total, n_runs = torch.zeros_like(exact[0]), 400
+    for seed in range(n_runs):
+        table, generator = weights.clone(), torch.Generator(DEVICE).manual_seed(seed)
+        step_by_triton(
+            monkeypatch, table, *rest, SGD(1e-3, 0.1), chunk_size=512, generator=generator
+        )
+        total += table
+    spacing = 2.0 ** (exact[0].abs().log2().floor() - 7)
+    step = (exact[0] - weights.double()).abs()  # known to bfloat16's precision
+    assert ((total / n_runs - exact[0]).abs() < 5 * spacing / n_runs**0.5 + 0.02 * step).all()
+
+
+@needs_gpu
+@pytest.mark.parametrize("step", [step_by_torch, step_by_triton])
+@pytest.mark.parametrize("batch", [32, 300])
+def test_nothing_waits_for_the_gpu(step, batch, monkeypatch):
+    weights, *rest, ignored = make_batch(1000, 65, batch, dtype=torch.bfloat16)
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    options = {"chunk_size": 256, "with_loss": True, "ignored": ignored, "generator": generator}
+    step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)  # compiles
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_gpu
+def test_the_door_takes_bfloat16_on_a_gpu_and_nothing_else():
+    tensors = torch.zeros(2, 16, 16, device=DEVICE)
+    assert fused_step_for(*tensors) is None
+    assert fused_step_for(*tensors.bfloat16()) is _triton.fused_step_
