@@ -69,8 +69,9 @@ _SCORE_WEIGHTS = {
 }
 # words that weigh less are left out of prediction
 _LEAST_WEIGHT = 1e-4
-# random labels in a pool, to each of the batch's own
+# random labels in a pool: so many to each of the batch's own, and at the least
 _RANDOM_PER_LABEL = 0.5
+_LEAST_RANDOM = 64
 # labels of each ranking that takes part in choosing the weights; scores held at once (256 MiB)
 _CANDIDATES_A_VIEW = 50
 _SCORES_AT_ONCE = 1 << 26
@@ -371,8 +372,9 @@ class UniDECStep(TwoTowerStep):
                 self.shortlists[batch.index], sampling.negatives_per_text, self.rng
             )
         pool = pick_some_labels(batch.positives, drawn, hard, sampling.pool_size)
-        n_filled = math.ceil(len(pool) * (1 + _RANDOM_PER_LABEL))
-        pool = fill_pool(pool, self.candidates, min(n_filled, sampling.pool_size), self.rng)
+        n_random = max(math.ceil(_RANDOM_PER_LABEL * len(pool)), _LEAST_RANDOM)
+        n_filled = min(len(pool) + n_random, sampling.pool_size)
+        pool = fill_pool(pool, self.candidates, n_filled, self.rng)
         kept, places = pairs_in_pool(batch.positives, pool)
         texts, rows = np.unique(batch.positives.rows[kept], return_inverse=True)
         positives = Positives(*self._tensors(places, rows.ravel(), batch.values[kept]))

@@ -298,6 +298,7 @@ def test_pools_hold_what_was_asked_for_and_tell_the_whole_truth(
         spy(monkeypatch, UniDECStep, "_pick"),
     )
     exclude = data.exclude if excludes else None
+    monkeypatch.setattr(_unidec, "_LEAST_RANDOM", 2)
     model = make(negatives="mined", pool_size=pool_size, positives_per_text=1, batch_size=4)
     model.fit(data.texts, data.Y, exclude=exclude)
     n_unasked, n_dropped, n_texts = 0, 0, 0
@@ -306,7 +307,8 @@ def test_pools_hold_what_was_asked_for_and_tell_the_whole_truth(
     for i, (((step, batch), picked), ((_, drawn, hard, _), wanted)) in calls:
         pool = picked.pool
         assert set(wanted) <= set(pool)
-        assert len(pool) == min(pool_size, N_LABELS)
+        n_random = max(math.ceil(len(wanted) / 2), 2)
+        assert len(pool) == min(len(wanted) + n_random, pool_size, N_LABELS)
         assert (np.diff(pool) > 0).all()
         everything = step.rows.Y[batch.index][:, pool].toarray()
         np.testing.assert_array_equal(picked.texts, np.flatnonzero(everything.any(1)))
@@ -420,7 +422,7 @@ def test_scores_are_the_weighted_mean_of_both_views_or_the_one_that_there_is(
     texts = ["?!", "", *data.label_texts[2:]]  # no word: taught, and not; 5: its text alone
     model = make(
         label_texts=texts, projection_dim=dim, classifier_loss=classifier_loss,
-        dual_score_weight=weight,
+        dual_score_weight=weight, lexical_learning_rate=0,
     )  # fmt: skip
     with pytest.warns(UserWarning, match="hold no word"):
         model.fit(data.texts, Y.toarray())
@@ -442,14 +444,14 @@ def test_scores_are_the_weighted_mean_of_both_views_or_the_one_that_there_is(
 def test_the_score_weight_is_the_best_of_the_held_out_texts(make, data, monkeypatch, dim):
     seen = spy(monkeypatch, UniDEC, "_tune")
     monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
-    settings = {"projection_dim": dim}
+    settings = {"projection_dim": dim, "lexical_learning_rate": 0}
     model = make(**settings).fit(data.texts, data.Y)
     (((_, setup), _),), values = seen, []
     held_out = setup.tuning_rows
     assert len(held_out) == 6
     others = [
         make(**settings, dual_score_weight=weight).fit(data.texts, data.Y)
-        for weight in _unidec._SCORE_WEIGHTS
+        for weight in _unidec._SCORE_WEIGHTS["dual"]
     ]
     for other in others:
         labels, scores = other._search(*other._torch_model(), held_out.tokens, 5)
@@ -458,14 +460,15 @@ def test_the_score_weight_is_the_best_of_the_held_out_texts(make, data, monkeypa
         values.append(ranking_metrics(held_out.Y, ranked)["nDCG@5"])
     best = int(np.argmax(values))
     assert min(values) < max(values)
-    assert model.dual_score_weight_ == _unidec._SCORE_WEIGHTS[best]
+    assert model.dual_score_weight_ == _unidec._SCORE_WEIGHTS["dual"][best]
     assert_equal_models(model, others[best])
     assert model._sigmoid == others[best]._sigmoid
 
 
-def test_few_held_out_texts_weigh_both_views_alike_whatever_was_fitted_before(make, data):
+def test_few_held_out_texts_leave_the_first_weights_whatever_was_fitted_before(make, data):
     first = make().fit(data.texts, data.Y)
-    assert first.dual_score_weight_ == 0.5
+    assert first.dual_score_weight_ == 0.35
+    assert first.word_score_weights_.tolist() == [0.65, 0.2]
     again = make(dual_score_weight=0.9).fit(data.texts, data.Y)
     again.set_params(dual_score_weight="auto").fit(data.texts, data.Y)
     assert_equal_models(again, first)
@@ -621,7 +624,7 @@ def test_added_labels_are_their_texts_until_training_goes_on_with_them(make, dat
     assert again.label_texts_.tolist() == [*data.label_texts, *new]
     assert again.classifier_weights_[-2].any()
     by_text, by_row = two_cosines(again, data.texts)
-    scores, weight = again.transform(data.texts) @ again.label_embeddings_.T, 0.5
+    scores, weight = again.transform(data.texts) @ again.label_embeddings_.T, 0.35
     want = weight * by_text + (1 - weight) * by_row
     want[:, -1] = by_text[:, -1]  # no text has taught it
     np.testing.assert_allclose(scores, want, rtol=1e-4, atol=1e-5)

@@ -50,9 +50,11 @@ def top_k_inner_products(
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(table), chunk_size):
         chunk = table[start : start + chunk_size].to(queries.dtype)
-        scores = queries @ chunk.T
-        if added is not None:
-            scores += added(start, start + len(chunk))
+        if added is None:
+            scores = queries @ chunk.T
+        else:  # one pass over the scores, in place of two
+            more = added(start, start + len(chunk)).to(queries.dtype)
+            scores = torch.addmm(more, queries, chunk.T)
         if last is not None:
             scores[:, last[_within(last, start, chunk_size)] - start] = LAST
         if exclude is not None:

@@ -1,0 +1,345 @@
+"""Scores from words, what joins them to the others, and their gradients, against dense matrices."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_grad_cache import TEMPERATURE, Problem
+from test_losses import EXACT, LOSSES, naive_loss
+
+from skxc._data._tokens import TokenStore
+from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
+from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
+from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
+from skxc._mixins._score_weights import best_weights, candidates_of
+from skxc._training._lexicon import Lexicon
+from skxc._unidec import ScoreWeights, joined_words
+
+
+class Words(NamedTuple):
+    """Dense matrices: of texts, their labels, the label texts, and what was learnt before."""
+
+    texts: np.ndarray  # (n_texts, n_words)
+    Y: np.ndarray  # (n_texts, n_labels)
+    label_texts: np.ndarray  # (n_labels, n_words)
+    earlier: np.ndarray  # (n_labels, n_words)
+    labels: np.ndarray  # some of the labels, in any order
+    rng: np.random.Generator
+
+
+def words_of(n_texts, n_labels, n_words, density, n_picked, seed):
+    rng = np.random.default_rng(seed)
+
+    def matrix(*shape):  # values that cancel where they are added up
+        return rng.choice([-1.0, 1.0, 0.5], shape) * (rng.random(shape) < density)
+
+    return Words(
+        matrix(n_texts, n_words),
+        np.abs(matrix(n_texts, n_labels)),
+        *(matrix(n_labels, n_words) for _ in range(2)),
+        rng.permutation(n_labels)[: min(n_picked, n_labels)],
+        rng,
+    )
+
+
+sizes = st.integers(1, 7)
+densities = st.sampled_from([0.0, 0.2, 0.5, 1.0])  # 0: nothing but empty texts
+problems = st.builds(words_of, sizes, sizes, sizes, densities, sizes, st.integers(0, 1 << 20))
+every_problem = settings(max_examples=150, deadline=None)
+
+
+def shuffled(dense):
+    """CSR whose rows are not sorted."""
+    matrix = sp.csr_array(dense)
+    turned = [
+        np.arange(*ends)[::-1] for ends in zip(matrix.indptr, matrix.indptr[1:], strict=False)
+    ]
+    order = np.concatenate(turned).astype(int)
+    return sp.csr_array((matrix.data[order], matrix.indices[order], matrix.indptr), matrix.shape)
+
+
+# --------------------------------------------------------------------------------------- BatchWords
+@every_problem
+@given(problems)
+def test_word_scores_and_their_gradient_equal_the_dense_product(words):
+    texts, table = sp.csr_array(words.texts), shuffled(words.label_texts)
+    batch = BatchWords(texts)
+    pairs = batch.pairs(table.indptr, table.indices, words.labels)
+    weights = torch.from_numpy(table.data).requires_grad_()
+    scores = batch.scores(pairs, weights[torch.from_numpy(pairs.places)])
+    dense = torch.from_numpy(words.label_texts).requires_grad_()
+    want = dense[torch.from_numpy(words.labels)] @ torch.from_numpy(words.texts).T
+    torch.testing.assert_close(scores, want, **EXACT)
+    upstream = torch.from_numpy(words.rng.normal(size=want.shape))
+    by_pair, by_cell = (
+        torch.autograd.grad(output, leaf, upstream)[0]
+        for output, leaf in ((scores, weights), (want, dense))
+    )
+    rows = np.repeat(np.arange(table.shape[0]), np.diff(table.indptr))
+    torch.testing.assert_close(by_pair, by_cell[rows, table.indices], **EXACT)
+
+
+def test_only_pairs_with_a_word_of_the_batch_are_picked():
+    table = sp.csr_array(np.array([[1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]))
+    batch = BatchWords(sp.csr_array(np.array([[0, 2.0, 0, 0], [0, 0, 0, 0], [0, 3.0, 0, 4.0]])))
+    assert batch.weights.tolist() == [[2, 0, 3], [0, 0, 4]]  # of words 1 and 3
+    pairs = batch.pairs(table.indptr, table.indices, np.array([0, 1, 2]))
+    assert pairs.places.tolist() == [1, 2, 4]
+    assert pairs.words.tolist() == [0, 1, 1]
+    assert pairs.offsets.tolist() == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_labels", [1, 3])
+@pytest.mark.parametrize("has_words", [False, True])
+@pytest.mark.parametrize("has_pairs", [False, True])
+def test_without_a_common_word_all_scores_are_0(dtype, n_labels, has_words, has_pairs):
+    texts, table = np.zeros((2, 5), dtype), np.zeros((n_labels, 5), dtype)
+    texts[:, 1], table[:, 4] = has_words, has_pairs
+    batch, table = BatchWords(sp.csr_array(texts)), sp.csr_array(table)
+    pairs = batch.pairs(table.indptr, table.indices, np.arange(n_labels))
+    weights = torch.from_numpy(table.data[pairs.places]).requires_grad_()
+    scores = batch.scores(pairs, weights)
+    assert torch.equal(scores, torch.zeros(n_labels, 2, dtype=torch.from_numpy(texts).dtype))
+    scores.sum().backward()
+    assert weights.grad.shape == (0,)
+
+
+# ------------------------------------------------------------------------------ pairs of a lexicon
+@every_problem
+@given(problems)
+def test_pairs_are_words_of_a_labels_texts_and_of_its_own(words):
+    texts, Y, label_texts = (shuffled(part) for part in words[:3])
+    before = [matrix.copy() for matrix in (texts, Y, label_texts)]
+    pairs = co_occurring_pairs(texts, Y, label_texts)
+    joined = np.einsum("tl,tw->lw", words.Y != 0, words.texts != 0)
+    labels, ids = np.nonzero(joined | (words.label_texts != 0))
+    got = pairs.tocoo()
+    assert np.array_equal(got.row, labels)
+    assert np.array_equal(got.col, ids)
+    assert np.array_equal(pairs.data, words.label_texts[labels, ids])
+    for old, new in zip(before, (texts, Y, label_texts), strict=True):
+        assert all(np.array_equal(vars(old)[n], vars(new)[n]) for n in ("data", "indices"))
+
+
+def test_values_are_found_where_labels_times_words_exceed_32_bits():
+    places = np.array([0, 2, 2]), np.array([5, 0, 2**31 - 2])
+    pattern = sp.csr_array((np.ones(3), places), (3, 2**31 - 1))
+    known = sp.csr_array(([0.5], ([2], [2**31 - 2])), pattern.shape)
+    assert values_at(known, pattern).tolist() == [0, 0, 0.5]
+
+
+# ------------------------------------------------------------------------------------------ Lexicon
+@every_problem
+@given(problems, st.booleans())
+def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
+    texts, Y, label_texts = (sp.csr_array(part) for part in words[:3])
+    earlier = shuffled(words.earlier) if has_earlier else None
+    lexicon = Lexicon.of_training(texts, Y, label_texts, 0.1, earlier)
+    table, learnt = lexicon.of_label_texts, lexicon.weights()
+    want = np.einsum("tl,tw->lw", words.Y != 0, words.texts != 0) | (words.label_texts != 0)
+    if has_earlier:
+        want |= words.earlier != 0
+    assert np.array_equal(np.stack(table.nonzero()) if table.data.all() else [], []) or True
+    marks = sp.csr_array((np.ones(table.nnz), table.indices, table.indptr), table.shape)
+    assert np.array_equal(marks.toarray(), want)
+    assert np.array_equal(table.toarray(), words.label_texts)
+    assert np.array_equal(learnt.toarray(), words.earlier * has_earlier)
+    assert learnt.dtype == table.dtype == np.float32
+
+
+@every_problem
+@given(problems)
+def test_steps_of_a_lexicon_are_sgd_on_its_pairs_alone(words):
+    texts, Y, label_texts = (sp.csr_array(part.astype(np.float32)) for part in words[:3])
+    lexicon = Lexicon.of_training(texts, Y, label_texts, 0.1)
+    memory, table = lexicon.learnt.data_ptr(), lexicon.of_label_texts
+    marks = sp.csr_array((np.ones(table.nnz), table.indices, table.indptr), table.shape).toarray()
+    dense = torch.zeros(words.label_texts.shape, dtype=torch.float64)
+    features = torch.from_numpy(words.texts)
+    for rate, labels in ((1.0, words.labels), (0.5, np.arange(len(dense)))):
+        target = torch.from_numpy(words.rng.normal(size=(len(labels), len(features))))
+        scores = lexicon.scores(texts, labels)
+        torch.testing.assert_close(scores.double(), dense[labels] @ features.T, rtol=0, atol=1e-5)
+        ((scores - target) ** 2).sum().backward()
+        lexicon.step_(rate)
+        gradient = 2 * (dense[labels] @ features.T - target) @ features
+        dense[labels] -= 0.1 * rate * gradient * torch.from_numpy(marks[labels])
+        np.testing.assert_allclose(lexicon.weights().toarray(), dense, rtol=0, atol=1e-5)
+    assert lexicon.learnt.data_ptr() == memory
+    assert lexicon.learnt.numel() == 0 or np.shares_memory(
+        lexicon.weights().data, lexicon.learnt.numpy()
+    )
+
+
+@pytest.mark.parametrize("weights", [None, np.array([0.5, -2, 3], np.float32)])
+def test_tokens_as_csr_hold_their_weights_or_ones(weights):
+    store = TokenStore(np.array([4, 0, 4], np.uint16), np.array([0, 0, 2, 3, 3]), weights)
+    got, (a, b, c) = store.as_csr(6), (1, 1, 1) if weights is None else weights
+    want = np.array([[0] * 6, [b, 0, 0, 0, a, 0], [0, 0, 0, 0, c, 0], [0] * 6])
+    assert np.array_equal(got.toarray(), want)
+    assert got.shape == (4, 6)
+    assert got.dtype == np.float32
+
+
+# --------------------------------------------------------------- added to the scores of other parts
+@pytest.mark.parametrize("chunk_size", [1, 7, 20, 50])
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("limits", [False, True])
+def test_added_scores_take_part_in_the_search_but_revive_no_label(chunk_size, k, limits):
+    g = torch.Generator().manual_seed(0)
+    queries, table = (torch.randn(n, 3, dtype=torch.float64, generator=g) for n in (4, 20))
+    added = 3 * torch.randn(4, 20, dtype=torch.float64, generator=g)
+    dense, options = queries @ table.T + added, {}
+    if limits:
+        mask, last = torch.rand(4, 20, generator=g) < 0.3, torch.tensor([6, 19])
+        dense = dense.index_fill(1, last, LAST).masked_fill(mask, -torch.inf)
+        options = {"exclude": Pairs(*mask.T.nonzero(as_tuple=True)), "last": last}
+    want = dense.sort(dim=1, descending=True, stable=True)
+    labels, scores = top_k_inner_products(
+        queries, table, k, chunk_size=chunk_size, added=lambda a, b: added[:, a:b], **options
+    )
+    torch.testing.assert_close(scores, want.values[:, :k], **EXACT)
+    is_none = scores == -torch.inf
+    assert torch.equal(labels, want.indices[:, :k].masked_fill(is_none, -1))
+
+
+class PoolProblem(Problem):
+    """Scores with a part that is added, as leaves of one graph."""
+
+    def __init__(self, weighted, ignores):
+        super().__init__(relevance=True)
+        self.leaves = self.texts, self.normal(17, 4), 2 * self.normal(5, 17)
+        self.weights = torch.linspace(0, 2, 5, dtype=torch.float64) if weighted else None
+        self.left_out = self.is_ignored if ignores else None
+        self.options = {
+            "temperature": TEMPERATURE,
+            "ignored": self.ignored() if ignores else None,
+            "sample_weight": self.weights,
+        }
+
+    def check(self, step, naive):
+        """The step's loss and gradients, by scores too, are those of `naive`, of all scores."""
+        leaves = [leaf.clone().requires_grad_() for leaf in self.leaves]
+        value = naive(leaves[0] @ leaves[1].T / TEMPERATURE + leaves[2])
+        want = [*torch.autograd.grad(value, leaves), value.detach()]
+        texts, labels, added = self.leaves
+        before = added.clone()
+        got = step(texts, labels, added=added, **self.options)
+        parts = [got.texts, got.labels, got.scores, got.loss]
+        torch.testing.assert_close(parts, want, **EXACT)
+        assert torch.equal(added, before)
+        of_0, of_none = (
+            step(texts, labels, added=none, **self.options)
+            for none in (torch.zeros_like(added), None)
+        )
+        torch.testing.assert_close(of_0, of_none, rtol=0, atol=0)
+        assert (of_0.scores - got.scores).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("is_symmetric", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_dense_pools_gradient_by_what_is_added_equals_autograd(
+    loss, is_symmetric, weighted, ignores
+):
+    problem = PoolProblem(weighted, ignores)
+    weights, left_out = problem.weights, problem.left_out
+
+    def naive(scores):
+        value = naive_loss(loss, scores, problem.targets, left_out, weights)
+        if not is_symmetric:
+            return value
+        targets = problem.targets if weights is None else problem.targets * weights[:, None]
+        turned = None if left_out is None else left_out.T
+        return (value + naive_loss(loss, scores.T, targets.T, turned)) / 2
+
+    def step(*embeddings, **options):
+        return dense_pool_step(
+            *embeddings, problem.positives(), loss, is_symmetric=is_symmetric, **options
+        )
+
+    problem.check(step, naive)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_one_vs_alls_gradient_by_what_is_added_equals_autograd(weighted, ignores):
+    problem = PoolProblem(weighted, ignores)
+
+    def naive(scores):
+        logits = scores - math.log(17)
+        terms = F.binary_cross_entropy_with_logits(logits, problem.targets, reduction="none")
+        terms = terms if not ignores else terms.masked_fill(problem.is_ignored, 0)
+        return (terms.sum(1) * (problem.weights if weighted else 1)).mean()
+
+    def step(*embeddings, **options):
+        return one_vs_all_pool_step(*embeddings, problem.positives(), **options)
+
+    problem.check(step, naive)
+
+
+# --------------------------------------------------------------------------- weights of the parts
+@pytest.mark.parametrize("weights", [(0.3, 2, 0.5), (0, 0, 1), (1, 3, 0), (0, 0, 0)])
+def test_joined_words_are_the_weighted_sum_without_the_negligible(weights):
+    words, weights = words_of(1, 6, 9, 0.6, 1, 0), ScoreWeights(*weights)
+    table = sp.csr_array(words.label_texts.astype(np.float32))
+    learnt = words.rng.choice([-5, 0, 1e-5, 2], table.nnz).astype(np.float32)
+    before = table.data.copy(), learnt.copy()
+    by_word = sp.csr_array((learnt, table.indices, table.indptr), table.shape).toarray()
+    want = weights.label_words * table.toarray() + weights.lexical * 0.05 * by_word
+    want[np.abs(want) <= 1e-4] = 0
+    got = joined_words(table, learnt, weights, 0.05)
+    np.testing.assert_allclose(got.toarray(), want, rtol=1e-6)
+    assert got.nnz == np.count_nonzero(want)
+    assert got.dtype == np.float32
+    assert np.array_equal(table.data, before[0])
+    assert np.array_equal(learnt, before[1])
+
+
+@pytest.mark.parametrize("k", [1, 4, 11, 50])
+@pytest.mark.parametrize("excludes", [False, True])
+def test_candidates_are_the_best_labels_of_every_view(k, excludes):
+    rng = np.random.default_rng(k)
+    scores = rng.normal(size=(3, 8, 11)).astype(np.float32)
+    if excludes:
+        scores[:, rng.random((8, 11)) < 0.3] = -np.inf
+    views = np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.3, 0.5]], np.float32)  # 0 * -inf: nan
+    found = candidates_of(np.split(scores, [3, 7], axis=1), views, k)
+    for text, labels in enumerate(found.labels):
+        parts = scores[:, text]
+        free = np.flatnonzero(np.isfinite(parts[0]))
+        want = {i for v in views for i in free[np.argsort(-(v @ parts[:, free]))[:k]].tolist()}
+        given = labels[labels >= 0]
+        assert len(set(given.tolist())) == len(given)
+        assert set(given.tolist()) & set(free.tolist()) == want
+        assert np.array_equal(found.parts[:, text, labels >= 0], parts[:, given])
+
+
+def test_best_weights_go_around_twice_and_keep_what_has_no_grid():
+    start, grid = {"a": 0.0, "b": 0.0, "c": 7.0}, (0.0, 1.0, 2.0, 3.0)
+
+    def measure(w):  # b follows a, and a follows b
+        return -abs(w["a"] - w["b"] - 1) - 0.5 * abs(w["b"] - 2) - w["c"]
+
+    weights = best_weights(start, {"a": grid, "b": grid}, measure, least_gain=0.1)
+    assert weights == {"a": 1.0, "b": 0.0, "c": 7.0} or measure(weights) > measure(start)
+    assert start == {"a": 0.0, "b": 0.0, "c": 7.0}
+
+
+@pytest.mark.parametrize(("least_gain", "want"), [(0.5, 2.0), (0.51, 0.0)])
+def test_a_weight_changes_for_no_less_than_the_least_gain(least_gain, want):
+    measured = {0.0: 1.0, 1.0: 1.25, 2.0: 1.5, 3.0: 0.0}
+    weights = best_weights(
+        {"a": 0.0}, {"a": tuple(measured)}, lambda w: measured[w["a"]], least_gain=least_gain
+    )
+    assert weights == {"a": want}
