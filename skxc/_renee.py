@@ -24,6 +24,7 @@ from skxc._data._tokens import TokenStore
 from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
 from skxc._functional._top_k import Pairs
+from skxc._kernels import to_device
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup, as_read_only_tensor
 from skxc._mixins._memory import Memory
 from skxc._training._loop import Step
@@ -73,7 +74,7 @@ class ReneeStep(Step):
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
         labels, rows = map(torch.from_numpy, batch.positives)
-        positives = Positives(labels, rows.to(device), _to(batch.values, device))
+        positives = Positives(labels, to_device(rows, device), _to(batch.values, device))
         ignored, weights = batch.ignored, batch.sample_weight
         gradient, loss = one_vs_all_step_(
             self.weights,
@@ -357,9 +358,15 @@ class ReneeClassifier(
         return min(max(budget // self._bytes_a_label(setup, settings), 1), n_labels)
 
     def _bytes_a_label(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> int:
-        """What one label of a chunk takes: its scores and, where it has them, temporary rows."""
-        n_rows = 4 if setup.dtype == torch.bfloat16 else 1 if self.momentum else 0
-        return int(4 * settings["batch_size"] + 4 * n_rows * (settings["dim"] + 1))
+        """What one label of a chunk takes: its scores and, where it has them, temporary rows.
+
+        In plain torch: whether Triton's kernels serve, which take less, is known only later.
+        """
+        is_narrow = setup.dtype == torch.bfloat16
+        n_rows = 4 if is_narrow else 1 if self.momentum else 0
+        # a GPU's bfloat16 products and errors lie beside their scores in float32
+        score_bytes = 8 if is_narrow and setup.device.type == "cuda" else 4
+        return int(score_bytes * settings["batch_size"] + 4 * n_rows * (settings["dim"] + 1))
 
     def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
         n_weights = math.prod(_table_shape(setup.rows.Y.shape[1], settings["dim"]))
@@ -460,7 +467,7 @@ def _with_intercept(embeddings: Tensor) -> Tensor:
 
 
 def _to(array: NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device)
+    return to_device(torch.from_numpy(array), device)
 
 
 def _log_odds(rows: TrainingRows, fitted: Any | None = None) -> NDArray[np.float32]:

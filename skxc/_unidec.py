@@ -479,6 +479,10 @@ class UniDEC(
     on texts that training does not see; labels that no text has taught are ranked by their text
     alone.
 
+    Beside the embeddings, in which exact words blur, labels have weights for the words themselves
+    (`lexical_learning_rate`): those of their training texts are learnt in the same step, by the
+    same gradient, and a label's own text counts by its TF-IDF weights.
+
     The one to begin with, where labels have texts: names tell what a label is, rows what names do
     not.
 
@@ -531,12 +535,12 @@ class UniDEC(
         neither, and so has `partial_fit`.
     dual_score_weight : float or "auto", default="auto"
         Weight of the label texts' cosine in the score, in [0, 1]. "auto": the one that ranks
-        held-out texts best (nDCG@5); 0.5 where fewer than 50 are held out.
+        held-out texts best (nDCG@5); 0.35 where fewer than 50 are held out.
     encode_batch_size : int, default=None
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).
     epochs : int, default=None
-        Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
+        Passes over the training texts. None: 4 with the embedded encoder, 5 with a pretrained one.
     batch_size : int, default=None
         Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
@@ -547,6 +551,11 @@ class UniDEC(
     classifier_learning_rate : float, default=None
         Of the classifier's rows, the projections and the temperature: Adam, on the rows that were
         picked. None: 0.01 (pretrained: 0.001).
+    lexical_learning_rate : float, default=None
+        Of the words' weights: plain SGD on the loss of one text. A label has a weight for every
+        word that one of its training texts or its own text has; they add to the classifier's score
+        by the text's TF-IDF weights. 0: no such weights. None: 5 with the embedded encoder, 0 with
+        a pretrained one, whose tokens are no words.
     warmup_fraction : float, default=0.05
         Share of the steps over which the learning rates rise; then they fall along a cosine.
     max_grad_norm : float, default=None
@@ -600,6 +609,12 @@ class UniDEC(
         The projections; empty where there are none.
     dual_score_weight_ : float
         Weight of the label texts' cosine in the score.
+    word_score_weights_ : ndarray of shape (2,)
+        Weights of what the words have learnt, in units of the classifier's cosine, and of the
+        TF-IDF cosine of text and label text; chosen as `dual_score_weight_` is.
+    lexicon_ : dict of str to ndarray
+        The words' weights, one row a label in CSR's form: "offsets", "words", "learnt" and
+        "of_label_texts", two values at each place; empty where there are none.
     temperature_ : float
         What cosines were divided by.
     encoder_ : encoder object
@@ -620,7 +635,7 @@ class UniDEC(
     where it says so:
 
     - The pool is filled in the paper's order: drawn positives, mined negatives, the other
-      positives, each kind by how many texts ask for a label. Random labels take what is left
+      positives, each kind by how many texts ask for a label. Random labels come last
       (measured).
     - Positives are drawn without replacement; with it, as in the code, a text asks twice for one.
     - The classifier is trained by cosines, too. The code trains products and ranks by cosines.
@@ -631,7 +646,11 @@ class UniDEC(
     - Rows that were not picked keep Adam's moments; only weight decay, applied late but exactly,
       reaches them. The code updates all rows in every step.
     - With the embedded encoder both views share one space, and prediction searches one vector a
-      label.
+      label, and its words: a second, sparse inner product.
+    - Random labels in the pool are half as many as the batch's own (64 at least), not as many as
+      fit: on a CPU a step costs what its pool does.
+    - The words' weights are not in the paper; XR-Transformer [2]_ ranks by TF-IDF features beside
+      an embedding, too. ``docs/lexical.md`` tells what they are worth.
     - Model selection is on held-out training texts; the code's is on the test set.
 
     Labels that share one text still differ by their rows. Labels with neither a known word nor a
@@ -641,6 +660,8 @@ class UniDEC(
     ----------
     .. [1] Kharbanda et al., "UniDEC: Unified Dual Encoder and Classifier Training for Extreme
            Multi-Label Classification", WWW 2025.
+    .. [2] Zhang et al., "Fast Multi-Resolution Transformer Fine-tuning for Extreme Multi-label Text
+           Classification", NeurIPS 2021.
 
     Examples
     --------
@@ -848,6 +869,11 @@ class UniDEC(
             "copies": 3 * rows * settings["early_stopping"],
             "published": 2 * rows + table,  # the two halves, and both joined
         }
+        if settings["lexical_learning_rate"] and getattr(setup.encoder, "n_words", 0):
+            n_pairs = setup.word_pairs.nnz
+            host["weights"] += 12 * n_pairs  # a word, what it has learnt, and what its text says
+            host["copies"] += 4 * n_pairs * settings["early_stopping"]
+            host["published"] += 16 * n_pairs  # the words again, and both kinds of weights joined
         return Memory(device, host)
 
     def _projection_dim(self, setup: TrainingSetup) -> int | None:
@@ -897,14 +923,8 @@ class UniDEC(
                 f"lexical_learning_rate={rate}, but {setup.encoder!r} has no words to weigh. "
                 f"Pass lexical_learning_rate=0, or encoder='bag'."
             )
-        assert setup.label_tokens is not None  # _check_label_texts
-        return Lexicon.of_training(
-            setup.rows.tokens.as_csr(n_words),
-            setup.rows.Y,
-            setup.label_tokens.as_csr(n_words),
-            rate,
-            None if setup.fitted is None else _as_csr(setup.fitted.lexicon_, "learnt"),
-        )
+        earlier = None if setup.fitted is None else _as_csr(setup.fitted.lexicon_, "learnt")
+        return Lexicon.of_training(setup.word_pairs, rate, earlier)
 
     def _taught(self, setup: TrainingSetup) -> Tensor:  # (n_labels,) bool
         counts = np.bincount(setup.rows.Y.indices, minlength=setup.rows.Y.shape[1])
@@ -973,7 +993,9 @@ class UniDEC(
 
         def ndcg(weights: Mapping[str, float]) -> float:
             parts = self._part_weights(ScoreWeights(**weights))
-            return self._ndcg(found.labels, np.tensordot(parts, found.parts, 1), rows)
+            with np.errstate(invalid="ignore"):  # 0 times -inf: excluded
+                scores = np.tensordot(parts, found.parts, 1)
+            return self._ndcg(found.labels, scores, rows)
 
         weights = ScoreWeights(**best_weights(start._asdict(), grids, ndcg, least_gain=_LEAST_GAIN))
         self.dual_score_weight_, self.word_score_weights_ = weights.dual, np.array(weights[1:])

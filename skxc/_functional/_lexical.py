@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+# embedding_bag's gradient by the weights alone fails in torch 2.4 (pytorch/pytorch#136457)
+_NEEDS_BOTH_GRADIENTS = torch.__version__ < "2.7"
+
 
 class PickedPairs(NamedTuple):
     """The (label, word) pairs of some labels that have a word of the batch."""
@@ -64,7 +67,7 @@ class BatchWords:
         """
         return F.embedding_bag(
             torch.from_numpy(pairs.words),
-            self.weights,
+            self.weights.detach().requires_grad_(weights.requires_grad and _NEEDS_BOTH_GRADIENTS),
             torch.from_numpy(pairs.offsets),
             mode="sum",
             per_sample_weights=weights,

@@ -54,7 +54,7 @@ def top_k_inner_products(
             scores = queries @ chunk.T
         else:  # one pass over the scores, in place of two
             more = added(start, start + len(chunk)).to(queries.dtype)
-            scores = torch.addmm(more, queries, chunk.T)
+            scores = more.T.addmm_(chunk, queries.T).T.contiguous()
         if last is not None:
             scores[:, last[_within(last, start, chunk_size)] - start] = LAST
         if exclude is not None:

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
+from skxc._functional._lexical import co_occurring_pairs
 from skxc._training._loop import (
     BestEpoch,
     History,
@@ -100,6 +101,15 @@ class TrainingSetup:
     def label_tokens(self) -> TokenStore | None:
         """The label texts as the encoder reads them."""
         return None if self.label_texts is None else self.encoder.tokenize(self.label_texts)
+
+    @cached_property
+    def word_pairs(self) -> sp.csr_array:
+        """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
+        assert self.label_tokens is not None
+        n_words: int = self.encoder.n_words  # type: ignore[attr-defined]
+        return co_occurring_pairs(
+            self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
+        )
 
 
 @dataclass(frozen=True)

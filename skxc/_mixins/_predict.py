@@ -38,10 +38,10 @@ from skxc.metrics import precision_at_k
 from ._memory import free_bytes
 from ._saving import SavingMixin
 
-# texts and padded tokens embedded together, and scores held at once (float32: 64 MiB)
+# texts and padded tokens embedded together, and scores held at once (float32: 16 MiB)
 _QUERY_BATCH = 256
 _QUERY_TOKENS = 1 << 14
-_SCORES_AT_ONCE = 1 << 24
+_SCORES_AT_ONCE = 1 << 22
 
 
 class SearchTable(NamedTuple):
@@ -224,8 +224,9 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_labels) or (n_samples,), float32
-            ``transform(X) @ label_embeddings_.T``, with -1e4 for labels whose embedding is 0; for
-            two 1-d classes, the log-odds of the second against the first.
+            ``transform(X) @ label_embeddings_.T``, with -1e4 for labels whose embedding is 0, and
+            what the words add where labels have weights for them (`UniDEC`); for two 1-d classes,
+            the log-odds of the second against the first.
         """
         check_is_fitted(self)
         scores = self._dense_scores(X)

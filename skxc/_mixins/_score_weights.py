@@ -18,14 +18,15 @@ class Candidates(NamedTuple):
 
 def candidates_of(
     scores: Iterable[NDArray[np.float32]],  # blocks (n_parts, n_rows, n_labels); -inf: excluded
-    views: Sequence[Sequence[float]],  # (n_views, n_parts) weights that each rank the labels
+    views: Sequence[NDArray[np.float32]],  # (n_parts,) weights that each rank the labels
     k: int,  # labels of each view
 ) -> Candidates:
     """The `k` best labels of every view, all together."""
     labels, parts = [], []
     for block in scores:
         n = min(k, block.shape[2])
-        best = [np.argpartition(-np.tensordot(v, block, 1), n - 1)[:, :n] for v in views]
+        with np.errstate(invalid="ignore"):  # 0 * -inf: nan, which ranks last
+            best = [np.argpartition(-np.tensordot(v, block, 1), n - 1)[:, :n] for v in views]
         found = np.sort(np.concatenate(best, axis=1), axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         parts.append(np.take_along_axis(block, found[None].clip(min=0), axis=2))

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
+from skxc._functional._lexical import BatchWords, values_at
 
 
 class Lexicon:
@@ -31,14 +31,11 @@ class Lexicon:
     @classmethod
     def of_training(
         cls,
-        texts: sp.csr_array,  # (n_texts, n_words)
-        Y: sp.csr_array,  # (n_texts, n_labels)
-        label_texts: sp.csr_array,  # (n_labels, n_words)
+        pairs: sp.csr_array,  # (n_labels, n_words) of `co_occurring_pairs`
         learning_rate: float,
         earlier: sp.csr_array | None = None,  # (n_labels, n_words) what was learnt so far
     ) -> Lexicon:
         """All pairs of these texts, and earlier ones with what they have learnt."""
-        pairs = co_occurring_pairs(texts, Y, label_texts)
         if earlier is None:
             return cls(pairs, torch.zeros(pairs.nnz), learning_rate)
         pattern = (_marks(pairs) + _marks(earlier)).tocsr()

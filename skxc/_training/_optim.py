@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ._row_optimizer import RowOptimizer
 
-class RowAdagrad(Optimizer):
+
+class RowAdagrad(RowOptimizer):
     """Adagrad with one accumulator a row, for row-sparse gradients.
 
     A row's step is its learning rate over the root of its summed mean-square gradients: words seen

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
+
+from ._row_optimizer import RowOptimizer
 
 State = dict[str, Tensor]
 
 
-class RowAdam(Optimizer):
+class RowAdam(RowOptimizer):
     """AdamW (Loshchilov and Hutter, 2019) that reads and writes only the rows in the gradient.
 
     Where every row is in every step it is torch.optim.AdamW. A row that is not in a step keeps its

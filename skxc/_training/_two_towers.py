@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from skxc._data._batches import Batch, length_sorted_slices
 from skxc._data._tokens import TokenStore
 from skxc._functional._grad_cache import CachedEncoding
+from skxc._kernels import to_device
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._loop import Step
@@ -77,8 +78,8 @@ class TwoTowerStep(Step):
         return length_sorted_slices(lengths, batch_size, budget)
 
     def _tensors(self, *arrays: NDArray[Any]) -> list[Tensor]:
-        return [torch.from_numpy(array).to(self.device) for array in arrays]
+        return [to_device(torch.from_numpy(array), self.device) for array in arrays]
 
     def _sample_weight(self, batch: Batch) -> Tensor | None:
         weights = batch.sample_weight
-        return None if weights is None else torch.from_numpy(weights).to(self.device)
+        return None if weights is None else to_device(torch.from_numpy(weights), self.device)
