@@ -1,11 +1,12 @@
-"""Where a UniDEC step's time goes, on the embedded encoder.
+"""Where a UniDEC step's time goes, on the embedded encoder, with and without the words' weights.
 
     OMP_NUM_THREADS=1 python benchmarks/unidec_step.py [--batch-size 512] [--pool-size 2048]
 
-One pool of labels, both views. "Products" are the six matrix products alone (scores, and the
-gradients of both sides, of two views): the floor of an exact step. "Elementwise" is what else is
-done to the (batch, pool) scores. "Encoder" is the bag's forward and backward, "rows" Adam on the
-picked rows, "rest" picking labels, normalising and dropout. Medians of 20 steps, milliseconds.
+"Products" are the six matrix products alone (scores, and the gradients of both sides, of two
+views), of as many texts and labels as that very step picked: the floor of an exact step.
+"Elementwise" is what else is done to the (texts, pool) scores. "Encoder" is the bag's forward and
+backward, "rows" Adam on the picked rows, "words" the words' scores and step, "picking" the pool's
+choice, "rest" normalising, dropout and the words' gradient. Medians of 20 steps, milliseconds.
 """
 
 from __future__ import annotations
@@ -14,18 +15,28 @@ import argparse
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from sklearn.utils import Bunch
 
 import skxc._functional._grad_cache as grad_cache
-import skxc._unidec as unidec
 from skxc import UniDEC
+from skxc._training._lexicon import Lexicon
 from skxc._training._two_towers import TwoTowerStep
+from skxc._unidec import UniDECStep
 from skxc.datasets import make_extreme_classification
-from skxc.encoders import BagOfWordsEncoder
+
+PARTS = {
+    "picking": [(UniDECStep, "_pick")],
+    "losses": [(UniDECStep, "_softmax_step")],
+    "encoder": [(TwoTowerStep, "_encoding"), (grad_cache, "_backward")],
+    "rows": [(UniDECStep, "_update")],
+    "words": [(UniDECStep, "_word_scores"), (Lexicon, "step_")],
+}
 
 
 class Clock:
@@ -44,30 +55,58 @@ class Clock:
 
         return run
 
-    def step(self, function: Callable[..., Any], floor: Callable[[], None]) -> Callable[..., Any]:
-        """A step, and in turn with it the floor: both meet the same company on a busy machine."""
-        timed, timed_floor = self.timed("step", function), self.timed("products", floor)
+    def sized(self, softmax_step: Callable[..., Any]) -> Callable[..., Any]:
+        """Notes how many texts and labels the step has picked."""
 
-        def run(*args: Any, **keywords: Any) -> Any:
+        def run(step: Any, texts: Any, labels: Any, *args: Any, **keywords: Any) -> Any:
+            self.steps[-1]["texts"], self.steps[-1]["pool"] = len(texts), len(labels)
+            return softmax_step(step, texts, labels, *args, **keywords)
+
+        return run
+
+    def step(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A step, and in turn with it the floor: both meet the same company on a busy machine."""
+        timed, timed_floor = self.timed("step", function), self.timed("products", products)
+
+        def run(step: UniDECStep, *args: Any, **keywords: Any) -> Any:
             self.steps.append(defaultdict(float))
-            result = timed(*args, **keywords)
-            timed_floor()
+            result = timed(step, *args, **keywords)
+            sizes = (int(self.steps[-1][name]) for name in ("texts", "pool"))
+            vectors = [torch.randn(n, step.heads.dim) for n in sizes]
+            timed_floor(*vectors)
             return result
 
         return run
 
 
-def products(batch_size: int, pool_size: int, dim: int) -> Callable[[], None]:
+def products(texts: torch.Tensor, labels: torch.Tensor) -> None:
     """The six products of a step."""
-    texts, labels = torch.randn(batch_size, dim), torch.randn(pool_size, dim)
+    for _ in range(2):
+        scores = texts @ labels.T
+        scores @ labels
+        scores.T @ texts
 
-    def run() -> None:
-        for _ in range(2):
-            scores = texts @ labels.T
-            scores @ labels
-            scores.T @ texts
 
-    return run
+def measure(data: Bunch, **parameters: Any) -> dict[str, float]:
+    """Median milliseconds of each part of a step."""
+    clf = UniDEC(
+        label_texts=data.label_texts, epochs=1, dual_score_weight=0.5, random_state=0, **parameters
+    )
+    clock = Clock()
+    with ExitStack() as stack:
+        for name, functions in PARTS.items():
+            for owner, function in functions:
+                timed = clock.timed(name, getattr(owner, function))
+                if name == "losses":
+                    timed = clock.sized(timed)
+                stack.enter_context(patch.object(owner, function, timed))
+        stack.enter_context(patch.object(UniDECStep, "__call__", clock.step(UniDECStep.__call__)))
+        clf.fit(data.texts, data.Y)
+    steps = clock.steps[2:22]
+    return {
+        name: float(np.median([step[name] for step in steps]))
+        for name in ("step", "products", "texts", "pool", *PARTS)
+    }
 
 
 def main() -> None:
@@ -76,40 +115,25 @@ def main() -> None:
     parser.add_argument("--pool-size", type=int, default=2048)
     parser.add_argument("--labels", type=int, default=100_000)
     args = parser.parse_args()
-    data = make_extreme_classification(24 * args.batch_size, args.labels, random_state=0)
-    clf = UniDEC(
-        label_texts=data.label_texts, epochs=1, batch_size=args.batch_size,
-        pool_size=args.pool_size, dual_score_weight=0.5, random_state=0,
-    )  # fmt: skip
-    clock, step = Clock(), unidec.UniDECStep
-    floor = products(args.batch_size, args.pool_size, BagOfWordsEncoder().dim)
-    with (
-        patch.object(step, "__call__", clock.step(step.__call__, floor)),
-        patch.object(step, "_softmax_step", clock.timed("losses", step._softmax_step)),
-        patch.object(step, "_update", clock.timed("rows", step._update)),
-        patch.object(TwoTowerStep, "_encoding", clock.timed("encoder", TwoTowerStep._encoding)),
-        patch.object(grad_cache, "_backward", clock.timed("encoder", grad_cache._backward)),
-    ):
-        clf.fit(data.texts, data.Y)
-    steps = clock.steps[2:22]
-    names = ("step", "products", "losses", "encoder", "rows")
-    median = {name: float(np.median([s[name] for s in steps])) for name in names}
-    rest = median["step"] - median["losses"] - median["encoder"] - median["rows"]
-    shown = {
-        "step": median["step"],
-        "products": median["products"],
-        "elementwise": median["losses"] - median["products"],
-        "encoder": median["encoder"],
-        "rows": median["rows"],
-        "rest": rest,
-    }
-    print("| " + " | ".join([*shown, "step / products", "elementwise share"]) + " |")
-    print("|" + "---|" * (len(shown) + 2))
-    ratios = [
-        f"{shown['step'] / shown['products']:.2f}",
-        f"{100 * shown['elementwise'] / shown['step']:.0f} %",
-    ]
-    print("| " + " | ".join([f"{value:.1f}" for value in shown.values()] + ratios) + " |")
+    data = make_extreme_classification(60 * args.batch_size, args.labels, random_state=0)
+    for i, rate in enumerate((None, 0.0)):
+        median = measure(
+            data,
+            batch_size=args.batch_size, pool_size=args.pool_size, lexical_learning_rate=rate,
+        )  # fmt: skip
+        shown = {
+            "words' weights": "no" if rate == 0 else "yes",
+            "pool": f"{median['pool']:.0f}",
+            "step": f"{median['step']:.1f}",
+            "products": f"{median['products']:.1f}",
+            "elementwise": f"{median['losses'] - median['products']:.1f}",
+            **{name: f"{median[name]:.1f}" for name in PARTS if name != "losses"},
+            "rest": f"{median['step'] - sum(median[name] for name in PARTS):.1f}",
+            "step / products": f"{median['step'] / median['products']:.2f}",
+        }
+        if i == 0:
+            print("| " + " | ".join(shown) + " |\n|" + "---|" * len(shown))
+        print("| " + " | ".join(shown.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -298,3 +298,19 @@ def test_a_weight_changes_for_no_less_than_the_least_gain(least_gain, want):
         {"a": 0.0}, {"a": tuple(measured)}, lambda w: measured[w["a"]], least_gain=least_gain
     )
     assert weights == {"a": want}
+
+
+def test_what_one_text_joins_counts_for_labels_of_few_texts_alone():
+    n_texts = 12
+    words = np.zeros((n_texts, 3))
+    words[:, 0], words[0, 1], words[11, 2] = 1, 1, 1  # in all texts, in the first, in the last
+    Y = np.zeros((n_texts, 2))
+    Y[:11, 0], Y[1:, 1] = 1, 1
+    Y[6:11, 1] = 0  # 11 texts, and 6
+    none = sp.csr_array((2, 3))
+    pairs = co_occurring_pairs(sp.csr_array(words), sp.csr_array(Y), none)
+    assert sorted(zip(*pairs.tocoo().coords, strict=True)) == [(0, 0), (1, 0), (1, 2)]
+    own_text = sp.csr_array(np.array([[0, 0.5, 0], [0, 0, 0]]))
+    pairs = co_occurring_pairs(sp.csr_array(words), sp.csr_array(Y), own_text)
+    assert pairs[0, 1] == 0.5
+    assert pairs.nnz == 4

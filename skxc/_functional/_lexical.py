@@ -18,6 +18,9 @@ from torch import Tensor
 # embedding_bag's gradient by the weights alone fails in torch 2.4 (pytorch/pytorch#136457)
 _NEEDS_BOTH_GRADIENTS = torch.__version__ < "2.7"
 
+# of a label with no more texts, every word counts
+_FEW_TEXTS = 10
+
 
 class PickedPairs(NamedTuple):
     """The (label, word) pairs of some labels that have a word of the batch."""
@@ -80,15 +83,20 @@ def co_occurring_pairs(
     Y: sp.csr_array,  # (n_texts, n_labels)
     label_texts: sp.csr_array,  # (n_labels, n_words)
 ) -> sp.csr_array:  # (n_labels, n_words), its values the label texts'
-    """The pairs of a label and a word of one of its texts, or of its own text."""
+    """The pairs of a label and a word of its texts, or of its own text.
+
+    One that a single text joins tells nothing of a label that has many: such pairs, most of all,
+    are left out.
+    """
     has_word, has_label = (_ones(matrix) for matrix in (texts, Y))
     pairs = (has_label.T.tocsr() @ has_word).tocsr()
-    # `pairs` keeps its zeros: they are the pairs that training may move
-    pairs.data[:] = 0
+    n_texts = np.bincount(Y.indices, minlength=Y.shape[1])
+    is_chance = (pairs.data < 2) & (n_texts > _FEW_TEXTS).repeat(np.diff(pairs.indptr))
+    pairs.data[is_chance] = 0
+    pairs.eliminate_zeros()
     marked = sp.csr_array(_ones(pairs) + _ones(label_texts))
     marked.sort_indices()
-    label_texts = sp.csr_array(label_texts)
-    marked.data = values_at(label_texts, marked)
+    marked.data = values_at(sp.csr_array(label_texts), marked)
     return marked
 
 
