@@ -72,9 +72,9 @@ _LEAST_WEIGHT = 1e-4
 # random labels in a pool: so many to each of the batch's own, and at the least
 _RANDOM_PER_LABEL = 0.5
 _LEAST_RANDOM = 64
-# labels of each ranking that takes part in choosing the weights; scores held at once (256 MiB)
+# labels of each ranking that takes part in choosing the weights; scores held at once (32 MiB)
 _CANDIDATES_A_VIEW = 50
-_SCORES_AT_ONCE = 1 << 26
+_SCORES_AT_ONCE = 1 << 23
 # of nDCG@5, for a weight to change
 _LEAST_GAIN = 1e-3
 
@@ -1016,9 +1016,9 @@ class UniDEC(
         module, _ = self._torch_model()
         tables = [SearchTable.of(torch.from_numpy(self._joined(w))) for w in (1.0, 0.0)]
         words = [_as_csr(self.lexicon_, kind) for kind in ("learnt", "of_label_texts")]
-        for places in np.array_split(
-            np.arange(len(rows)), math.ceil(4 * len(rows) * self.n_labels_ / _SCORES_AT_ONCE)
-        ):
+        n_at_once = max(_SCORES_AT_ONCE // (4 * self.n_labels_), 1)
+        for start in range(0, len(rows), n_at_once):
+            places = np.arange(start, min(start + n_at_once, len(rows)))
             part = rows.take(places)
             embeddings = torch.from_numpy(self._embed(module, part.tokens))
             block = [embeddings @ table.rows.T for table in tables]
