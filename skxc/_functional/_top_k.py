@@ -11,6 +11,8 @@ from torch import Tensor
 
 # The score of a label that nothing speaks of: below every other, yet a number.
 LAST = -1e4
+# labels a maximum is taken of, where those above a known score are looked for
+_BLOCK = 32
 
 
 class Pairs(NamedTuple):
@@ -50,20 +52,23 @@ def top_k_inner_products(
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
     for start in range(0, len(table), chunk_size):
         chunk = table[start : start + chunk_size].to(queries.dtype)
+        # (labels, batch), in the layout that the product leaves
         if added is None:
-            scores = queries @ chunk.T
+            scores = (queries @ chunk.T).T
         else:  # one pass over the scores, in place of two
             more = added(start, start + len(chunk)).to(queries.dtype)
-            scores = more.T.addmm_(chunk, queries.T).T.contiguous()
+            scores = more.T.addmm_(chunk, queries.T)
         if last is not None:
-            scores[:, last[_within(last, start, chunk_size)] - start] = LAST
+            scores[last[_within(last, start, chunk_size)] - start] = LAST
         if exclude is not None:
             pairs = _within(exclude.labels, start, chunk_size)
-            scores[exclude.rows[pairs], exclude.labels[pairs] - start] = -torch.inf
-        values, columns = top_k_of_rows(scores, min(k, scores.shape[1]))
-        best_labels = torch.cat([best_labels, columns + start], 1)
+            scores[exclude.labels[pairs] - start, exclude.rows[pairs]] = -torch.inf
+        better = _above(scores, best_scores[:, -1], k) if best_scores.shape[1] == k else None
+        if better is None:
+            better = top_k_of_rows(scores.T.contiguous(), min(k, len(chunk)))
+        best_labels = torch.cat([best_labels, better[1] + start], 1)
         best_scores, order = _stable_top_k(
-            torch.cat([best_scores, values], 1), min(k, best_labels.shape[1])
+            torch.cat([best_scores, better[0]], 1), min(k, best_labels.shape[1])
         )
         best_labels = best_labels.gather(1, order)
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
@@ -73,6 +78,42 @@ def _within(labels: Tensor, start: int, chunk_size: int) -> slice:
     """Where the labels of a chunk stand among the ascending `labels`."""
     ends = torch.tensor([start, start + chunk_size], device=labels.device)
     return slice(*torch.searchsorted(labels, ends).tolist())
+
+
+def _above(
+    scores: Tensor,  # (n_labels, batch)
+    least: Tensor,  # (batch,)
+    k: int,
+) -> tuple[Tensor, Tensor] | None:
+    """Scores above each row's `least` and their labels, ascending; padded by -inf.
+
+    Once k labels are known, a chunk has few that are better: maxima of blocks, one vectorised pass,
+    tell where. None where they are many: then all of a row are looked at as fast.
+
+    Returns
+    -------
+    scores : Tensor of shape (batch, most of a row)
+    labels : Tensor of shape (batch, most of a row), int64
+    """
+    n_labels, batch = scores.shape
+    whole = n_labels // _BLOCK * _BLOCK
+    maxima = scores[:whole].unflatten(0, (-1, _BLOCK)).amax(1)
+    if whole < n_labels:
+        maxima = torch.cat([maxima, scores[whole:].amax(0, keepdim=True)])
+    rows, blocks = (maxima > least).T.nonzero(as_tuple=True)
+    if len(rows) > 4 * k * batch:
+        return None
+    labels = blocks[:, None] * _BLOCK + torch.arange(_BLOCK, device=scores.device)
+    values = scores[labels.clamp(max=n_labels - 1), rows[:, None]]
+    is_above = (values > least[rows, None]) & (labels < n_labels)
+    kept = is_above.flatten().nonzero().squeeze(1)
+    rows, labels, values = rows[kept // _BLOCK], labels.flatten()[kept], values.flatten()[kept]
+    counts = rows.bincount(minlength=batch)
+    places = torch.arange(len(rows), device=scores.device) - (counts.cumsum(0) - counts)[rows]
+    shape = batch, int(counts.max())
+    padded, columns = scores.new_full(shape, -torch.inf), labels.new_zeros(shape)
+    padded[rows, places], columns[rows, places] = values, labels
+    return padded, columns
 
 
 def top_k_of_rows(
