@@ -24,9 +24,11 @@ from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_i
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_reduce_
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import LabelChunk, dense_pool_step, two_pass_step
+from skxc._functional._grad_cache import LabelChunk, two_pass_step
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
+from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._top_k import Pairs
+from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
 from skxc._mixins._memory import Memory
 from skxc._mixins._predict import SearchTable
@@ -184,7 +186,7 @@ class DualEncoderStep(TwoTowerStep):
 
     def _embed(self, tokens: TokenStore) -> Tensor:
         embeddings = super()._embed(tokens)
-        return F.normalize(embeddings, dim=1) if self.is_normalized else embeddings
+        return unit_rows(embeddings) if self.is_normalized else embeddings
 
     def _ignored_places(self, labels: PoolBatch) -> Pairs | None:
         """The ignored pairs, by their labels' places in the pool."""
@@ -534,7 +536,7 @@ class DualEncoderXC(
 
     def _text_embeddings(self, embeddings: Tensor) -> Tensor:
         embeddings = embeddings.float()
-        return F.normalize(embeddings, dim=1) if self._is_normalized else embeddings
+        return unit_rows(embeddings) if self._is_normalized else embeddings
 
     def _score_scale(self) -> float:
         return 1 / self._temperature

@@ -28,13 +28,11 @@ from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_i
 from skxc._data._psl import pick_some_labels
 from skxc._data._tokens import TokenStore
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import (
-    PoolGradients,
-    dense_pool_step,
-    one_vs_all_pool_step,
-)
-from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, PoolLoss, Softmax
+from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
+from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
+from skxc._functional._send_back import send_back
 from skxc._functional._top_k import LAST, Pairs, has_values
+from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import (
     CalibratedMixin,
     LabelTextsMixin,
@@ -54,7 +52,7 @@ from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import EncoderModule
 from skxc.metrics import ranking_metrics
 
-_LOSSES: Mapping[str, PoolLoss] = {
+_LOSSES: Mapping[str, Softmax] = {
     "decoupled-softmax": DecoupledSoftmax(),
     "softmax": Softmax(),
     "balanced-softmax": BalancedSoftmax(),
@@ -105,13 +103,13 @@ class Heads(nn.Module):
     def label_text_space(self, embeddings: Tensor) -> Tensor:
         """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return F.normalize(embeddings, dim=1)
+            return unit_rows(embeddings)
         return _unit_rows(torch.tanh(self.of_label_texts(embeddings)), embeddings)
 
     def classifier_space(self, embeddings: Tensor) -> Tensor:
         """Unit vectors of texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return F.normalize(embeddings, dim=1)
+            return unit_rows(embeddings)
         return _unit_rows(self.of_classifier(embeddings), embeddings)
 
     def text_rows(self, embeddings: Tensor) -> Tensor:
@@ -124,7 +122,7 @@ class Heads(nn.Module):
 
 def _unit_rows(vectors: Tensor, embeddings: Tensor) -> Tensor:
     """Rows of length 1; 0, and without a gradient, where the encoder knew no word."""
-    return F.normalize(vectors, dim=1) * embeddings.any(1, keepdim=True)
+    return unit_rows(vectors) * embeddings.any(1, keepdim=True)
 
 
 def joined_halves(
@@ -208,7 +206,7 @@ class UniDECStep(TwoTowerStep):
         rng: np.random.Generator,
         *,
         sampling: Sampling,
-        loss: PoolLoss,
+        loss: Softmax,
         is_one_vs_all: bool,  # binary cross-entropy for the classifier
         both_directions: bool,
         dual_weight: float,
@@ -224,8 +222,10 @@ class UniDECStep(TwoTowerStep):
     ) -> None:
         super().__init__(module, label_tokens, encode_batch_size=encode_batch_size, dtype=dtype)
         self.heads, self.classifier, self.rows, self.search = heads, classifier, rows, search
-        self.rng, self.sampling, self.loss = rng, sampling, loss
-        self.is_one_vs_all, self.both_directions = is_one_vs_all, both_directions
+        self.rng, self.sampling, self.is_one_vs_all = rng, sampling, is_one_vs_all
+        self.pool_step = partial(
+            two_way_pool_step if both_directions else dense_pool_step, loss=loss
+        )
         self.dual_weight, self.log_scale, self.dropout = dual_weight, log_scale, dropout
         self.learning_rate = classifier_learning_rate
         self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)
@@ -295,8 +295,8 @@ class UniDECStep(TwoTowerStep):
         assert rows.grad is not None
         encoding.send_back(embeddings.grad)
         self._update(ids, rows.grad, rate)
-        if self.lexicon is not None:
-            self.lexicon.step_(rate)
+        if self.lexicon is not None:  # a step of a text each, not of their mean
+            self.lexicon.step_(rate * (1 - self.dual_weight) * len(picked.texts))
         return loss if with_loss else None
 
     def _word_scores(self, batch: Batch, picked: PickedLabels) -> Tensor | None:
@@ -321,7 +321,7 @@ class UniDECStep(TwoTowerStep):
         if not self.heads.is_shared:
             texts_of_both.append(self.heads.classifier_space(raw_texts) * mask)
         labels = self.heads.label_text_space(raw_labels)
-        classifier = rows if self.is_one_vs_all else F.normalize(rows, dim=1)
+        classifier = rows if self.is_one_vs_all else unit_rows(rows)
         scale = float(self.log_scale.detach().exp())
         weights = self._sample_weight(batch)
         options: dict[str, Any] = {
@@ -330,38 +330,33 @@ class UniDECStep(TwoTowerStep):
             "sample_weight": None if weights is None else weights[picked.texts],
         }
         outputs, gradients, losses = [], [], []
-        one_vs_all = one_vs_all_pool_step if self.is_one_vs_all else self._softmax_step
         for of_texts, of_labels, added, weight, step in (
-            (texts_of_both[0], labels, None, self.dual_weight, self._softmax_step),
-            (texts_of_both[-1], classifier, words, 1 - self.dual_weight, one_vs_all),
-        ):
+            (texts_of_both[0], labels, None, self.dual_weight, self.pool_step),
+            (
+                texts_of_both[-1], classifier, words, 1 - self.dual_weight,
+                one_vs_all_pool_step if self.is_one_vs_all else self.pool_step,
+            ),
+        ):  # fmt: skip
             if weight == 0:
                 continue
-            fixed = None if added is None else added.detach().T
+            fixed = None if added is None else added.detach()
             by_texts, by_labels, loss, by_scores = step(
                 of_texts, of_labels, picked.positives, added=fixed, **options
             )
             outputs += [of_texts, of_labels]
             gradients += [weight * by_texts, weight * by_labels]
             losses.append(weight * loss)
-            if added is not None:  # a step of a text each, not of their mean
+            if added is not None:  # unweighted: the lexicon's rate is
                 outputs.append(added)
-                gradients.append((weight * len(of_texts) * by_scores.T).contiguous())
+                gradients.append(by_scores)
             if self.log_scale.requires_grad:  # scores are linear in the scale
                 outputs.append(self.log_scale)
                 by_scale = weight * (by_texts * of_texts.detach()).sum()
                 gradients.append(by_scale.to(self.log_scale))
-        torch.autograd.backward(outputs, gradients)
+        send_back(outputs, gradients)
         if rows.grad is None:  # dual_weight=1
             rows.grad = torch.zeros_like(rows)
         return torch.stack(losses).sum()
-
-    def _softmax_step(
-        self, texts: Tensor, labels: Tensor, positives: Positives, **options: Any
-    ) -> PoolGradients:
-        return dense_pool_step(
-            texts, labels, positives, self.loss, is_symmetric=self.both_directions, **options
-        )
 
     def _pick(self, batch: Batch) -> PickedLabels:
         """The pool (PSL), and by the full ground truth what is whose positive in it."""
@@ -420,7 +415,7 @@ class UniDECStep(TwoTowerStep):
         """The table that prediction searches while training goes on."""
         rows = self.classifier_rows()
         if not self.is_one_vs_all:
-            rows = F.normalize(rows, dim=1)
+            rows = unit_rows(rows)
         vectors, is_taught = self.label_text_vectors(), self.is_taught.to(self.device)
         return joined_halves(
             vectors, rows, is_taught, self.weights.dual, is_shared=self.heads.is_shared
@@ -540,7 +535,8 @@ class UniDEC(
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).
     epochs : int, default=None
-        Passes over the training texts. None: 4 with the embedded encoder, 5 with a pretrained one.
+        Passes over the training texts. None: with the embedded encoder as many as a text has
+        labels, in the mean, from 4 to 8; 5 with a pretrained one.
     batch_size : int, default=None
         Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
@@ -677,7 +673,7 @@ class UniDEC(
     _has_rows: ClassVar[bool] = True
     _memory_savers: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size", "pool_size")
     _defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 4,
+        "epochs": range(4, 9),
         "batch_size": 512,
         "learning_rate": 0.05,
         "classifier_learning_rate": 0.01,
@@ -960,7 +956,7 @@ class UniDEC(
     def _final_table(self, step: UniDECStep) -> NDArray[np.float32]:
         rows = step.classifier_rows().cpu()
         if not step.is_one_vs_all:
-            rows = F.normalize(rows, dim=1)
+            rows = unit_rows(rows)
         self._halves = step.label_text_vectors().cpu(), rows
         return self._joined(self.dual_score_weight_)
 

@@ -15,14 +15,14 @@ from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import (
     CachedEncoding,
     LabelChunk,
-    dense_pool_step,
-    one_vs_all_pool_step,
     two_pass_step,
 )
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
 from skxc._functional._top_k import Pairs
 
 TEMPERATURE = 0.3
+SOFTMAXES = [loss for loss in LOSSES if isinstance(loss, Softmax)]
 
 
 class Problem:
@@ -101,10 +101,10 @@ class Problem:
         return [p.grad.clone() for p in self.net.parameters()]
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("ignores", [False, True])
-def test_the_symmetric_loss_is_the_mean_over_both_directions(loss, weighted, ignores):
+def test_the_two_way_loss_is_the_mean_over_both_directions(loss, weighted, ignores):
     problem = Problem(relevance=True)
     sample_weight = torch.linspace(0.5, 2, 5, dtype=torch.float64) if weighted else None
     texts = problem.texts.clone().requires_grad_()
@@ -116,14 +116,51 @@ def test_the_symmetric_loss_is_the_mean_over_both_directions(loss, weighted, ign
     want = naive_loss(loss, scores, problem.targets, is_ignored, sample_weight) / 2
     want = want + naive_loss(loss, scores.T, targets.T, None if not ignores else is_ignored.T) / 2
     want.backward()
-    text_gradient, label_gradient, value, _ = dense_pool_step(
+    text_gradient, label_gradient, value, _ = two_way_pool_step(
         texts, labels, problem.positives(), loss,
         temperature=TEMPERATURE, ignored=problem.ignored() if ignores else None,
-        sample_weight=sample_weight, is_symmetric=True,
+        sample_weight=sample_weight,
     )  # fmt: skip
     torch.testing.assert_close(value, want.detach(), **EXACT)
     torch.testing.assert_close(text_gradient, texts.grad, **EXACT)
     torch.testing.assert_close(label_gradient, labels.grad, **EXACT)
+
+
+@pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gap", [1, 30, 200, 2000])
+def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype, gap):
+    """One matrix of exponentials serves all texts: those of a label's scores may underflow."""
+    texts = torch.tensor([[gap, 0.0], [0.0, 1.0], [-1.0, -gap]], dtype=dtype)
+    labels = torch.tensor([[1.0, 0.0], [0.5, 0.1], [0.0, 1.0], [-1.0, 0.0]], dtype=dtype)
+    positives = Positives(torch.tensor([1, 2, 0]), torch.tensor([0, 1, 2]), torch.ones(3))
+    got = two_way_pool_step(texts, labels, positives, loss, temperature=1.0)
+    targets = torch.zeros(3, 4).index_put_((positives.rows, positives.labels), torch.ones(3))
+
+    def gradient(weight_of_labels):
+        scores = (texts.double() @ labels.double().T).requires_grad_()
+        value = naive_loss(loss, scores, targets)
+        value = value + weight_of_labels * naive_loss(loss, scores.T, targets.T)
+        return torch.autograd.grad(value / 2, scores)[0].T
+
+    assert all(part.isfinite().all() for part in got)
+    if 2 * gap < -math.log(torch.finfo(dtype).tiny):
+        torch.testing.assert_close(got.scores.double(), gradient(1.0), rtol=1e-5, atol=1e-7)
+    else:  # the texts' own loss is exact all the same; no label pulls or pushes beyond its share
+        by_label = got.scores.double() - gradient(0.0)
+        assert by_label.clamp(max=0).sum(1).min() >= -1 / 6 - 1e-6
+        assert by_label.clamp(min=0).sum(1).max() <= 1 / 6 + 1e-6
+
+
+def test_a_text_without_a_negative_moves_nothing_in_two_ways():
+    positives = Positives(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.ones(3))
+    ignored = Pairs(torch.tensor([1]), torch.tensor([1]))
+    texts, labels = torch.eye(2), torch.eye(2)
+    got = two_way_pool_step(
+        texts, labels, positives, DecoupledSoftmax(), temperature=0.1, ignored=ignored
+    )
+    for part in got:
+        torch.testing.assert_close(part, torch.zeros_like(part), rtol=0, atol=1e-30)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

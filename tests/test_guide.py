@@ -113,8 +113,9 @@ def test_the_parameters_of_the_research_tables_have_the_defaults_they_say(
             continue
         default = parameters[named[1]]
         if default is None and len(values) == 2:
+            of_bag = estimator._defaults[named[1]]
             default = (
-                estimator._defaults[named[1]],
+                of_bag[0] if isinstance(of_bag, range) else of_bag,
                 estimator._pretrained_defaults[named[1]],
             )
         expected = tuple(v for (v,) in values) if len(values) == 2 else values[0][0]

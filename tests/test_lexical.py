@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_grad_cache import TEMPERATURE, Problem
+from test_grad_cache import SOFTMAXES, TEMPERATURE, Problem
 from test_losses import EXACT, LOSSES, naive_loss
 
 from skxc._data._tokens import TokenStore
-from skxc._functional._grad_cache import dense_pool_step, one_vs_all_pool_step
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
+from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
 from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
 from skxc._mixins._score_weights import best_weights, candidates_of
 from skxc._training._lexicon import Lexicon
@@ -192,7 +192,7 @@ class PoolProblem(Problem):
     def __init__(self, weighted, ignores):
         super().__init__(relevance=True)
         self.is_ignored &= ignores
-        self.leaves = self.texts, self.normal(17, 4), 2 * self.normal(5, 17)
+        self.leaves = self.texts, self.normal(17, 4), 2 * self.normal(17, 5)
         self.weights = torch.linspace(0.5, 2, 5, dtype=torch.float64) if weighted else None
         self.options = {"temperature": TEMPERATURE, "sample_weight": self.weights}
         self.options |= {"ignored": self.ignored()} if ignores else {}
@@ -200,7 +200,7 @@ class PoolProblem(Problem):
     def check(self, step, naive):
         """The step's loss and gradients, by scores too, are those of `naive`, of all scores."""
         leaves = [leaf.clone().requires_grad_() for leaf in self.leaves]
-        value = naive(leaves[0] @ leaves[1].T / TEMPERATURE + leaves[2])
+        value = naive(leaves[0] @ leaves[1].T / TEMPERATURE + leaves[2].T)
         want = [*torch.autograd.grad(value, leaves), value.detach()]
         *embeddings, added = (leaf.clone() for leaf in self.leaves)
         got = step(*embeddings, added=added, **self.options)
@@ -214,24 +214,28 @@ class PoolProblem(Problem):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-@pytest.mark.parametrize("is_symmetric", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("ignores", [False, True])
-def test_a_dense_pools_gradient_by_what_is_added_equals_autograd(
-    loss, is_symmetric, weighted, ignores
-):
+def test_a_dense_pools_gradient_by_what_is_added_equals_autograd(loss, weighted, ignores):
+    problem = PoolProblem(weighted, ignores)
+    rest = problem.targets, problem.is_ignored, problem.weights
+    step = partial(dense_pool_step, positives=problem.positives(), loss=loss)
+    problem.check(step, lambda scores: naive_loss(loss, scores, *rest))
+
+
+@pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_two_way_pools_gradient_by_what_is_added_equals_autograd(loss, weighted, ignores):
     problem = PoolProblem(weighted, ignores)
     targets, weights, ignored = problem.targets, problem.weights, problem.is_ignored
 
     def naive(scores):
         value = naive_loss(loss, scores, targets, ignored, weights)
-        if not is_symmetric:
-            return value
         swapped = targets if weights is None else targets * weights[:, None]
         return (value + naive_loss(loss, scores.T, swapped.T, ignored.T)) / 2
 
-    step = partial(dense_pool_step, positives=problem.positives(), loss=loss)
-    problem.check(partial(step, is_symmetric=is_symmetric), naive)
+    problem.check(partial(two_way_pool_step, positives=problem.positives(), loss=loss), naive)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -21,6 +21,7 @@ from torch import nn
 from skxc import UniDEC, _unidec
 from skxc._data._tokens import TokenStore
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
+from skxc._functional._pool_step import two_way_pool_step
 from skxc._unidec import Heads, Sampling, ScoreWeights, UniDECStep
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import ranking_metrics
@@ -142,11 +143,11 @@ class Problem(StepProblem):
         weights = torch.from_numpy(batch.sample_weight[texts].astype(float))
 
         def softmax(scores):
-            loss = naive_loss(step.loss, scores, *others, weights)
-            if not step.both_directions:
+            loss = naive_loss(step.pool_step.keywords["loss"], scores, *others, weights)
+            if step.pool_step.func is not two_way_pool_step:
                 return loss
             swapped = (targets * weights[:, None]).T, others[1].T
-            return (loss + naive_loss(step.loss, scores.T, *swapped)) / 2
+            return (loss + naive_loss(step.pool_step.keywords["loss"], scores.T, *swapped)) / 2
 
         total = step.dual_weight * softmax(a @ labels.T)
         if step.is_one_vs_all:
@@ -714,3 +715,15 @@ def test_parameters_out_of_range_are_named(make, data, parameters, error, messag
     with pytest.raises(error, match=re.escape(message)):
         model.fit(data.texts, data.Y)
     assert not hasattr(model, "classes_")
+
+
+@pytest.mark.parametrize(("labels_per_text", "n_epochs"), [(1, 4), (5, 5), (6, 6), (12, 8)])
+def test_texts_of_many_labels_are_gone_through_more_often(data, make, labels_per_text, n_epochs):
+    Y = np.zeros((len(data.texts), 12), int)
+    for i, row in enumerate(Y):
+        row[np.arange(i, i + labels_per_text) % 12] = 1
+    names = [f"label {i}" for i in range(12)]
+    model = make(label_texts=names, epochs=None).fit(data.texts, Y)
+    assert len(model.history_) == model.n_iter_ == n_epochs
+    model.set_params(epochs=2).fit(data.texts, Y)
+    assert model.n_iter_ == 2

@@ -113,7 +113,10 @@ def length_sorted_slices(
     batch_size: int,  # rows at most
     max_tokens: int,  # padded tokens at most, where one row does not take more
 ) -> Iterator[NDArray[np.int64]]:
-    """Every row once, sorted by length: what prediction embeds together."""
+    """Every row once, sorted by length where not all fit: what prediction embeds together."""
+    if len(lengths) <= min(batch_size, max_tokens // max(int(lengths.max(initial=0)), 1)):
+        yield np.arange(len(lengths))
+        return
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):

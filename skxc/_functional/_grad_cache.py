@@ -1,19 +1,17 @@
-"""Training steps of a dual encoder: over a pool in one block, and over all labels in two passes.
+"""A dual encoder's training step over all labels, in two passes over chunks of them.
 
-The two-pass step is the gradient cache of DEXML (Gupta et al., "Dual-Encoders for Extreme
+It is the gradient cache of DEXML (Gupta et al., "Dual-Encoders for Extreme
 Multi-label Classification", ICLR 2024) without the caches: once the statistics of every row are
 known, the gradient of a chunk's scores is a closed form, and neither outlives the chunk.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ._fused_linear import Positives
@@ -24,10 +22,12 @@ from ._losses import (
     handicaps,
     lower_,
     mask_,
+    masked_pairs,
     positive_weights,
     pull,
     score_gradient_,
 )
+from ._send_back import send_back
 from ._top_k import Pairs
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
@@ -62,137 +62,23 @@ class CachedEncoding:
                 self._random_states.append(_random_states(device))
                 parts.append(encode(inputs))
         self._graph = parts[0]
-        self.rows = torch.cat([rows for _, rows in chunks]).to(device)
+        rows = torch.cat([rows for _, rows in chunks])
+        self.rows, self._is_in_order = rows.to(device), bool((rows.diff() > 0).all())
         joined = torch.cat([part.detach() for part in parts])
-        self.embeddings = torch.empty_like(joined).index_copy_(0, self.rows, joined)
+        if not self._is_in_order:
+            joined = torch.empty_like(joined).index_copy_(0, self.rows, joined)
+        self.embeddings = joined
 
     def send_back(self, gradient: Tensor) -> None:  # (n_rows, dim)
         """Add the gradient of the embeddings to the encoder's parameters."""
         if self._keeps_graph:
-            _backward(self._graph, gradient[self.rows])
+            send_back([self._graph], [gradient if self._is_in_order else gradient[self.rows]])
             return
         states_after = _random_states(self.device)
         for (inputs, rows), states in zip(self.chunks, self._random_states, strict=True):
             _set_random_states(states, self.device)
-            _backward(self.encode(inputs), gradient[rows.to(self.device)])
+            send_back([self.encode(inputs)], [gradient[rows.to(self.device)]])
         _set_random_states(states_after, self.device)
-
-
-def _backward(embeddings: Tensor, gradient: Tensor) -> None:
-    if embeddings.requires_grad:
-        embeddings.backward(gradient.to(embeddings.dtype))
-
-
-class PoolGradients(NamedTuple):
-    """Of the mean loss, float32 or wider."""
-
-    texts: Tensor  # (batch, dim)
-    labels: Tensor  # (pool, dim)
-    loss: Tensor  # ()
-    scores: Tensor  # (batch, pool)
-
-
-def dense_pool_step(
-    text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
-    label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
-    loss: PoolLoss,
-    *,
-    temperature: float,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
-    sample_weight: Tensor | None = None,  # (batch,)
-    is_symmetric: bool = False,
-    added: Tensor | None = None,  # (batch, pool) to the scores over the temperature
-) -> PoolGradients:
-    """Gradients of the mean loss by both sides' embeddings, from one block of scores; the loss.
-
-    Where it `is_symmetric`, the loss is the mean of two: of the texts over the pool, and of the
-    labels that are a text's over the batch.
-    """
-    with torch.no_grad():
-        texts = text_embeddings.detach() / temperature
-        labels = label_embeddings.detach().to(texts.dtype)
-        scores = _scores(texts, labels)
-        if added is not None:
-            scores += added
-        transposed = scores.T.clone() if is_symmetric else None
-        gradient, value = _pool_gradient_(scores, positives, loss, ignored, sample_weight)
-        if transposed is not None:
-            values = positives.values.to(scores.dtype)
-            if sample_weight is not None:
-                values = values * sample_weight[positives.rows]
-            swapped = Positives(positives.rows, positives.labels, values)
-            none = None if ignored is None else Pairs(ignored.rows, ignored.labels)
-            other, other_value = _pool_gradient_(transposed, swapped, loss, none, None)
-            gradient, value = gradient.add_(other.T).mul_(0.5), (value + other_value) / 2
-        return _pool_gradients(gradient, texts, labels, temperature, value)
-
-
-def one_vs_all_pool_step(
-    text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
-    label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
-    *,
-    temperature: float,
-    ignored: Pairs | None = None,  # without a part in the loss; none of the positives
-    sample_weight: Tensor | None = None,  # (batch,)
-    added: Tensor | None = None,  # (batch, pool) to the scores over the temperature
-) -> PoolGradients:
-    """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts.
-
-    All scores are lowered by the logarithm of the pool's size, which ranks nothing anew: so they
-    begin at probabilities that sum to 1, not at a half each, which would drown the positives.
-    """
-    with torch.no_grad():
-        texts = text_embeddings.detach() / temperature
-        labels = label_embeddings.detach().to(texts.dtype)
-        scores = _scores(texts, labels).sub_(math.log(len(labels)))
-        if added is not None:
-            scores += added
-        places = (positives.rows, positives.labels)
-        if ignored is not None:  # softplus and sigmoid of -inf are 0
-            mask_(scores, (ignored.rows, ignored.labels))
-        weights = scores.new_full((len(texts),), 1 / len(texts))
-        if sample_weight is not None:
-            weights *= sample_weight
-        values = positives.values.to(scores.dtype)
-        value = F.softplus(scores).sum(1) @ weights
-        value -= (weights[positives.rows] * values) @ scores[places]
-        errors = scores.sigmoid_().index_put_(places, -values, accumulate=True)
-        gradient = errors.mul_(weights[:, None])
-        return _pool_gradients(gradient, texts, labels, temperature, value)
-
-
-def _pool_gradients(
-    by_scores: Tensor,  # (batch, pool)
-    texts: Tensor,  # over the temperature
-    labels: Tensor,
-    temperature: float,
-    loss: Tensor,
-) -> PoolGradients:
-    gradient, wide = by_scores.to(texts.dtype), by_scores.dtype
-    by_texts = (gradient @ labels).to(wide) / temperature
-    return PoolGradients(by_texts, (gradient.T @ texts).to(wide), loss, by_scores)
-
-
-def _pool_gradient_(
-    scores: Tensor,  # (batch, pool), overwritten
-    positives: Positives,
-    loss: PoolLoss,
-    ignored: Pairs | None,
-    sample_weight: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """The gradient of the mean loss by the scores, in their memory, and the loss."""
-    places = (positives.rows, positives.labels)
-    positive_scores = scores[places]
-    masked = _masked_pairs(positives, ignored, loss)
-    mask_(scores, (masked.rows, masked.labels))
-    lower_(scores, places, handicaps(loss, positives, len(scores), scores.dtype))
-    statistics = loss.row_statistics(lambda: [scores])
-    weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
-    forces = pull(loss, statistics, positive_scores, positives.rows, weights)
-    score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
-    return scores, forces.loss
 
 
 def two_pass_step(
@@ -224,7 +110,7 @@ def two_pass_step(
     loss : Tensor of shape ()
     """
     texts = text_embeddings.detach() / temperature
-    masked = _masked_pairs(positives, ignored, loss)
+    masked = masked_pairs(positives, ignored, loss)
     positives, blocks = _place_pairs(chunks, positives, masked)
     amounts = handicaps(loss, positives, len(texts), _wide(texts.dtype))
     with torch.no_grad():
@@ -314,7 +200,7 @@ def _send_back(
     pulls = forces.of_pairs[block.pairs]
     score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
     gradient = scores.to(texts.dtype)
-    _backward(embeddings, gradient.T @ texts)
+    send_back([embeddings], [gradient.T @ texts])
     return gradient @ labels
 
 
@@ -324,15 +210,6 @@ def _scores(texts: Tensor, labels: Tensor) -> Tensor:  # (batch, |chunk|), float
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
-
-
-def _masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) -> Pairs:
-    """The pairs outside their rows' pools: the ignored, and positives that do not compete."""
-    parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
-    parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
-    if not parts:
-        return Pairs(positives.labels[:0], positives.rows[:0])
-    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def _place_pairs(

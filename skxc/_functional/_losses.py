@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ._fused_linear import Positives
 from ._soft_top_k import ScoreBlocks, soft_top_k_threshold
+from ._top_k import Pairs
 
 Places = tuple[Tensor, Tensor]  # (n,) rows and (n,) columns of a block of scores
 
@@ -172,7 +173,7 @@ def positive_weights(
     the number of texts.
     """
     values, rows = positives.values.to(dtype), positives.rows
-    sums = _row_sums(values, rows, batch_size)
+    sums = row_sums(values, rows, batch_size)
     n_texts = (sums > 0).sum().clamp(min=1)
     # a sum of 0: all of a label's texts have weight 0
     weights = values / sums[rows].clamp(min=torch.finfo(dtype).tiny) / n_texts
@@ -189,12 +190,21 @@ def pull(
     """The mean loss and the forces that its gradient is made of."""
     losses, errors = loss.losses_and_errors(scores, statistics[:, rows])
     of_pairs = weights * errors
-    return Pull(weights @ losses, of_pairs, _row_sums(of_pairs, rows, statistics.shape[1]))
+    return Pull(weights @ losses, of_pairs, row_sums(of_pairs, rows, statistics.shape[1]))
 
 
 def mask_(scores: Tensor, places: Places) -> Tensor:
     """Take the pairs out of their rows' pools, in place."""
     return scores.index_put_(places, scores.new_full((), -torch.inf))
+
+
+def masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) -> Pairs:
+    """The pairs outside their rows' pools: the ignored, and positives that do not compete."""
+    parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
+    parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
+    if not parts:
+        return Pairs(positives.labels[:0], positives.rows[:0])
+    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 def handicaps(
@@ -204,7 +214,7 @@ def handicaps(
     if not loss.is_balanced:
         return None
     ones = torch.ones(len(positives.rows), dtype=dtype, device=positives.rows.device)
-    return _row_sums(ones, positives.rows, batch_size).log()[positives.rows]
+    return row_sums(ones, positives.rows, batch_size).log()[positives.rows]
 
 
 def lower_(scores: Tensor, places: Places, amounts: Tensor | None) -> Tensor:
@@ -224,6 +234,6 @@ def score_gradient_(
     return loss.push_(scores, statistics, force).index_put_(places, -pulls, accumulate=True)
 
 
-def _row_sums(values: Tensor, rows: Tensor, batch_size: int) -> Tensor:
+def row_sums(values: Tensor, rows: Tensor, batch_size: int) -> Tensor:
     """Sums over each row's pairs; index_put_, since index_add_ is not deterministic on a GPU."""
     return values.new_zeros(batch_size).index_put_((rows,), values, accumulate=True)

@@ -323,7 +323,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
             device=device,
             dtype=self._dtype(device),
             generator=torch.Generator(device).manual_seed(seeds[-1]),
-            settings=self._settings(encoder, module, len(task.texts), task.resume.is_partial),
+            settings=self._settings(encoder, module, task.target.Y, task.resume.is_partial),
             fitted=self if task.resume.is_resumed else None,
             is_partial=task.resume.is_partial,
         )
@@ -438,14 +438,18 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         self._check_own_parameters()
 
     def _settings(
-        self, encoder: Encoder, module: EncoderModule, n_texts: int, is_partial: bool
+        self, encoder: Encoder, module: EncoderModule, Y: sp.csr_array, is_partial: bool
     ) -> dict[str, Any]:
-        """The parameters, with the value for this kind of encoder where one is None."""
+        """The parameters, with the value for this encoder and this set where one is None."""
         parameters = self.get_params(deep=False) | {"dim": module.dim}
         defaults = dict(self._pretrained_defaults if encoder.is_pretrained else self._defaults)
         if not is_partial:  # a small set needs steps more than it needs large batches
-            enough_steps = max(n_texts // _LEAST_STEPS_AN_EPOCH, 8)
+            enough_steps = max(Y.shape[0] // _LEAST_STEPS_AN_EPOCH, 8)
             defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
+        epochs = defaults["epochs"]
+        if isinstance(epochs, range):  # a text's labels share its gradient: one each
+            labels_per_text = Y.nnz / max(Y.shape[0], 1)
+            defaults["epochs"] = int(np.clip(labels_per_text, epochs[0], epochs[-1]))
         return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
 
     def _fitted_encoder(self, task: _Task, seed: int) -> Encoder:

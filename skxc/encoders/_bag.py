@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._functional._unit_rows import unit_rows
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
 
@@ -271,7 +272,7 @@ class _BagModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
-        return F.normalize(bag_of_rows(self.table, tokens), dim=1) * _LENGTH
+        return unit_rows(bag_of_rows(self.table, tokens)) * _LENGTH
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype

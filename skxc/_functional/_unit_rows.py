@@ -1,0 +1,33 @@
+"""Rows of length 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LEAST_LENGTH = 1e-12
+
+
+def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
+    """`torch.nn.functional.normalize` with its gradient in closed form: 4 passes, not 11."""
+    rows: Tensor = _UnitRows.apply(vectors)
+    return rows
+
+
+class _UnitRows(torch.autograd.Function):
+    """The gradient loses its part along the row, and is divided by the length that was."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
+        rows = vectors / lengths
+        ctx.save_for_backward(rows, lengths)
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        rows, lengths = ctx.saved_tensors
+        along = torch.linalg.vecdot(rows, gradients[0])[:, None]
+        return gradients[0].addcmul(rows, along, value=-1).div_(lengths)

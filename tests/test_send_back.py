@@ -1,0 +1,71 @@
+"""Gradients in closed form, sent back without torch's compiler; rows of length 1."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from skxc._functional._send_back import send_back
+from skxc._functional._unit_rows import unit_rows
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_gradients_reach_the_leaves_as_autograd_sends_them(enabled):
+    g = torch.Generator().manual_seed(0)
+    leaves = [torch.randn(4, 3, generator=g, requires_grad=True) for _ in range(2)]
+    outputs = [(leaves[0] * leaves[1]).sin(), leaves[1].exp().half(), leaves[0].detach()]
+    gradients = [torch.randn(4, 3, generator=g) for _ in outputs]
+    terms = zip(outputs[:2], gradients, strict=False)
+    want = torch.autograd.grad(
+        [output for output, _ in terms], leaves, [gradients[0], gradients[1].half()],
+        retain_graph=True,
+    )  # fmt: skip
+    with torch.set_grad_enabled(enabled):
+        send_back(outputs, gradients)
+    torch.testing.assert_close([leaf.grad for leaf in leaves], list(want))
+
+
+def test_nothing_is_sent_where_nothing_is_learnt():
+    leaf = torch.ones(3)
+    send_back([leaf], [torch.ones(3)])
+    assert leaf.grad is None
+
+
+def test_rows_have_length_1_and_the_gradient_of_normalize():
+    x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    x[2] *= 1e-6
+    x[3] *= 1e6
+    torch.testing.assert_close(unit_rows(x), F.normalize(x, dim=1), rtol=0, atol=1e-15)
+    x = x[[0, 1, 4]].requires_grad_()
+    assert torch.autograd.gradcheck(unit_rows, x)
+
+
+def test_a_row_of_0_stays_and_has_the_gradient_of_normalize():
+    gradient, found = torch.tensor([[1.0, -2.0]]), []
+    for function in (unit_rows, lambda x: F.normalize(x, dim=1)):
+        x = torch.zeros(1, 2, requires_grad=True)
+        y = function(x)
+        assert not y.any()
+        y.backward(gradient)
+        found.append(x.grad)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("name", ["UniDEC", "DualEncoderXC", "ReneeClassifier"])
+def test_a_fit_does_not_import_torchs_compiler_or_sympy(name):
+    """Half a second of every process, and more of a small fit."""
+    code = f"""
+import sys
+from skxc import {name}
+names = ["apple", "car"]
+clf = {name}(label_texts=names, epochs=1)
+clf.fit(["a red apple", "a fast car"] * 30, [["apple"], ["car"]] * 30)
+print([m for m in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes")
+       if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
