@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/prediction.py [--labels 100000] [--texts 1024] [--profile]
 
-Batches of 256 texts, float32. Product: the scores of the same texts and chunks of labels, written
-to one buffer again and again, and nothing else. Search: what an estimator does with them, by
-`SearchTable` and `top_k_inner_products`, without and with a sparse matrix of words' weights (so
-many a label, Zipf-like like the texts' words). The two take turns, batch by batch; medians.
+Batches of 256 texts, float32. Product: the scores of the same texts and chunks of labels, and
+nothing else. Search: what an estimator does with them, by `SearchTable` and `top_k_inner_products`.
+With words, both have the sparse product with a matrix of words' weights, too (so many a label,
+Zipf-like like the texts' words). The two take turns, batch by batch; medians.
 ``--profile`` tells which of torch's operations take the time.
 """
 
@@ -28,10 +28,14 @@ CHUNK = _SCORES_AT_ONCE // _QUERY_BATCH
 WORDS_PER_TEXT = 9
 
 
-def product(queries: Tensor, table: Tensor, buffer: Tensor) -> None:
-    for start in range(0, len(table), CHUNK):
-        chunk = table[start : start + CHUNK]
-        torch.mm(chunk, queries.T, out=buffer[: len(chunk)])
+def product(queries: Tensor, tokens: TokenStore, table: SearchTable, buffer: Tensor) -> None:
+    added = table.word_scores(tokens)
+    for start in range(0, len(table.rows), CHUNK):
+        chunk = table.rows[start : start + CHUNK]
+        if added is None:
+            torch.mm(chunk, queries.T, out=buffer[: len(chunk)])
+        else:
+            added(start, start + len(chunk)).T.addmm_(chunk, queries.T)
 
 
 def search(queries: Tensor, tokens: TokenStore, table: SearchTable, k: int) -> None:
@@ -89,7 +93,7 @@ def main() -> None:
             for _ in range(args.texts // _QUERY_BATCH):
                 queries = torch.randn(_QUERY_BATCH, args.dim, generator=generator)
                 tokens = token_store(zipf_words(rng, _QUERY_BATCH, WORDS_PER_TEXT, 50_000))
-                products.append(seconds_of(lambda: product(queries, rows, buffer)))  # noqa: B023
+                products.append(seconds_of(lambda: product(queries, tokens, table, buffer)))  # noqa: B023
                 searches.append(seconds_of(lambda: search(queries, tokens, table, k)))  # noqa: B023
             ms = [1e3 * float(np.median(seconds)) for seconds in (products, searches)]
             print(f"| {name} | {k} | {ms[0]:.0f} | {ms[1]:.0f} | {ms[1] / ms[0]:.2f} |", flush=True)

@@ -38,10 +38,10 @@ from skxc.metrics import precision_at_k
 from ._memory import free_bytes
 from ._saving import SavingMixin
 
-# texts and padded tokens embedded together, and scores held at once (float32: 16 MiB)
+# texts and padded tokens embedded together, and scores held at once (float32: 8 MiB)
 _QUERY_BATCH = 256
 _QUERY_TOKENS = 1 << 14
-_SCORES_AT_ONCE = 1 << 22
+_SCORES_AT_ONCE = 1 << 21
 
 
 class SearchTable(NamedTuple):
