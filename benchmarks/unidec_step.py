@@ -24,6 +24,7 @@ import torch
 from sklearn.utils import Bunch
 
 import skxc._functional._grad_cache as grad_cache
+import skxc._unidec as unidec
 from skxc import UniDEC
 from skxc._training._lexicon import Lexicon
 from skxc._training._two_towers import TwoTowerStep
@@ -32,8 +33,8 @@ from skxc.datasets import make_extreme_classification
 
 PARTS = {
     "picking": [(UniDECStep, "_pick")],
-    "losses": [(UniDECStep, "_softmax_step")],
-    "encoder": [(TwoTowerStep, "_encoding"), (grad_cache, "_backward")],
+    "losses": [(unidec, "two_way_pool_step")],
+    "encoder": [(TwoTowerStep, "_encoding"), (grad_cache, "send_back")],
     "rows": [(UniDECStep, "_update")],
     "words": [(UniDECStep, "_word_scores"), (Lexicon, "step_")],
 }
@@ -55,12 +56,12 @@ class Clock:
 
         return run
 
-    def sized(self, softmax_step: Callable[..., Any]) -> Callable[..., Any]:
+    def sized(self, pool_step: Callable[..., Any]) -> Callable[..., Any]:
         """Notes how many texts and labels the step has picked."""
 
-        def run(step: Any, texts: Any, labels: Any, *args: Any, **keywords: Any) -> Any:
+        def run(texts: Any, labels: Any, *args: Any, **keywords: Any) -> Any:
             self.steps[-1]["texts"], self.steps[-1]["pool"] = len(texts), len(labels)
-            return softmax_step(step, texts, labels, *args, **keywords)
+            return pool_step(texts, labels, *args, **keywords)
 
         return run
 
@@ -82,9 +83,9 @@ class Clock:
 def products(texts: torch.Tensor, labels: torch.Tensor) -> None:
     """The six products of a step."""
     for _ in range(2):
-        scores = texts @ labels.T
-        scores @ labels
-        scores.T @ texts
+        scores = labels @ texts.T
+        scores.T @ labels
+        scores @ texts
 
 
 def measure(data: Bunch, **parameters: Any) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -45,12 +46,17 @@ def best_weights(
 
     A value takes over where it gains at least `least_gain`: less is chance.
     """
-    weights, best = dict(start), measure(start)
+
+    @cache  # the second time around, most have been tried
+    def measured(*values: float) -> float:
+        return measure(dict(zip(start, values, strict=True)))
+
+    weights, best = dict(start), measured(*start.values())
     for _ in range(2):
         for name, values in grids.items():
             for value in values:
                 trial = weights | {name: value}
-                gained = measure(trial)
+                gained = measured(*trial.values())
                 if gained >= best + least_gain:
                     weights, best = trial, gained
     return weights
