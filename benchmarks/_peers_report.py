@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -82,12 +83,13 @@ def _conditions(rows: Sequence[Row]) -> str:
     if not done:
         return "Nothing was measured.\n"
     dates = sorted({row["date"] for row in done})
-    n_repeats = len({row["repeat"] for row in done})
+    repeats = sorted({_n_repeats(done, name) for name in _sets(done)})
     lines = [
         f"- Machine: {'; '.join(sorted({row['machine'] for row in done}))}",
         f"- Threads: {', '.join(map(str, sorted({row['threads'] for row in done})))}, the same for "
         "every method; each run in a process of its own, the methods taking turns",
-        f"- Repeats: {n_repeats}" + (", the table shows medians" if n_repeats > 1 else ""),
+        f"- Repeats: {' to '.join(map(str, dict.fromkeys((repeats[0], repeats[-1]))))}"
+        + (", the tables show medians" if repeats[-1] > 1 else ""),
         f"- Date: {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else ""),
         *_environments(done),
         "- TF-IDF is a part of the peers' fit and predict, as the vocabulary is of ours; peak MiB "
@@ -95,6 +97,12 @@ def _conditions(rows: Sequence[Row]) -> str:
         "bold is the best of a column\n",
     ]
     return "\n".join(lines)
+
+
+def _n_repeats(rows: Sequence[Row], name: str) -> int:
+    """How often a set's methods were run; the fewest where they differ."""
+    counts = Counter(row["method"] for row in rows if row["set"] == name)
+    return min(counts.values(), default=0)
 
 
 def _environments(rows: Sequence[Row]) -> list[str]:
@@ -111,9 +119,12 @@ def _environments(rows: Sequence[Row]) -> list[str]:
 def _set_table(name: str, rows: Sequence[Row], medians: Mapping[str, Medians]) -> str:
     """The table of one set; below it, why a method is missing."""
     [head, *_] = [row for row in rows if row["set"] == name]
+    n_repeats = _n_repeats([row for row in _latest(rows) if row["status"] == "ok"], name)
     lines = [
         f"## {name}: {head['labels']:,} labels, {head['train_rows']:,} training and "
-        f"{head['test_rows']:,} test rows\n"
+        f"{head['test_rows']:,} test rows"
+        + (f"; medians of {n_repeats} runs" * (n_repeats > 1))
+        + "\n"
     ]
     if medians:
         headings = ["method", *(heading for heading, *_ in _COLUMNS)]
@@ -145,6 +156,7 @@ def _table_row(method: str, found: Medians, best: Medians) -> str:
 def _summary(rows: Sequence[Row], medians: Mapping[str, Mapping[str, Medians]]) -> str:
     """The best of the three on each set beside the best peer of each measure."""
     ours = {row["method"] for row in rows if row["is_ours"]}
+    short = {row["method"]: row["short"] for row in rows}
     lines = []
     for name in _sets(rows):
         found = medians.get(name, {})
@@ -152,7 +164,7 @@ def _summary(rows: Sequence[Row], medians: Mapping[str, Mapping[str, Medians]]) 
         of_ours = [method for method in found if method in ours]
         if of_ours and peers:
             best = max(of_ours, key=lambda method: sum(found[method][goal] for goal in GOALS))
-            lines.append(_summary_row(name, best, found[best], peers))
+            lines.append(_summary_row(name, best, found[best], peers, short))
     if not lines:
         return ""
     yardstick = _YARDSTICK.split()[-1]
@@ -171,20 +183,26 @@ def _summary(rows: Sequence[Row], medians: Mapping[str, Mapping[str, Medians]]) 
     )
 
 
-def _summary_row(name: str, best: str, ours: Medians, peers: Mapping[str, Medians]) -> str:
+def _summary_row(
+    name: str,
+    best: str,
+    ours: Medians,
+    peers: Mapping[str, Medians],
+    short: Mapping[str, str],
+) -> str:
     """A line of the summary."""
     cells = [name, best]
     for goal in GOALS:
         peer = max(peers, key=lambda method: peers[method][goal])
         value, other = f"{ours[goal]:.2f}", f"{peers[peer][goal]:.2f}"
         is_ahead = float(value) >= float(other)
-        cells.append(f"{'**' + value + '**' if is_ahead else value} / {other} ({peer})")
-    for key, sign in (("fit_cpu_s", -1), ("rows_per_s", 1)):
+        cells.append(f"{'**' + value + '**' if is_ahead else value} / {other} ({short[peer]})")
+    for key, sign, form in (("fit_cpu_s", -1, ",.1f"), ("rows_per_s", 1, ",.0f")):
         if _YARDSTICK not in peers:
             cells.append("-")
             continue
         cost, yardstick = ours[key], peers[_YARDSTICK][key]
-        text = f"{cost:,.0f} / {yardstick:,.0f}"
+        text = f"{cost:{form}} / {yardstick:{form}}"
         cells.append(f"**{text}**" if sign * cost >= sign * yardstick else text)
     return "| " + " | ".join(cells) + " |"
 

@@ -221,7 +221,7 @@ def test_the_page_shows_medians_bold_bests_and_what_is_missing():
     page = markdown(rows)
     assert "| UniDEC | **40.00** | **20.00** |" in page
     assert "| omikuji Bonsai | 35.00 | **20.00** |" in page
-    assert "| some set | UniDEC | **40.00** / 35.00 (omikuji Bonsai) |" in page
+    assert "| some set | UniDEC | **40.00** / 35.00 (Bonsai) |" in page
     assert "- napkinXC PLT: skipped, is not installed: pip install napkinxc" in page
 
 
