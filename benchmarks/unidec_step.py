@@ -33,7 +33,7 @@ from skxc.datasets import make_extreme_classification
 
 PARTS = {
     "picking": [(UniDECStep, "_pick")],
-    "losses": [(unidec, "two_way_pool_step")],
+    "losses": [(unidec, "softmax_pool_step")],
     "encoder": [(TwoTowerStep, "_encoding"), (grad_cache, "send_back")],
     "rows": [(UniDECStep, "_update")],
     "words": [(UniDECStep, "_word_scores"), (Lexicon, "step_")],

@@ -29,7 +29,7 @@ from skxc._data._psl import pick_some_labels
 from skxc._data._tokens import TokenStore
 from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
-from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
+from skxc._functional._pool_step import one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._send_back import send_back
 from skxc._functional._top_k import LAST, Pairs, has_values
 from skxc._functional._unit_rows import unit_rows
@@ -223,9 +223,7 @@ class UniDECStep(TwoTowerStep):
         super().__init__(module, label_tokens, encode_batch_size=encode_batch_size, dtype=dtype)
         self.heads, self.classifier, self.rows, self.search = heads, classifier, rows, search
         self.rng, self.sampling, self.is_one_vs_all = rng, sampling, is_one_vs_all
-        self.pool_step = partial(
-            two_way_pool_step if both_directions else dense_pool_step, loss=loss
-        )
+        self.pool_step = partial(softmax_pool_step, loss=loss, both_directions=both_directions)
         self.dual_weight, self.log_scale, self.dropout = dual_weight, log_scale, dropout
         self.learning_rate = classifier_learning_rate
         self.optimizer = RowAdam([classifier], classifier_learning_rate, weight_decay=weight_decay)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -18,10 +19,11 @@ from skxc._functional._grad_cache import (
     two_pass_step,
 )
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
-from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
+from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import Pairs
 
 TEMPERATURE = 0.3
+two_way = partial(softmax_pool_step, both_directions=True)
 SOFTMAXES = [loss for loss in LOSSES if isinstance(loss, Softmax)]
 
 
@@ -116,7 +118,7 @@ def test_the_two_way_loss_is_the_mean_over_both_directions(loss, weighted, ignor
     want = naive_loss(loss, scores, problem.targets, is_ignored, sample_weight) / 2
     want = want + naive_loss(loss, scores.T, targets.T, None if not ignores else is_ignored.T) / 2
     want.backward()
-    text_gradient, label_gradient, value, _ = two_way_pool_step(
+    text_gradient, label_gradient, value, _ = two_way(
         texts, labels, problem.positives(), loss,
         temperature=TEMPERATURE, ignored=problem.ignored() if ignores else None,
         sample_weight=sample_weight,
@@ -134,7 +136,7 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
     texts = torch.tensor([[gap, 0.0], [0.0, 1.0], [-1.0, -gap]], dtype=dtype)
     labels = torch.tensor([[1.0, 0.0], [0.5, 0.1], [0.0, 1.0], [-1.0, 0.0]], dtype=dtype)
     positives = Positives(torch.tensor([1, 2, 0]), torch.tensor([0, 1, 2]), torch.ones(3))
-    got = two_way_pool_step(texts, labels, positives, loss, temperature=1.0)
+    got = two_way(texts, labels, positives, loss, temperature=1.0)
     targets = torch.zeros(3, 4).index_put_((positives.rows, positives.labels), torch.ones(3))
 
     def gradient(weight_of_labels):
@@ -156,9 +158,7 @@ def test_a_text_without_a_negative_moves_nothing_in_two_ways():
     positives = Positives(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.ones(3))
     ignored = Pairs(torch.tensor([1]), torch.tensor([1]))
     texts, labels = torch.eye(2), torch.eye(2)
-    got = two_way_pool_step(
-        texts, labels, positives, DecoupledSoftmax(), temperature=0.1, ignored=ignored
-    )
+    got = two_way(texts, labels, positives, DecoupledSoftmax(), temperature=0.1, ignored=ignored)
     for part in got:
         torch.testing.assert_close(part, torch.zeros_like(part), rtol=0, atol=1e-30)
 

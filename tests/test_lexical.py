@@ -17,7 +17,7 @@ from test_losses import EXACT, LOSSES, naive_loss
 
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
-from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, two_way_pool_step
+from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
 from skxc._mixins._score_weights import best_weights, candidates_of
 from skxc._training._lexicon import Lexicon
@@ -235,7 +235,10 @@ def test_a_two_way_pools_gradient_by_what_is_added_equals_autograd(loss, weighte
         swapped = targets if weights is None else targets * weights[:, None]
         return (value + naive_loss(loss, scores.T, swapped.T, ignored.T)) / 2
 
-    problem.check(partial(two_way_pool_step, positives=problem.positives(), loss=loss), naive)
+    problem.check(
+        partial(softmax_pool_step, both_directions=True, positives=problem.positives(), loss=loss),
+        naive,
+    )
 
 
 @pytest.mark.parametrize("weighted", [False, True])

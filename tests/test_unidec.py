@@ -21,7 +21,6 @@ from torch import nn
 from skxc import UniDEC, _unidec
 from skxc._data._tokens import TokenStore
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
-from skxc._functional._pool_step import two_way_pool_step
 from skxc._unidec import Heads, Sampling, ScoreWeights, UniDECStep
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import ranking_metrics
@@ -144,7 +143,7 @@ class Problem(StepProblem):
 
         def softmax(scores):
             loss = naive_loss(step.pool_step.keywords["loss"], scores, *others, weights)
-            if step.pool_step.func is not two_way_pool_step:
+            if not step.pool_step.keywords["both_directions"]:
                 return loss
             swapped = (targets * weights[:, None]).T, others[1].T
             return (loss + naive_loss(step.pool_step.keywords["loss"], scores.T, *swapped)) / 2

@@ -50,6 +50,11 @@ def dense_pool_step(
     added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
 ) -> PoolGradients:
     """Gradients of the mean loss by both sides' embeddings and by the scores; the loss."""
+    if isinstance(loss, Softmax):
+        return softmax_pool_step(
+            text_embeddings, label_embeddings, positives, loss,
+            temperature=temperature, ignored=ignored, sample_weight=sample_weight, added=added,
+        )  # fmt: skip
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         # the losses go through a text's scores
@@ -66,18 +71,19 @@ def dense_pool_step(
         return _pool_gradients(scores.T, texts, labels, temperature, forces.loss)
 
 
-def two_way_pool_step(
+def softmax_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
     positives: Positives,  # `labels`: places in the pool, in any order
     loss: Softmax,
     *,
     temperature: float,
+    both_directions: bool = False,
     ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
 ) -> PoolGradients:
-    r"""As `dense_pool_step`, the mean of two losses: of texts over the pool, of labels over texts.
+    r"""As `dense_pool_step`, or the mean with the loss of the labels over the batch's texts.
 
     Both are softmaxes of one matrix, so its exponentials are taken once. With a text's greatest
     score :math:`m_i` and :math:`E_{li} = e^{s_{li} - m_i}`, 0 at the positives, the sums of its
@@ -93,15 +99,19 @@ def two_way_pool_step(
         if ignored is not None:
             mask_(scores, (ignored.labels, ignored.rows))
         tops = scores.amax(0).clamp(min=torch.finfo(scores.dtype).min)
-        top = tops.max()
-        shares = (tops - top).exp()
         exponentials = scores.sub_(tops).exp_().index_put_(places, scores.new_zeros(()))
         by_text = _one_way(loss, positives, of_pairs, exponentials.sum(0), tops, sample_weight)
+        if not both_directions:
+            gradient = exponentials.mul_(by_text.spread).index_put_(places, by_text.pairs)
+            return _pool_gradients(gradient, texts, labels, temperature, by_text.loss)
+        top = tops.max()
+        shares = (tops - top).exp()
         values = positives.values.to(scores.dtype)
         if sample_weight is not None:
             values = values * sample_weight[positives.rows]
         swapped = Positives(positives.rows, positives.labels, values)
-        by_label = _one_way(loss, swapped, of_pairs, exponentials @ shares, top.expand(len(scores)))
+        sums = exponentials @ shares
+        by_label = _one_way(loss, swapped, of_pairs, sums, top.expand(len(sums)))
         spread = torch.addcmul(by_text.spread, by_label.spread[:, None], shares)
         gradient = exponentials.mul_(spread).index_put_(places, by_text.pairs + by_label.pairs)
         return _pool_gradients(
