@@ -20,7 +20,7 @@ from torch import Tensor
 import skxc._dual_encoder as dual_encoder
 from skxc import DualEncoderXC
 from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import PoolGradients
+from skxc._functional._pool_step import PoolGradients
 from skxc.encoders import BagOfWordsEncoder
 
 
@@ -36,9 +36,9 @@ def one_vs_all_step(
 ) -> PoolGradients:
     """Mean binary cross-entropy over batch and pool, in place of `dense_pool_step`."""
     texts, labels = (e.detach().requires_grad_() for e in (text_embeddings, label_embeddings))
-    scores = texts @ labels.T / temperature
+    scores = labels @ texts.T / temperature
     targets = torch.zeros_like(scores)
-    targets[positives.rows, positives.labels] = 1
+    targets[positives.labels, positives.rows] = 1
     mean = F.binary_cross_entropy_with_logits(scores, targets)
     by_texts, by_labels, by_scores = torch.autograd.grad(mean, (texts, labels, scores))
     return PoolGradients(by_texts, by_labels, mean.detach(), by_scores)

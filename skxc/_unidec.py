@@ -293,7 +293,7 @@ class UniDECStep(TwoTowerStep):
         assert rows.grad is not None
         encoding.send_back(embeddings.grad)
         self._update(ids, rows.grad, rate)
-        if self.lexicon is not None:  # a step of a text each, not of their mean
+        if self.lexicon is not None and self.dual_weight < 1:  # a text each, not their mean
             self.lexicon.step_(rate * (1 - self.dual_weight) * len(picked.texts))
         return loss if with_loss else None
 
@@ -514,7 +514,7 @@ class UniDEC(
         width. "auto": None with the embedded encoder, the encoder's width with a pretrained one.
     negatives : {"random", "mined"}, default="random"
         "mined": draw hard negatives for every text from the 100 best wrong labels of an exact
-        search; random labels fill what is left of the pool.
+        search; random labels follow.
     batches : {"random", "clustered"}, default="random"
         "clustered": texts that are alike share a batch, and so are each other's hard negatives.
     pool_size : int, default=None

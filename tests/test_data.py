@@ -87,6 +87,20 @@ def test_length_sorted_slices_hold_every_row_once_within_the_budget(max_tokens, 
     assert sorted(np.concatenate(slices).tolist()) == list(range(5))
 
 
+@pytest.mark.parametrize(
+    ("n_rows", "max_tokens", "want"),
+    [(300, 9999, [256, 44]), (165, 155, [144, 21]), (160, 40, [32] * 4 + [32]), (0, 9, [])],
+)
+def test_slices_but_the_last_are_multiples_of_16(n_rows, max_tokens, want):
+    lengths = np.ones(n_rows, int)
+    assert [len(s) for s in length_sorted_slices(lengths, 256, max_tokens)] == want
+
+
+def test_rows_that_fit_at_once_keep_their_order():
+    [rows] = length_sorted_slices(np.array([5, 1, 4]), 3, 15)
+    assert rows.tolist() == [0, 1, 2]
+
+
 def test_a_batch_lists_its_positives_by_label():
     Y = sp.csr_array(np.array([[0, 0.5, 1], [1, 0, 0], [0, 0, 0], [0, 0, 1]], dtype=np.float32))
     rows = TrainingRows(make_store([1, 2, 3, 4]), Y, np.arange(4, dtype=np.float32))

@@ -154,11 +154,34 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
         assert by_label.clamp(min=0).sum(1).max() <= 1 / 6 + 1e-6
 
 
-def test_a_text_without_a_negative_moves_nothing_in_two_ways():
+@pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("top", [20, 100, 1000])
+def test_a_positive_far_above_all_leaves_the_texts_loss_exact(loss, dtype, top):
+    """It does not compete in the decoupled softmax, and must not set the scale of what does."""
+    texts = torch.tensor([[1.0], [0.5]], dtype=dtype)
+    labels = torch.tensor([[float(top)], [0.0], [-1.0], [0.5]], dtype=dtype)
+    positives = Positives(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]), torch.ones(3))
+    weights = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    got = softmax_pool_step(
+        texts, labels, positives, loss, temperature=1.0, sample_weight=weights.to(dtype)
+    )
+    scores = (texts.double() @ labels.double().T).requires_grad_()
+    targets = torch.zeros(2, 4).index_put_((positives.rows, positives.labels), torch.ones(3))
+    want = naive_loss(loss, scores, targets, None, weights)
+    want.backward()
+    torch.testing.assert_close(got.loss.double(), want.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(got.scores.double(), scores.grad.T, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("top", [10.0, 100.0, 1000.0])
+def test_a_text_without_a_negative_moves_nothing_in_two_ways(top):
     positives = Positives(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.ones(3))
     ignored = Pairs(torch.tensor([1]), torch.tensor([1]))
     texts, labels = torch.eye(2), torch.eye(2)
-    got = two_way(texts, labels, positives, DecoupledSoftmax(), temperature=0.1, ignored=ignored)
+    got = two_way(
+        texts, labels, positives, DecoupledSoftmax(), temperature=1 / top, ignored=ignored
+    )
     for part in got:
         torch.testing.assert_close(part, torch.zeros_like(part), rtol=0, atol=1e-30)
 

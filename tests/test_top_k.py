@@ -92,3 +92,22 @@ def test_equal_scores_come_in_the_labels_order(chunk_size, k, excludes):
     assert torch.equal(scores, want.values[:, :k])
     expected = want.indices[:, :k].masked_fill(scores == -torch.inf, -1)
     assert torch.equal(labels, expected)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("chunk_size", [50, 96, 133])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.98])
+def test_later_chunks_are_searched_by_maxima_of_blocks(k, chunk_size, share):
+    """Few values, so ties; as many as 98 % excluded, so rows that run out of labels."""
+    g = torch.Generator().manual_seed(k)
+    table = torch.randint(-2, 3, (700, 3), generator=g).double()
+    queries = torch.randint(-2, 3, (9, 3), generator=g).double()
+    table[:300] *= 0.5  # the best come late
+    is_out = torch.rand(700, 9, generator=g) < share
+    pairs = Pairs(*is_out.nonzero(as_tuple=True))
+    scores = (queries @ table.T).masked_fill(is_out.T, -torch.inf)
+    want = scores.sort(dim=1, descending=True, stable=True)
+    labels, found = top_k_inner_products(queries, table, k, chunk_size=chunk_size, exclude=pairs)
+    assert torch.equal(found, want.values[:, :k])
+    expected = want.indices[:, :k].masked_fill(found == -torch.inf, -1)
+    assert torch.equal(labels, expected)

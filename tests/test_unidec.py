@@ -726,3 +726,21 @@ def test_texts_of_many_labels_are_gone_through_more_often(data, make, labels_per
     assert len(model.history_) == model.n_iter_ == n_epochs
     model.set_params(epochs=2).fit(data.texts, Y)
     assert model.n_iter_ == 2
+
+
+def test_epochs_count_whole_labels_and_no_excluded_pairs(data, make):
+    Y = np.zeros((len(data.texts), 12), int)
+    for i, row in enumerate(Y):
+        row[np.arange(i, i + 6 + i % 2) % 12] = 1  # 6.5 labels a text
+    names = [f"label {i}" for i in range(12)]
+    model = make(label_texts=names, epochs=None)
+    assert model.fit(data.texts, Y).n_iter_ == 6
+    exclude = sp.csr_array(Y * (np.arange(12) % 2))
+    assert model.fit(data.texts, Y, exclude=exclude).n_iter_ == 4
+
+
+@pytest.mark.parametrize("dual_weight", [0.0, 1.0])
+def test_a_fit_by_one_loss_alone(data, make, dual_weight):
+    model = make(dual_weight=dual_weight).fit(data.texts, data.Y)
+    assert model.lexicon_["learnt"].any() == (dual_weight < 1)
+    assert np.isfinite(model.predict_proba(data.texts).data).all()

@@ -118,7 +118,9 @@ def length_sorted_slices(
     max_tokens: int,  # padded tokens at most, where one row does not take more
 ) -> Iterator[NDArray[np.int64]]:
     """Every row once, sorted by length where not all fit: what prediction embeds together."""
-    if len(lengths) <= min(batch_size, max_tokens // max(int(lengths.max(initial=0)), 1)):
+    if not len(lengths):
+        return
+    if len(lengths) <= min(batch_size, max_tokens // max(int(lengths.max()), 1)):
         yield np.arange(len(lengths))
         return
     order = np.argsort(lengths, kind="stable")
@@ -129,7 +131,9 @@ def length_sorted_slices(
         rows = order[start : start + max(n_at_most, 1)]
         padded = lengths[rows] * np.arange(1, len(rows) + 1)
         n_fit = max(int(np.searchsorted(padded, max_tokens, side="right")), 1)
-        rows = rows[: n_fit if n_fit < _ALIGNED else n_fit // _ALIGNED * _ALIGNED]
+        if n_fit >= _ALIGNED and start + n_fit < len(order):
+            n_fit = n_fit // _ALIGNED * _ALIGNED
+        rows = rows[:n_fit]
         yield rows
         start += len(rows)
 

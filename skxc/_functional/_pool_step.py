@@ -85,21 +85,25 @@ def softmax_pool_step(
 ) -> PoolGradients:
     r"""As `dense_pool_step`, or the mean with the loss of the labels over the batch's texts.
 
-    Both are softmaxes of one matrix, so its exponentials are taken once. With a text's greatest
-    score :math:`m_i` and :math:`E_{li} = e^{s_{li} - m_i}`, 0 at the positives, the sums of its
-    columns, and of its rows weighted by :math:`e^{m_i}`, are all that the losses need to know, and
-    the gradient is :math:`E_{li} (a_i + e^{m_i} b_l)`, but for the positives. A label whose scores
-    are all so far below the batch's greatest that they underflow counts as if they just did not.
+    Both are softmaxes of one matrix, so its exponentials are taken once. With the greatest score
+    :math:`m_i` that competes for a text and :math:`E_{li} = e^{s_{li} - m_i}`, 0 at the positives,
+    the sums of its columns, and of its rows weighted by :math:`e^{m_i}`, are all that the losses
+    need to know, and the gradient is :math:`E_{li} (a_i + e^{m_i} b_l)`, but for the positives.
+
+    In the labels' direction, scores more than 87 (float32) below the batch's greatest count as so
+    far below: a label that has no others pulls its own texts, and pushes none.
     """
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added)
         places = (positives.labels, positives.rows)
         of_pairs = scores[places]
-        if ignored is not None:
-            mask_(scores, (ignored.labels, ignored.rows))
+        masked = masked_pairs(positives, ignored, loss)
+        mask_(scores, (masked.labels, masked.rows))
         tops = scores.amax(0).clamp(min=torch.finfo(scores.dtype).min)
-        exponentials = scores.sub_(tops).exp_().index_put_(places, scores.new_zeros(()))
+        exponentials = scores.sub_(tops).exp_()
+        if loss.positives_compete:  # by sums of their own
+            exponentials.index_put_(places, scores.new_zeros(()))
         by_text = _one_way(loss, positives, of_pairs, exponentials.sum(0), tops, sample_weight)
         if not both_directions:
             gradient = exponentials.mul_(by_text.spread).index_put_(places, by_text.pairs)

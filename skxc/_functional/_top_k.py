@@ -100,12 +100,12 @@ def _above(
     maxima = scores[:whole].unflatten(0, (-1, _BLOCK)).amax(1)
     if whole < n_labels:
         maxima = torch.cat([maxima, scores[whole:].amax(0, keepdim=True)])
-    rows, blocks = (maxima > least).T.nonzero(as_tuple=True)
+    rows, blocks = (~(maxima <= least)).T.nonzero(as_tuple=True)  # nan is kept
     if len(rows) > 4 * k * batch:
         return None
     labels = blocks[:, None] * _BLOCK + torch.arange(_BLOCK, device=scores.device)
     values = scores[labels.clamp(max=n_labels - 1), rows[:, None]]
-    is_above = (values > least[rows, None]) & (labels < n_labels)
+    is_above = ~(values <= least[rows, None]) & (labels < n_labels)
     kept = is_above.flatten().nonzero().squeeze(1)
     rows, labels, values = rows[kept // _BLOCK], labels.flatten()[kept], values.flatten()[kept]
     counts = rows.bincount(minlength=batch)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _LEAST_LENGTH = 1e-12
 
@@ -27,6 +28,7 @@ class _UnitRows(torch.autograd.Function):
         return rows
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         rows, lengths = ctx.saved_tensors
         along = torch.linalg.vecdot(rows, gradients[0])[:, None]

@@ -303,12 +303,8 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
     def _setup(self, task: _Task, device: torch.device, seeds: list[int]) -> TrainingSetup:
         """Texts tokenised, rows held out, the encoder built."""
         encoder = self._fitted_encoder(task, seeds[-1])
-        rows = TrainingRows(
-            encoder.tokenize(task.texts),
-            _without(task.target.Y, task.mask),
-            task.weights,
-            task.mask,
-        )
+        Y = _without(task.target.Y, task.mask)
+        rows = TrainingRows(encoder.tokenize(task.texts), Y, task.weights, task.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         module = encoder.build_module().to(device).train()
@@ -323,7 +319,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
             device=device,
             dtype=self._dtype(device),
             generator=torch.Generator(device).manual_seed(seeds[-1]),
-            settings=self._settings(encoder, module, task.target.Y, task.resume.is_partial),
+            settings=self._settings(encoder, module, Y, task.resume.is_partial),
             fitted=self if task.resume.is_resumed else None,
             is_partial=task.resume.is_partial,
         )
