@@ -73,6 +73,7 @@ _LEAST_RANDOM = 64
 # labels of each ranking that takes part in choosing the weights; scores held at once (32 MiB)
 _CANDIDATES_A_VIEW = 50
 _SCORES_AT_ONCE = 1 << 23
+_LEAST_TEXTS_AT_ONCE = 16
 # of nDCG@5, for a weight to change
 _LEAST_GAIN = 1e-3
 
@@ -1010,7 +1011,9 @@ class UniDEC(
         module, _ = self._torch_model()
         tables = [SearchTable.of(torch.from_numpy(self._joined(w))) for w in (1.0, 0.0)]
         words = [_as_csr(self.lexicon_, kind) for kind in ("learnt", "of_label_texts")]
-        n_at_once = max(_SCORES_AT_ONCE // (4 * self.n_labels_), 1)
+        is_last = ~tables[0].rows.any(1).numpy()
+        # a block goes through all tables: not for a text or two, however many labels there are
+        n_at_once = max(_SCORES_AT_ONCE // (4 * self.n_labels_), _LEAST_TEXTS_AT_ONCE)
         for start in range(0, len(rows), n_at_once):
             places = np.arange(start, min(start + n_at_once, len(rows)))
             part = rows.take(places)
@@ -1021,7 +1024,7 @@ class UniDEC(
                 assert added is not None
                 block.append(added(0, self.n_labels_))
             scores = torch.stack(block).numpy()
-            scores[:, :, ~tables[0].rows.any(1).numpy()] = LAST
+            scores[:, :, is_last] = LAST
             if part.exclude is not None:
                 scores[:, *part.exclude.nonzero()] = -np.inf
             yield scores

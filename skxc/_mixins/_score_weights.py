@@ -7,7 +7,10 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from skxc._functional._top_k import top_k_of_rows
 
 
 class Candidates(NamedTuple):
@@ -25,9 +28,11 @@ def candidates_of(
     """The `k` best labels of every view, all together."""
     labels, parts = [], []
     for block in scores:
-        n = min(k, block.shape[2])
-        with np.errstate(invalid="ignore"):  # 0 * -inf: nan, which ranks last
-            best = [np.argpartition(-np.tensordot(v, block, 1), n - 1)[:, :n] for v in views]
+        n, best = min(k, block.shape[2]), []
+        for view in views:
+            joined = torch.tensordot(torch.from_numpy(view), torch.from_numpy(block), 1)
+            joined.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)  # 0 * -inf: nan
+            best.append(top_k_of_rows(joined, n)[1].numpy())
         found = np.sort(np.concatenate(best, axis=1), axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
         parts.append(np.take_along_axis(block, found[None].clip(min=0), axis=2))
