@@ -864,6 +864,9 @@ class UniDEC(
             "copies": 3 * rows * settings["early_stopping"],
             "published": 2 * rows + table,  # the two halves, and both joined
         }
+        if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
+            n_texts = min(len(setup.tuning_rows), self._tuned_at_once(n_labels))
+            host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
         if settings["lexical_learning_rate"] and getattr(setup.encoder, "n_words", 0):
             n_pairs = setup.word_pairs.nnz
             host["weights"] += 12 * n_pairs  # a word, what it has learnt, and what its text says
@@ -1012,8 +1015,7 @@ class UniDEC(
         tables = [SearchTable.of(torch.from_numpy(self._joined(w))) for w in (1.0, 0.0)]
         words = [_as_csr(self.lexicon_, kind) for kind in ("learnt", "of_label_texts")]
         is_last = ~tables[0].rows.any(1).numpy()
-        # a block goes through all tables: not for a text or two, however many labels there are
-        n_at_once = max(_SCORES_AT_ONCE // (4 * self.n_labels_), _LEAST_TEXTS_AT_ONCE)
+        n_at_once = self._tuned_at_once(self.n_labels_)
         for start in range(0, len(rows), n_at_once):
             places = np.arange(start, min(start + n_at_once, len(rows)))
             part = rows.take(places)
@@ -1028,6 +1030,11 @@ class UniDEC(
             if part.exclude is not None:
                 scores[:, *part.exclude.nonzero()] = -np.inf
             yield scores
+
+    @staticmethod
+    def _tuned_at_once(n_labels: int) -> int:
+        """Texts whose parts are held at once: all tables are read for them, so never just a few."""
+        return max(_SCORES_AT_ONCE // (4 * n_labels), _LEAST_TEXTS_AT_ONCE)
 
     def _ndcg(
         self, labels: NDArray[np.int64], scores: NDArray[np.float32], rows: TrainingRows
