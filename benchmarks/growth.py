@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/growth.py [--most 1000000] [--plot FILE.png]
 
 Synthetic texts (`make_extreme_classification`), always as many, one epoch with the embedded
-encoder at 64 dimensions; ReneeClassifier over all labels, the others over their pools of 2,048.
+encoder at 64 dimensions; ReneeClassifier over all labels, the others over pools of at most 2,048.
 Each fit is a process of its own; an epoch's seconds are `history_`'s, memory is the peak while
 fitting less what the loaded data took. Expected: seconds flat for UniDEC and DualEncoderXC, linear
 for ReneeClassifier; memory linear with the tables that each keeps (classifier rows; Adam's moments;

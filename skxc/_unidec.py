@@ -294,12 +294,12 @@ class UniDECStep(TwoTowerStep):
         assert rows.grad is not None
         encoding.send_back(embeddings.grad)
         self._update(ids, rows.grad, rate)
-        if self.lexicon is not None and self.dual_weight < 1:  # a text each, not their mean
+        if self.lexicon is not None and words is not None:  # a text each, not their mean
             self.lexicon.step_(rate * (1 - self.dual_weight) * len(picked.texts))
         return loss if with_loss else None
 
     def _word_scores(self, batch: Batch, picked: PickedLabels) -> Tensor | None:
-        if self.lexicon is None:
+        if self.lexicon is None or self.dual_weight == 1:
             return None
         texts = batch.tokens.take(picked.texts).as_csr(self.lexicon.of_label_texts.shape[1])
         return self.lexicon.scores(texts, picked.pool).to(self.device)
@@ -548,9 +548,10 @@ class UniDEC(
         picked. None: 0.01 (pretrained: 0.001).
     lexical_learning_rate : float, default=None
         Of the words' weights: plain SGD on the loss of one text. A label has a weight for every
-        word that one of its training texts or its own text has; they add to the classifier's score
-        by the text's TF-IDF weights. 0: no such weights. None: 5 with the embedded encoder, 0 with
-        a pretrained one, whose tokens are no words.
+        word of its own text and of its training texts (of a label with more than 10, of two at
+        least); they add to the classifier's score by the text's TF-IDF weights. 0: no such
+        weights. None: 5 with the embedded encoder, 0 with a pretrained one, whose tokens are no
+        words.
     warmup_fraction : float, default=0.05
         Share of the steps over which the learning rates rise; then they fall along a cosine.
     max_grad_norm : float, default=None
@@ -608,8 +609,9 @@ class UniDEC(
         Weights of what the words have learnt, in units of the classifier's cosine, and of the
         TF-IDF cosine of text and label text; chosen as `dual_score_weight_` is.
     lexicon_ : dict of str to ndarray
-        The words' weights, one row a label in CSR's form: "offsets", "words", "learnt" and
-        "of_label_texts", two values at each place; empty where there are none.
+        The words' weights, one row a label in CSR's form: "offsets" of shape (n_labels + 1,),
+        "words", and two values at each place, "learnt" and "of_label_texts", of shape (n_pairs,)
+        each, and "n_words"; empty where there are none.
     temperature_ : float
         What cosines were divided by.
     encoder_ : encoder object
@@ -910,13 +912,10 @@ class UniDEC(
 
     def _initial_lexicon(self, setup: TrainingSetup) -> Lexicon | None:
         """Weights of 0, or the fitted ones."""
-        n_words, rate = (
-            getattr(setup.encoder, "n_words", 0),
-            setup.settings["lexical_learning_rate"],
-        )
+        rate = setup.settings["lexical_learning_rate"]
         if not rate:
             return None
-        if not n_words:
+        if not getattr(setup.encoder, "n_words", 0):
             raise ValueError(
                 f"lexical_learning_rate={rate}, but {setup.encoder!r} has no words to weigh. "
                 f"Pass lexical_learning_rate=0, or encoder='bag'."
@@ -1012,17 +1011,17 @@ class UniDEC(
         A part that a label lacks is the other half's, as in `joined_halves`.
         """
         module, _ = self._torch_model()
-        tables = [SearchTable.of(torch.from_numpy(self._joined(w))) for w in (1.0, 0.0)]
+        tables = [torch.from_numpy(self._joined(weight)) for weight in (1.0, 0.0)]
         words = [_as_csr(self.lexicon_, kind) for kind in ("learnt", "of_label_texts")]
-        is_last = ~tables[0].rows.any(1).numpy()
+        is_last = ~has_values(tables[0]).numpy()
         n_at_once = self._tuned_at_once(self.n_labels_)
         for start in range(0, len(rows), n_at_once):
             places = np.arange(start, min(start + n_at_once, len(rows)))
             part = rows.take(places)
             embeddings = torch.from_numpy(self._embed(module, part.tokens))
-            block = [embeddings @ table.rows.T for table in tables]
+            block = [embeddings @ table.T for table in tables]
             for weights in words if self.lexicon_ else ():
-                added = SearchTable(tables[0].rows, None, weights).word_scores(part.tokens)
+                added = SearchTable(tables[0], None, weights).word_scores(part.tokens)
                 assert added is not None
                 block.append(added(0, self.n_labels_))
             scores = torch.stack(block).numpy()

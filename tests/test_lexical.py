@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from test_grad_cache import SOFTMAXES, TEMPERATURE, Problem
 from test_losses import EXACT, LOSSES, naive_loss
 
+import skxc._mixins._predict as predict_module
+from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
 from skxc._mixins._score_weights import best_weights, candidates_of
-from skxc._training._lexicon import Lexicon
+from skxc._training._lexicon import Lexicon, with_values
 from skxc._unidec import ScoreWeights, joined_words
 
 
@@ -45,6 +47,11 @@ sizes = st.integers(1, 7)
 densities = st.sampled_from([0.0, 0.2, 0.5, 1.0])  # 0: nothing but empty texts
 problems = st.builds(Words, sizes, sizes, sizes, densities, sizes, st.integers(0, 1 << 20))
 every_problem = settings(max_examples=150, deadline=None)
+
+
+def learnt_by(lexicon):
+    """What was learnt, as a matrix that shares its memory."""
+    return with_values(lexicon.of_label_texts, lexicon.learnt.numpy())
 
 
 def unsorted(dense):
@@ -127,7 +134,7 @@ def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
     pairs = co_occurring_pairs(*map(sp.csr_array, words.dense))
     words.earlier *= has_earlier
     lexicon = Lexicon.of_training(pairs, 0.1, unsorted(words.earlier) if has_earlier else None)
-    table, learnt = lexicon.of_label_texts, lexicon.weights()
+    table, learnt = lexicon.of_label_texts, learnt_by(lexicon)
     ones = sp.csr_array((np.ones(table.nnz), table.indices, table.indptr), table.shape)
     assert np.array_equal(ones.toarray(), words.is_pair | (words.earlier != 0))
     assert np.array_equal(table.toarray(), words.label_texts)
@@ -151,9 +158,9 @@ def test_steps_of_a_lexicon_are_sgd_on_its_pairs_alone(words):
         lexicon.step_(rate)
         gradient = 2 * (dense[labels] @ features.T - target) @ features
         dense[labels] -= 0.1 * rate * gradient * is_pair[labels]
-        np.testing.assert_allclose(lexicon.weights().toarray(), dense, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(learnt_by(lexicon).toarray(), dense, rtol=0, atol=1e-5)
     assert lexicon.learnt.data_ptr() == memory
-    assert not is_pair.any() or lexicon.weights().data.ctypes.data == memory
+    assert not is_pair.any() or learnt_by(lexicon).data.ctypes.data == memory
 
 
 @pytest.mark.parametrize("weights", [None, np.array([0.5, -2, 3], np.float32)])
@@ -321,3 +328,19 @@ def test_what_one_text_joins_counts_for_labels_of_few_texts_alone():
     pairs = co_occurring_pairs(sp.csr_array(words), sp.csr_array(Y), own_text)
     assert pairs[0, 1] == 0.5
     assert pairs.nnz == 4
+
+
+def test_dense_scores_take_words_batch_by_batch(monkeypatch):
+    """A batch of words is dense: of all texts at once it would not fit."""
+    texts = [f"apple {i} pear" if i % 2 else f"car {i} lorry" for i in range(60)]
+    labels = np.eye(2, dtype=int)[np.arange(60) % 2]
+    clf = UniDEC(label_texts=["a car", "an apple"], random_state=0).fit(texts, labels)
+    want, sizes = clf.decision_function(texts), []
+    whole = predict_module.BatchWords
+    monkeypatch.setattr(predict_module, "_QUERY_BATCH", 7)
+    monkeypatch.setattr(
+        predict_module, "BatchWords", lambda part: sizes.append(part.shape[0]) or whole(part)
+    )
+    np.testing.assert_allclose(clf.decision_function(texts), want, rtol=1e-5, atol=1e-6)
+    assert max(sizes) <= 7
+    assert sum(sizes) == 60

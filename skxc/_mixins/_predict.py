@@ -315,8 +315,11 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         tokens = self.encoder_.tokenize(texts)
         embeddings = self._embed(module, tokens)
         scores = _scores(torch.from_numpy(embeddings).to(table.rows.device), table.rows)
-        if (added := table.word_scores(tokens)) is not None:
-            scores += added(0, self.n_labels_).cpu().numpy()
+        if table.words is not None:  # not all at once: a batch is dense over its words
+            for rows in np.array_split(np.arange(len(texts)), -(-len(texts) // _QUERY_BATCH)):
+                added = table.word_scores(tokens.take(rows))
+                assert added is not None
+                scores[rows] += added(0, self.n_labels_).cpu().numpy()
         if table.last is not None:
             scores[:, table.last.cpu().numpy()] = LAST
         if mask is not None:

@@ -63,10 +63,6 @@ class Lexicon:
         moved = self._picked.detach().add_(self._picked.grad, alpha=-self.learning_rate * rate)
         self.learnt.index_copy_(0, places, moved)
 
-    def weights(self) -> sp.csr_array:  # (n_labels, n_words)
-        """What was learnt, sharing its memory."""
-        return with_values(self.of_label_texts, self.learnt.numpy())
-
 
 def with_values(pattern: sp.csr_array, values: NDArray[np.float32]) -> sp.csr_array:
     """Other values at the same places."""
