@@ -2,222 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import numpy as np
-import scipy.sparse as sp
-import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-)
-from torch import Tensor
-
-from skxc._data._batches import Batch, PairArrays, TrainingRows
-from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
-from skxc._data._tokens import TokenStore
-from skxc._distributed import all_reduce_
-from skxc._functional._fused_linear import Positives
-from skxc._functional._grad_cache import LabelChunk, two_pass_step
-from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
-from skxc._functional._pool_step import dense_pool_step
-from skxc._functional._top_k import Pairs
-from skxc._functional._unit_rows import unit_rows
-from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
-from skxc._mixins._memory import Memory
-from skxc._mixins._predict import SearchTable
-from skxc._training._loop import Step
-from skxc._training._two_towers import TwoTowerStep
+from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator
+from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._validation import check_choice, check_integer, check_real
-from skxc.encoders._base import EncoderModule
-
-# labels that a text's hard negatives are drawn from
-_SHORTLIST = 100
-# scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
-_SCORES_AT_ONCE = 1 << 23
+from skxc.encoders._base import Encoder
 
 
-class PoolBatch(NamedTuple):
-    """A batch's labels: ids where nothing else is said."""
-
-    pool: NDArray[np.int64]  # ascending: the labels in the loss
-    positives: PairArrays
-    values: NDArray[np.float32]  # (n_pairs,) the positives' relevances
-    ignored: PairArrays | None  # neither positive nor negative
-
-
-class LabelPools:
-    """Which labels a step looks at."""
-
-    def __init__(
-        self,
-        rows: TrainingRows,
-        candidates: NDArray[np.int64],  # ascending: the labels that a text speaks of
-        search: Callable[[SearchTable, TrainingRows, int], NDArray[np.int64]],
-        rng: np.random.Generator,
-        *,
-        negatives: str,
-        pool_size: int,
-        positives_per_text: int | None,
-        negatives_per_text: int,
-        mining_interval: int,
-    ) -> None:
-        self.rows, self.candidates, self.search, self.rng = rows, candidates, search, rng
-        self.pool_size = len(candidates) if negatives == "all" else pool_size
-        self.positives_per_text = positives_per_text
-        self.negatives_per_text, self.mining_interval = negatives_per_text, mining_interval
-        self.is_mined = negatives == "mined" and self.pool_size < len(candidates)
-        self.shortlists: NDArray[np.int32] | None = None  # (n_rows, n): the hardest negatives
-
-    def is_mining_due(self, epoch: int) -> bool:
-        """Every `mining_interval` epochs, and not before the encoder has learnt for so long."""
-        return self.is_mined and epoch > 0 and epoch % self.mining_interval == 0
-
-    def mine(self, table: SearchTable) -> None:
-        """The best labels of every training text that are not its positives."""
-        k = min(_SHORTLIST, len(table.rows))
-        self.shortlists = self.search(table, self.rows, k).astype(np.int32)
-
-    def of(self, batch: Batch) -> PoolBatch:
-        """Positives, drawn where `positives_per_text` asks for it, and the pool around them."""
-        positives, values, ignored = batch.positives, batch.values, batch.ignored
-        if self.positives_per_text is not None:
-            drawn = draw_positives(positives, values, self.positives_per_text, self.rng)
-            ignored = _joined(_pairs(positives, ~drawn), ignored)
-            # the draw went by relevance: the weights need not
-            positives, values = _pairs(positives, drawn), np.ones(drawn.sum(), np.float32)
-        wanted = positives.labels
-        if self.shortlists is not None:
-            hard = draw_negatives(self.shortlists[batch.index], self.negatives_per_text, self.rng)
-            wanted = np.concatenate([wanted, hard])
-        pool = fill_pool(np.unique(wanted), self.candidates, self.pool_size, self.rng)
-        return PoolBatch(pool, positives, values, ignored)
-
-
-class DualEncoderStep(TwoTowerStep):
-    """Embed texts and labels, take the loss's gradient in closed form, send it back to both."""
-
-    def __init__(
-        self,
-        module: EncoderModule,
-        label_tokens: TokenStore,
-        pools: LabelPools,
-        loss: PoolLoss,
-        *,
-        temperature: float,
-        is_normalized: bool,
-        dropout: float,
-        encode_batch_size: int | None,
-        dtype: torch.dtype,  # bfloat16: the encoder runs under autocast
-    ) -> None:
-        super().__init__(module, label_tokens, encode_batch_size=encode_batch_size, dtype=dtype)
-        self.pools, self.loss = pools, loss
-        self.temperature, self.is_normalized, self.dropout = temperature, is_normalized, dropout
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Mine hard negatives where they are due."""
-        if self.pools.is_mining_due(epoch):
-            table = SearchTable.of(self.label_embeddings())
-            self.module.eval()
-            self.pools.mine(table)
-            self.module.train()
-
-    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
-        """One step: the mean loss a text where `with_loss`."""
-        labels = self.pools.of(batch)
-        if not len(labels.values):  # no text of the batch has a label to learn
-            return torch.zeros(()) if with_loss else None
-        is_one_block = len(labels.pool) * len(batch) <= _SCORES_AT_ONCE
-        step = self._step_on_block if is_one_block else self._step_on_chunks
-        loss = step(batch, labels)
-        return loss if with_loss else None
-
-    def _step_on_block(self, batch: Batch, labels: PoolBatch) -> Tensor:
-        """All scores at once; texts and labels in one encoding."""
-        n_texts = len(batch)
-        encoding = self._encoding(
-            TokenStore.concatenate([batch.tokens, self.label_tokens.take(labels.pool)])
-        )
-        texts, label_embeddings = encoding.embeddings.split([n_texts, len(labels.pool)])
-        mask = F.dropout(torch.ones_like(texts), self.dropout)
-        kept, places = pairs_in_pool(labels.positives, labels.pool)
-        gradient, label_gradient, loss, _ = dense_pool_step(
-            texts * mask,
-            label_embeddings,
-            Positives(*self._tensors(places, labels.positives.rows[kept], labels.values[kept])),
-            self.loss,
-            temperature=self.temperature,
-            ignored=self._ignored_places(labels),
-            sample_weight=self._sample_weight(batch),
-        )
-        encoding.send_back(torch.cat([all_reduce_(gradient) * mask, label_gradient]))
-        return loss
-
-    def _step_on_chunks(self, batch: Batch, labels: PoolBatch) -> Tensor:
-        """Two passes over chunks of labels: memory does not grow with their number."""
-        encoding = self._encoding(batch.tokens)
-        mask = F.dropout(torch.ones_like(encoding.embeddings), self.dropout)
-        for parameter in self.parameters():
-            if getattr(parameter, "is_row_sparse", False):
-                # chunks add up in place: sparse gradients would be joined, one after the other
-                parameter.grad = torch.zeros_like(parameter)
-        lengths, n_at_once = self.label_tokens.lengths[labels.pool], _SCORES_AT_ONCE // len(batch)
-        ids = [labels.pool[rows] for rows in self._slices(lengths, max(n_at_once, 1))]
-        chunks = [LabelChunk(chunk, torch.from_numpy(chunk)) for chunk in ids]
-        ignored = labels.ignored
-        gradient, loss = two_pass_step(
-            lambda chunk: self._embed(self.label_tokens.take(chunk)),
-            chunks,
-            encoding.embeddings * mask,
-            Positives(*self._tensors(*labels.positives, labels.values)),
-            self.loss,
-            temperature=self.temperature,
-            ignored=None if ignored is None else Pairs(*self._tensors(*ignored)),
-            sample_weight=self._sample_weight(batch),
-        )
-        encoding.send_back(all_reduce_(gradient) * mask)
-        return loss
-
-    def _embed(self, tokens: TokenStore) -> Tensor:
-        embeddings = super()._embed(tokens)
-        return unit_rows(embeddings) if self.is_normalized else embeddings
-
-    def _ignored_places(self, labels: PoolBatch) -> Pairs | None:
-        """The ignored pairs, by their labels' places in the pool."""
-        if labels.ignored is None:
-            return None
-        kept, places = pairs_in_pool(labels.ignored, labels.pool)
-        return Pairs(*self._tensors(places, labels.ignored.rows[kept]))
-
-    def label_embeddings(self) -> Tensor:
-        """Every label's text, embedded: (n_labels, dim)."""
-        return self._embed_all(self.label_tokens)
-
-
-def _pairs(pairs: PairArrays, kept: NDArray[np.bool_]) -> PairArrays:
-    return PairArrays(pairs.labels[kept], pairs.rows[kept])
-
-
-def _joined(pairs: PairArrays, others: PairArrays | None) -> PairArrays:
-    if others is None:
-        return pairs
-    return PairArrays(*(np.concatenate(arrays) for arrays in zip(pairs, others, strict=True)))
-
-
-class DualEncoderXC(
-    LabelTextsMixin,
-    CalibratedMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    ClassifierMixin,
-    BaseEstimator,
-):
+@dataclass(eq=False, repr=False, kw_only=True)
+class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     r"""Texts and label texts in one space, by one encoder: the nearest labels are predicted.
 
     DEXML [1]_: a label is nothing but its text, embedded by the encoder that embeds the texts, and
@@ -370,92 +166,42 @@ class DualEncoderXC(
     [['trucks']]
     """
 
-    _memory_savers: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size", "pool_size")
-    _defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 8,
-        "batch_size": 512,
-        "learning_rate": 0.05,
-        "dropout": 0.2,
-        "temperature": 0.09,
-        "pool_size": 2048,
-        "encode_batch_size": None,
-    }
-    _pretrained_defaults: ClassVar[Mapping[str, Any]] = {
-        "epochs": 5,
-        "batch_size": 64,
-        "learning_rate": 5e-5,
-        "dropout": 0.0,
-        "temperature": 0.05,
-        "pool_size": 256,
-        "encode_batch_size": 64,
+    loss: str = "decoupled-softmax"
+    k: float = 5
+    alpha: float = 1.0
+    temperature: float | None = None
+    normalize: bool = True
+    negatives: str = "in-batch"
+    pool_size: int | None = None
+    positives_per_text: int | None = None
+    negatives_per_text: int = 3
+    mining_interval: int = 2
+    encode_batch_size: int | None = None
+
+    _method = DualEncoderMethod
+    _defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "always": {
+            "epochs": 8,
+            "batch_size": 512,
+            "learning_rate": 0.05,
+            "dropout": 0.2,
+            "temperature": 0.09,
+            "pool_size": 2048,
+        },
+        "is_pretrained": {
+            "epochs": 5,
+            "batch_size": 64,
+            "learning_rate": 5e-5,
+            "dropout": 0.0,
+            "temperature": 0.05,
+            "pool_size": 256,
+        },
+        "is_padded": {"encode_batch_size": 64},
     }
 
-    def __init__(
-        self,
-        encoder: Any = "bag",
-        *,
-        label_texts: Any = None,
-        loss: str = "decoupled-softmax",
-        k: float = 5,
-        alpha: float = 1.0,
-        temperature: float | None = None,
-        normalize: bool = True,
-        negatives: str = "in-batch",
-        pool_size: int | None = None,
-        positives_per_text: int | None = None,
-        negatives_per_text: int = 3,
-        mining_interval: int = 2,
-        encode_batch_size: int | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float | None = None,
-        weight_decay: float = 0.01,
-        warmup_fraction: float = 0.05,
-        max_grad_norm: float | None = None,
-        dropout: float | None = None,
-        top_k: int = 100,
-        threshold: Any = 0.5,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 5,
-        sparse_output: Any = "auto",
-        device: Any = "auto",
-        precision: str = "auto",
-        random_state: Any = None,
-        warm_start: bool = False,
-        verbose: int = 0,
-    ) -> None:
-        self.encoder = encoder
-        self.label_texts = label_texts
-        self.loss = loss
-        self.k = k
-        self.alpha = alpha
-        self.temperature = temperature
-        self.normalize = normalize
-        self.negatives = negatives
-        self.pool_size = pool_size
-        self.positives_per_text = positives_per_text
-        self.negatives_per_text = negatives_per_text
-        self.mining_interval = mining_interval
-        self.encode_batch_size = encode_batch_size
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.max_grad_norm = max_grad_norm
-        self.dropout = dropout
-        self.top_k = top_k
-        self.threshold = threshold
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.sparse_output = sparse_output
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
-        self.warm_start = warm_start
-        self.verbose = verbose
+    def _default_values(self, encoder: Encoder) -> dict[str, Any]:
+        values = super()._default_values(encoder)
+        return values if self.normalize else values | {"temperature": 1.0}
 
     def _check_own_parameters(self) -> None:
         check_choice("loss", self.loss, ("decoupled-softmax", "softmax", "soft-top-k"))
@@ -472,81 +218,3 @@ class DualEncoderXC(
                 check_integer(name, getattr(self, name), 1)
         check_integer("negatives_per_text", self.negatives_per_text, 1)
         check_integer("mining_interval", self.mining_interval, 1)
-
-    def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
-        tokens, settings = setup.label_tokens, setup.settings
-        assert tokens is not None  # _check_label_texts
-        assert setup.label_texts is not None
-        is_known = tokens.lengths > 0
-        if setup.fitted is None:
-            warn_of_empty(is_known, setup.label_texts)
-        rows = _with_labels(setup.rows, is_known)
-        self._is_normalized = self.normalize
-        is_scaled = self.normalize or self.temperature is not None
-        self._temperature = settings["temperature"] if is_scaled else 1.0
-        pools = LabelPools(
-            rows,
-            np.flatnonzero(is_known),
-            partial(self._shortlists, setup.module),
-            np.random.default_rng(setup.generator.initial_seed()),
-            negatives=self.negatives,
-            pool_size=settings["pool_size"],
-            positives_per_text=self.positives_per_text,
-            negatives_per_text=self.negatives_per_text,
-            mining_interval=self.mining_interval,
-        )
-        step = DualEncoderStep(
-            setup.module,
-            tokens,
-            pools,
-            self._loss(len(tokens)),
-            temperature=self._temperature,
-            is_normalized=self._is_normalized,
-            dropout=settings["dropout"],
-            encode_batch_size=settings["encode_batch_size"],
-            dtype=setup.dtype,
-        )
-        return step, rows
-
-    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
-        n_labels, batch_size = setup.rows.Y.shape[1], settings["batch_size"]
-        pool_size = n_labels if self.negatives == "all" else min(settings["pool_size"], n_labels)
-        table = 4 * n_labels * settings["dim"]
-        n_scores = min(batch_size * pool_size, _SCORES_AT_ONCE)
-        activations = 4 * 4 * n_scores
-        activations += self._embedding_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": self._search_bytes(n_labels)}
-        if setup.device.type != "cpu":
-            device["published"] += table
-        return Memory(device, {"published": table})
-
-    def _loss(self, n_labels: int) -> PoolLoss:
-        if self.loss != "soft-top-k":
-            return Softmax() if self.loss == "softmax" else DecoupledSoftmax()
-        if self.k >= n_labels:
-            raise ValueError(
-                f"k={self.k} of {n_labels} labels: all would be in the soft top k, and nothing "
-                f"would be learnt. Pass a smaller k."
-            )
-        return SoftTopK(self.k, self.alpha)
-
-    def _final_table(self, step: DualEncoderStep) -> NDArray[np.float32]:
-        table: NDArray[np.float32] = step.label_embeddings().cpu().numpy()
-        return table
-
-    def _text_embeddings(self, embeddings: Tensor) -> Tensor:
-        embeddings = embeddings.float()
-        return unit_rows(embeddings) if self._is_normalized else embeddings
-
-    def _score_scale(self) -> float:
-        return 1 / self._temperature
-
-
-def _with_labels(rows: TrainingRows, is_known: NDArray[np.bool_]) -> TrainingRows:
-    """The rows, without the pairs of labels that are not known."""
-    Y = rows.Y
-    kept = is_known[Y.indices]
-    if not kept.all():
-        counts = np.concatenate([[0], np.cumsum(kept)])[Y.indptr]
-        Y = sp.csr_array((Y.data[kept], Y.indices[kept], counts), shape=Y.shape)
-    return TrainingRows(rows.tokens, Y, rows.sample_weight, rows.exclude)

@@ -1,16 +1,30 @@
-"""What the estimators share: fitting, predicting, and their manners in scikit-learn."""
+"""What the three estimators share towards their users."""
+
+from __future__ import annotations
+
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
 
 from ._calibration import CalibratedMixin
-from ._fit import FitMixin, TrainingSetup
-from ._label_texts import LabelTextsMixin, warn_of_empty
-from ._predict import TopKPredictMixin, as_read_only_tensor
+from ._fit import FitMixin
+from ._label_texts import LabelTextsMixin
+from ._predict import PredictMixin
+from ._saving import SavingMixin
 
-__all__ = [
-    "CalibratedMixin",
-    "FitMixin",
-    "LabelTextsMixin",
-    "TopKPredictMixin",
-    "TrainingSetup",
-    "as_read_only_tensor",
-    "warn_of_empty",
-]
+__all__ = ["CalibratedMixin", "LabelTextsMixin", "XCEstimator"]
+
+
+class XCEstimator(
+    FitMixin,
+    PredictMixin,
+    SavingMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseEstimator,
+):
+    """An extreme classifier: parameters, `fit`, prediction, `save`. An algorithm is `_method`."""

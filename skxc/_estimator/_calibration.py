@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from ._fit import TrainingSetup
-from ._predict import TopKPredictMixin
+from skxc._functional._top_k import UNSEEN_SCORE
+from skxc._methods._method import Ended
+from skxc._training._setup import TrainingSetup
+
+from ._fitted import FittedModel
 
 _CANDIDATES = 100  # labels a text that the sigmoid is fitted on: the best ones
 _TEXTS = 500
 
 
-class CalibratedMixin(TopKPredictMixin):
+class CalibratedMixin(FittedModel):
     """Probabilities of an estimator whose scores mean nothing by themselves.
 
     Platt's: the log-odds are `slope * score + intercept`, of the best labels of the texts that
@@ -26,28 +29,23 @@ class CalibratedMixin(TopKPredictMixin):
     _is_tuned: ClassVar[bool] = True
     _sigmoid: tuple[float, float]  # slope, above 0, and intercept
 
-    def _tune(self, setup: TrainingSetup) -> None:
+    def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
         rows, held_out = setup.rows, setup.tuning_rows
         if held_out is None:
             if setup.fitted is not None:  # small steps of a stream: what was fitted stays
                 return
             spaced = np.linspace(0, len(rows) - 1, min(len(rows), _TEXTS)).astype(np.int64)
             held_out = rows.take(spaced)
-        module, table = self._torch_model()
         k = min(_CANDIDATES, self.n_labels_)
-        labels, scores = self._search(module, table, held_out.tokens, k, held_out.exclude)
-        is_given = labels >= 0
+        labels, scores = ended.ranker.top_k(held_out.tokens, k, held_out.exclude)
+        is_used = (labels >= 0) & (scores > UNSEEN_SCORE)  # unseen labels tell nothing
         hits = held_out.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray() > 0
         weights = np.ones(len(labels), np.float32)
         if held_out.sample_weight is not None:
             weights = held_out.sample_weight
         self._sigmoid = fit_sigmoid(
-            scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), self._score_scale()
+            scores[is_used], hits[is_used], weights.repeat(is_used.sum(1)), ended.score_scale
         )
-
-    def _score_scale(self) -> float:
-        """What scores are multiplied by in training: the slope that they would have there."""
-        return 1.0
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         slope, intercept = self._sigmoid
@@ -63,7 +61,7 @@ def fit_sigmoid(
     scale: float,
 ) -> tuple[float, float]:
     """Slope and intercept of the log-odds; the slope is `scale` where none above 0 fits."""
-    used = (weights > 0) & (scores > -1e3)  # labels that nothing speaks of tell nothing
+    used = weights > 0
     scores, hits, weights = scores[used].astype(np.float64), hits[used], weights[used]
     if 0 < hits.sum() < len(hits):
         model = LogisticRegression().fit(scores[:, None] * scale, hits, sample_weight=weights)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from skxc._training._loop import History, Watcher
+from skxc._training._loop import History, EpochCallback
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -23,7 +23,7 @@ except ImportError:  # scikit-learn before 1.9 has none
 __all__ = ["CallbackSupportMixin", "EpochCallbacks", "with_callbacks"]
 
 
-class EpochCallbacks(Watcher):
+class EpochCallbacks(EpochCallback):
     """A fit is a task, and an epoch a task of it; a callback that returns True ends the fit."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""From (X, y) to a fitted estimator: validate, tokenise, make the step, train, publish."""
+"""From (X, y) to a fitted estimator: validate, tokenise, train, publish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -19,101 +19,33 @@ from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
-from skxc._data._tokens import TokenStore
-from skxc._functional._lexical import co_occurring_pairs
-from skxc._training._loop import (
-    BestEpoch,
-    History,
-    Schedule,
-    Step,
-    Watcher,
-    check_converged,
-    train,
-)
-from skxc._training._optim import RowAdagrad, make_optimizers
+from skxc._methods._method import Ended, Method
+from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
+from skxc._training._memory import check_memory, explained_out_of_memory, training_memory
+from skxc._training._optim import make_optimizers
+from skxc._training._optimizer_state import optimizer_arrays, restore_
+from skxc._training._setup import LEAST_TUNING_TEXTS, Settings, TrainingSetup
 from skxc._validation import (
     Target,
-    check_choice,
     check_exclude,
-    check_integer,
-    check_real,
+    check_label_texts,
     check_sample_weight,
     check_target,
-    check_threshold,
     is_nameless,
     resolve_device,
 )
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
-from skxc.encoders._base import Encoder, EncoderModule
+from skxc.encoders import resolve_encoder
+from skxc.encoders._base import Encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
-from ._declarations import EstimatorDeclarations
-from ._memory import Memory, check_memory, explained_out_of_memory
-from ._predict import SearchTable
+from ._fitted import FittedModel
 
-_LEAST_STEPS_AN_EPOCH = 50
-# fewer texts than this tell too little to tune anything by
-LEAST_TUNING_TEXTS = 50
 # torch's random state is the process's: fits in several threads take turns
 _TORCH_RANDOM = threading.RLock()
 
 
 @dataclass(frozen=True)
-class TrainingSetup:
-    """What an estimator's `_make_step` builds its step from."""
-
-    module: EncoderModule  # in training mode, on `device`
-    rows: TrainingRows  # without the held-out rows
-    held_out: TrainingRows | None
-    target: Target
-    encoder: Encoder
-    label_texts: list[str] | None
-    device: torch.device
-    dtype: torch.dtype  # of the label table: float32 or bfloat16
-    generator: torch.Generator  # on `device`
-    settings: Mapping[str, Any]  # parameters, "dim" and, in place of None, this encoder's defaults
-    fitted: Any | None  # the estimator itself where training goes on from its weights
-    is_partial: bool  # one pass of `partial_fit`
-
-    @property
-    def tuning_rows(self) -> TrainingRows | None:
-        """The held-out rows, where they are enough to tune anything by."""
-        held_out = self.held_out
-        return held_out if held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS else None
-
-    @property
-    def data_bytes(self) -> int:
-        """Tokens, labels and the vocabulary."""
-        parts = [self.rows, self.held_out, self.label_tokens]
-        kept, _ = self.encoder.reading_bytes(0)
-        return kept + sum(part.nbytes for part in parts if part is not None)
-
-    @property
-    def reading_bytes(self) -> int:
-        """What reading the texts took on top of what is kept of them."""
-        parts = [self.rows, self.held_out]
-        tokens = [part.tokens for part in parts if part is not None]
-        return self.encoder.reading_bytes(sum(len(t.ids) for t in tokens))[1] - sum(
-            t.nbytes for t in tokens
-        )
-
-    @cached_property
-    def label_tokens(self) -> TokenStore | None:
-        """The label texts as the encoder reads them."""
-        return None if self.label_texts is None else self.encoder.tokenize(self.label_texts)
-
-    @cached_property
-    def word_pairs(self) -> sp.csr_array:
-        """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
-        assert self.label_tokens is not None
-        n_words: int = self.encoder.n_words  # type: ignore[attr-defined]
-        return co_occurring_pairs(
-            self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
-        )
-
-
-@dataclass(frozen=True)
-class _Resume:
+class FitMode:
     """How a fit relates to an earlier one."""
 
     is_resumed: bool = False  # go on from the fitted weights
@@ -122,19 +54,19 @@ class _Resume:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What a fit is given, checked."""
+class CheckedInputs:
+    """What a fit is given, in one form."""
 
     texts: list[str]
     target: Target
     weights: NDArray[np.float32] | None
     mask: sp.csr_array | None
     label_texts: list[str] | None
-    resume: _Resume
+    mode: FitMode
 
 
-class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
-    """`fit` and `partial_fit`; an estimator adds `_make_step` and `_check_own_parameters`."""
+class FitMixin(FittedModel, CallbackSupportMixin):
+    """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> Self:
@@ -171,7 +103,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         """
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
         classes = self.classes_ if is_resumed else None
-        return self._fit(X, y, sample_weight, exclude, _Resume(is_resumed, classes=classes))
+        return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
 
     def partial_fit(
         self,
@@ -213,7 +145,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         """
         is_resumed = hasattr(self, "classes_")
         if not is_resumed:
-            first = _Resume(False, True, _first_classes(classes, y))
+            first = FitMode(False, True, _first_classes(classes, y))
             return self._fit(X, y, sample_weight, exclude, first)
         known = self.classes_
         if classes is not None and not np.array_equal(np.unique(classes), np.unique(known)):
@@ -221,7 +153,7 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
                 f"classes={classes!r} differs from the classes of the first call to partial_fit. "
                 f"Pass the same, or leave it out."
             )
-        return self._fit(X, y, sample_weight, exclude, _Resume(True, True, known))
+        return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
 
     def memory_estimate(self, X: Any, y: Any, exclude: Any = None) -> dict[str, dict[str, int]]:
         """Bytes that `fit` would hold at its peak, beyond the texts and labels passed to it.
@@ -250,209 +182,188 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         ValueError
             If X, y or a parameter is out of what is accepted.
         """
-        task = self._checked(X, y, None, exclude, _Resume())
-        device, seeds = resolve_device(self.device), self._seeds(task.resume)
+        inputs = self._checked(X, y, None, exclude, FitMode())
+        device, seeds = resolve_device(self.device), self._seeds(inputs.mode)
         with isolated_torch_seed(seeds[-1], device):
-            setup = self._setup(task, device, seeds)
-        return self._memory(setup, setup.settings).by_place(device)
+            setup = self._setup(inputs, device, seeds)
+        return training_memory(self._method.memory, setup, setup.settings).by_place(device)
 
     # --------------------------------------------------------------------------------- the ladder
-    def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, resume: _Resume) -> Self:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode) -> Self:
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
-        task = self._checked(X, y, sample_weight, exclude, resume)
-        device, seeds = resolve_device(self.device), self._seeds(resume)
-        vars(self).get("_runtime", {}).clear()  # a GPU's copy of the model; prediction rebuilds it
+        inputs = self._checked(X, y, sample_weight, exclude, mode)
+        device, seeds = resolve_device(self.device), self._seeds(mode)
+        self._ranker = None  # a GPU's copy of the model; prediction rebuilds it
         fitted = copy.copy(self)
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
-            setup = self._setup(task, device, seeds)
+            setup = self._setup(inputs, device, seeds)
             self._check_memory(setup)
-            with explained_out_of_memory(setup.settings, self._savers(setup), device):
-                step, rows = fitted._make_step(setup)
-                if hasattr(self, "set_callbacks") and not resume.is_partial:
+            with explained_out_of_memory(setup, self._remedies(setup)):
+                method = self._method.begin(setup)
+                if hasattr(self, "set_callbacks") and not mode.is_partial:
                     data = {"X": X, "y": y, "metadata": _given(sample_weight, exclude)}
-                    n_epochs = setup.settings["epochs"]
-                    callbacks.append(
-                        EpochCallbacks(self, n_epochs, data, partial(fitted._snapshot, setup, step))
-                    )
-                optimizers, history = fitted._train(setup, step, rows, seeds[-1], callbacks)
-        fitted._publish(setup, step, history)
-        fitted._optimizer_state = _optimizer_state(optimizers, step, resume.is_partial)
-        del step, rows, optimizers  # moments of the model's size, some of them
-        fitted._runtime.update(device=device, module=setup.module.eval())
-        fitted._tune(setup)
+                    snapshot = partial(fitted._snapshot, inputs, setup, method)
+                    callbacks.append(EpochCallbacks(self, setup.settings.epochs, data, snapshot))
+                optimizers, history = self._train(setup, method, seeds[-1], callbacks)
+        setup.module.eval()
+        ended = method.end(setup)
+        fitted._publish(inputs, setup, ended, history)
+        fitted._optimizer_state = optimizer_arrays(optimizers, method, is_partial=mode.is_partial)
+        del method, optimizers  # moments of the model's size, some of them
+        fitted._calibrate(setup, ended)
+        fitted._ranker = ended.ranker
         self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
         for callback in callbacks:
             callback.end_fit()
         return self
 
-    def _checked(self, X: Any, y: Any, sample_weight: Any, exclude: Any, resume: _Resume) -> _Task:
-        """What was passed, in one form."""
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
+    ) -> CheckedInputs:
         self._check_parameters()
-        texts = self._check_texts(X, reset=not resume.is_resumed)
-        target = check_target(y, len(texts), resume.classes)
-        if resume.is_partial and resume.classes is None and target.kind == "classes":
+        texts = self._check_texts(X, reset=not mode.is_resumed)
+        target = check_target(y, len(texts), mode.classes)
+        if mode.is_partial and mode.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
         weights = check_sample_weight(sample_weight, len(texts))
         if weights is not None:
             weights = weights / weights.mean()  # the learning rates are made for weights around 1
         mask = check_exclude(exclude, target.Y.shape)
-        label_texts = self._check_label_texts(target, is_resumed=resume.is_resumed)
-        return _Task(texts, target, weights, mask, label_texts, resume)
+        label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)
+        return CheckedInputs(texts, target, weights, mask, label_texts, mode)
 
-    def _setup(self, task: _Task, device: torch.device, seeds: list[int]) -> TrainingSetup:
+    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
+        """One text per label, or None where there are none."""
+        return check_label_texts(self.label_texts, len(target.classes))
+
+    def _setup(
+        self, inputs: CheckedInputs, device: torch.device, seeds: list[int]
+    ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
-        encoder = self._fitted_encoder(task, seeds[-1])
-        Y = _without(task.target.Y, task.mask)
-        rows = TrainingRows(encoder.tokenize(task.texts), Y, task.weights, task.mask)
+        mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
+        Y = _without(inputs.target.Y, inputs.mask)
+        rows = TrainingRows(encoder.tokenize(inputs.texts), Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         module = encoder.build_module().to(device).train()
         del encoder.weights_  # the module has them
         return TrainingSetup(
+            settings=self._settings(encoder, module.dim, Y, is_partial=mode.is_partial),
             module=module,
             rows=rows,
             held_out=held_out,
-            target=task.target,
             encoder=encoder,
-            label_texts=task.label_texts,
+            label_texts=inputs.label_texts,
             device=device,
             dtype=self._dtype(device),
             generator=torch.Generator(device).manual_seed(seeds[-1]),
-            settings=self._settings(encoder, module, Y, task.resume.is_partial),
-            fitted=self if task.resume.is_resumed else None,
-            is_partial=task.resume.is_partial,
+            fitted=vars(self) if mode.is_resumed else None,
+            is_partial=mode.is_partial,
         )
 
     def _train(
         self,
-        setup: TrainingSetup,
-        step: Step,
-        rows: TrainingRows,
+        setup: TrainingSetup[Any],
+        method: Method[Any],
         seed: int,
-        callbacks: Sequence[Watcher],
+        callbacks: Sequence[EpochCallback],
     ) -> tuple[list[Optimizer], History]:
-        """Train the step, as the parameters say."""
-        settings = setup.settings
-        optimizers = make_optimizers(
-            setup.module, settings["learning_rate"], settings["weight_decay"]
-        )
+        """Train, as the parameters say."""
+        settings: Settings = setup.settings
+        optimizers = make_optimizers(setup.module, settings.learning_rate, settings.weight_decay)
         if setup.fitted is not None:
-            self._restore_optimizers(optimizers, step)
-        watchers: list[Watcher] = []
+            restore_(optimizers, method, self._optimizer_state)
+        schedule = Schedule(
+            epochs=1 if setup.is_partial else settings.epochs,
+            batch_size=settings.batch_size,
+            warmup_fraction=settings.warmup_fraction,
+            max_grad_norm=settings.max_grad_norm,
+            is_constant=setup.is_partial,
+            is_bucketed=setup.encoder.is_padded,
+            is_verbose=bool(self.verbose),
+        )
+        early = []
         if self.early_stopping and setup.held_out is not None:
-            validate = partial(self._validation_score, setup.module, step, setup.held_out)
-            watchers.append(BestEpoch(step, validate, self.n_iter_no_change))
-        watchers += callbacks
-        rng, schedule = np.random.default_rng(seed), self._schedule(setup)
-        return optimizers, train(step, rows, optimizers, schedule, rng, watchers)
+            validate = partial(_validation_score, method, setup)
+            early.append(BestEpoch(method, validate, self.n_iter_no_change))
+        rng = np.random.default_rng(seed)
+        return optimizers, train(method, optimizers, schedule, rng, [*early, *callbacks])
 
-    def _snapshot(self, setup: TrainingSetup, step: Step, history: History) -> dict[str, Any]:
+    def _snapshot(
+        self,
+        inputs: CheckedInputs,
+        setup: TrainingSetup[Any],
+        method: Method[Any],
+        history: History,
+    ) -> dict[str, Any]:
         """The attributes that `fit` would leave if it ended now, none of them shared with it."""
         probe = copy.copy(self)
         with isolated_torch_seed(0, setup.device):  # looking on changes no random number
-            probe._publish(setup, step, list(history))
-            probe._tune(setup)
-        probe._runtime = {}
+            setup.module.eval()
+            ended = method.end(setup)
+            probe._publish(inputs, setup, ended, list(history))
+            probe._calibrate(setup, ended)
+            setup.module.train()
         known = vars(self)
         return {k: v if v is known.get(k) else copy.deepcopy(v) for k, v in vars(probe).items()}
 
-    # ------------------------------------------------------------------------------------- memory
-    def _memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
-        """What training with `settings` holds at its peak."""
-        n_rows = len(setup.rows) + len(setup.label_texts or [])  # label texts may be rows, too
-        settings = {**settings, "batch_size": min(settings["batch_size"], n_rows)}
-        parts = dict.fromkeys(("weights", "optimizer", "copies"), 0)
-        for parameter in setup.module.parameters():
-            n_bytes = parameter.nbytes
-            if getattr(parameter, "is_row_sparse", False):
-                n_bytes = n_bytes * settings["dim"] // setup.module.dim
-            else:
-                parts["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
-            parts["weights"] += n_bytes
-        if settings["early_stopping"]:
-            parts["copies"] = parts["weights"]
-        host = {"published": parts["weights"], "data": setup.data_bytes}
-        memory = Memory(parts, host) + self._own_memory(setup, settings)
-        # the texts are read before anything else is there
-        others = sum(memory.by_place(setup.device)["cpu"].values()) - setup.data_bytes
-        return memory + Memory({}, {"data": max(setup.reading_bytes - others, 0)})
+    def _publish(
+        self, inputs: CheckedInputs, setup: TrainingSetup[Any], ended: Ended, history: History
+    ) -> None:
+        """Set the fitted attributes."""
+        target, mode, encoder = inputs.target, inputs.mode, copy.copy(setup.encoder)
+        counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
+        encoder.weights_ = {
+            name: tensor.detach().float().cpu().numpy().copy()
+            for name, tensor in setup.module.state_dict().items()
+        }
+        is_stream = mode.is_resumed and mode.is_partial
+        self.label_counts_ = counts + (self.label_counts_ if is_stream else 0)
+        self.n_samples_seen_ = target.Y.shape[0] + (self.n_samples_seen_ if is_stream else 0)
+        self.history_ = (self.history_ if mode.is_resumed else []) + history
+        self.n_iter_ = len(self.history_)
+        self.classes_ = target.classes
+        self.n_labels_ = len(target.classes)
+        self.encoder_ = encoder
+        if not mode.is_resumed or is_nameless(target.classes):
+            self._label_names = _label_names(target, inputs.label_texts)
+        self._target_kind, self._target_dtype = target.kind, target.dtype
+        vars(self).update(ended.arrays)
 
-    def _check_memory(self, setup: TrainingSetup) -> None:
+    def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
+        """Fit what turns scores into probabilities, where they are none themselves."""
+
+    # ------------------------------------------------------------------------------------- pieces
+    def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""
-        estimate, savers = partial(self._memory, setup), self._savers(setup)
-        check_memory(estimate, setup.settings, savers, setup.device, self._held_bytes(setup))
+        estimate = partial(training_memory, self._method.memory, setup)
+        check_memory(estimate, setup, self._remedies(setup))
 
-    def _held_bytes(self, setup: TrainingSetup) -> dict[str, int]:
-        """What of the estimate is allocated before training, by place."""
-        module = sum(parameter.nbytes for parameter in setup.module.parameters())
-        if setup.device.type == "cpu":
-            return {"cpu": setup.data_bytes + module}
-        return {"cpu": setup.data_bytes, str(setup.device): module}
-
-    def _savers(self, setup: TrainingSetup) -> dict[str, Callable[[int], str]]:
-        """Numbers that save memory when lowered, least harmful first; and how to pass them."""
+    def _remedies(self, setup: TrainingSetup[Any]) -> dict[str, Callable[[int], str]]:
+        """Settings that take less memory when lowered, least harmful first; how to pass them."""
         encoder: Any = setup.encoder
 
         def narrowed(dim: int) -> str:
             return f"encoder={clone(encoder).set_params(**{encoder.dim_parameter: dim})!r}"
 
-        numbers = [name for name in self._memory_savers if setup.settings[name]]
-        by_name = {name: f"{name}={{}}".format for name in numbers}
-        return by_name | {"dim": narrowed}
+        names = [n for n in self._method.memory_parameters if getattr(setup.settings, n)]
+        return {name: f"{name}={{}}".format for name in names} | {"dim": narrowed}
 
-    def _seeds(self, resume: _Resume) -> list[int]:
+    def _seeds(self, mode: FitMode) -> list[int]:
         """One seed an epoch already run, and one for this fit.
 
         A stream of fits from one random_state then never meets the same dropout twice.
         """
-        n_done = self.n_iter_ if resume.is_resumed else 0
+        n_done = self.n_iter_ if mode.is_resumed else 0
         draws = check_random_state(self.random_state).randint(2**31 - 1, size=n_done + 1)
         return [int(seed) for seed in draws]
 
-    def _check_parameters(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
-        check_integer("top_k", self.top_k, 1)
-        check_integer("n_iter_no_change", self.n_iter_no_change, 1)
-        for name in ("learning_rate", "max_grad_norm"):
-            if getattr(self, name) is not None:
-                check_real(name, getattr(self, name), ends="(]")
-        check_real("weight_decay", self.weight_decay)
-        check_threshold(self.threshold)
-        check_real("warmup_fraction", self.warmup_fraction, high=1)
-        if self.dropout is not None:
-            check_real("dropout", self.dropout, high=1, ends="[)")
-        check_real("validation_fraction", self.validation_fraction, high=1, ends="()")
-        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
-        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
-        for name in ("early_stopping", "warm_start"):
-            check_choice(name, getattr(self, name), (True, False))
-        if not isinstance(self.verbose, bool):
-            check_integer("verbose", self.verbose, 0)
-        self._check_own_parameters()
-
-    def _settings(
-        self, encoder: Encoder, module: EncoderModule, Y: sp.csr_array, is_partial: bool
-    ) -> dict[str, Any]:
-        """The parameters, with the value for this encoder and this set where one is None."""
-        parameters = self.get_params(deep=False) | {"dim": module.dim}
-        defaults = dict(self._pretrained_defaults if encoder.is_pretrained else self._defaults)
-        if not is_partial:  # a small set needs steps more than it needs large batches
-            enough_steps = max(Y.shape[0] // _LEAST_STEPS_AN_EPOCH, 8)
-            defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
-        epochs = defaults["epochs"]
-        if isinstance(epochs, range):  # a text's labels share its gradient: one each
-            labels_per_text = Y.nnz / max(Y.shape[0], 1)
-            defaults["epochs"] = int(np.clip(labels_per_text, epochs[0], epochs[-1]))
-        return parameters | {k: v for k, v in defaults.items() if parameters.get(k) is None}
-
-    def _fitted_encoder(self, task: _Task, seed: int) -> Encoder:
-        encoder = resolve_encoder(self.encoder)
-        if not task.resume.is_resumed:
+    def _fitted_encoder(self, inputs: CheckedInputs, seed: int) -> Encoder:
+        encoder: Encoder = resolve_encoder(self.encoder)
+        if not inputs.mode.is_resumed:
             try:
-                return encoder.fit(task.texts, label_texts=task.label_texts or [], seed=seed)
+                return encoder.fit(inputs.texts, label_texts=inputs.label_texts or [], seed=seed)
             except MemoryError as error:
                 raise ValueError(
                     f"The encoder does not fit into memory ({error}). Lower "
@@ -464,13 +375,6 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
                 f"training would go on from. Set it back, or fit anew with warm_start=False."
             )
         return copy.copy(self.encoder_)
-
-    def _dtype(self, device: torch.device) -> torch.dtype:
-        if self.precision != "auto":
-            return getattr(torch, self.precision)
-        # GPUs before Ampere (8.0) have no bfloat16 units
-        is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-        return torch.bfloat16 if is_fast else torch.float32
 
     def _split(
         self, rows: TrainingRows, rng: np.random.Generator
@@ -492,66 +396,14 @@ class FitMixin(EstimatorDeclarations, CallbackSupportMixin):
         order = rng.permutation(len(rows))
         return rows.take(order[n_held_out:]), rows.take(order[:n_held_out])
 
-    def _schedule(self, setup: TrainingSetup) -> Schedule:
-        settings = setup.settings
-        return Schedule(
-            epochs=1 if setup.is_partial else settings["epochs"],
-            batch_size=settings["batch_size"],
-            warmup_fraction=settings["warmup_fraction"],
-            max_grad_norm=settings["max_grad_norm"],
-            is_constant=setup.is_partial,
-            is_bucketed=setup.encoder.is_padded,
-            is_verbose=bool(self.verbose),
-        )
 
-    def _validation_score(self, module: EncoderModule, step: Step, rows: TrainingRows) -> float:
-        """P@1 on `rows`, as `score` gives it."""
-        module.eval()
-        table = SearchTable.of(step.label_embeddings(), step.label_words())
-        labels, _ = self._search(module, table, rows.tokens, k=1, exclude=rows.exclude)
-        module.train()
-        hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0
-        weights = rows.sample_weight
-        if weights is not None and not weights.any():
-            weights = None
-        return float(np.average(hits, weights=weights))
-
-    def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
-        target, encoder = setup.target, copy.copy(setup.encoder)
-        counts = np.bincount(target.Y.indices, minlength=len(target.classes)).astype(np.int64)
-        is_resumed = setup.fitted is not None
-        encoder.weights_ = {
-            name: tensor.detach().float().cpu().numpy().copy()
-            for name, tensor in setup.module.state_dict().items()
-        }
-        self.label_counts_ = counts + (self.label_counts_ if is_resumed and setup.is_partial else 0)
-        seen_before = self.n_samples_seen_ if is_resumed and setup.is_partial else 0
-        self.n_samples_seen_ = seen_before + target.Y.shape[0]
-        self.history_ = (self.history_ if is_resumed else []) + history
-        self.n_iter_ = len(self.history_)
-        self.classes_ = target.classes
-        self.n_labels_ = len(target.classes)
-        self.encoder_ = encoder
-        self.label_embeddings_ = self._final_table(step)
-        check_converged(float(self.label_embeddings_.sum(dtype=np.float64)))
-        if not is_resumed or is_nameless(target.classes):
-            self._label_names = _label_names(target, setup.label_texts)
-        self._target_kind, self._target_dtype = target.kind, target.dtype
-        self._runtime: dict[str, Any] = {}
-
-    def _restore_optimizers(self, optimizers: list[Optimizer], step: Step) -> None:
-        saved = self._optimizer_state
-        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-            if state:
-                current = optimizer.state_dict()
-                # torch.tensor copies: the saved arrays stay as they are if training is broken off
-                current["state"] = {
-                    int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
-                }
-                optimizer.load_state_dict(current)
-        for name, tensor in step.optimizer_state().items():
-            if name in saved["step"]:
-                tensor.copy_(torch.tensor(saved["step"][name]))
+def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:
+    """P@1 on the held-out rows."""
+    assert setup.held_out is not None
+    setup.module.eval()
+    score = method.ranker().precision_at_1(setup.held_out)
+    setup.module.train()
+    return score
 
 
 def _given(sample_weight: Any, exclude: Any) -> dict[str, Any]:
@@ -576,51 +428,11 @@ def _first_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     return np.asarray(classes) if getattr(y, "ndim", 1) == 2 else np.unique(classes)
 
 
-def _optimizer_state(optimizers: list[Optimizer], step: Step, is_partial: bool) -> dict[str, Any]:
-    """What training goes on from, as NumPy arrays.
-
-    After `fit` that is row-wise Adagrad's one number a row, without which words that were learnt
-    would leap again; momentum and Adam's moments, of the model's size, only between partial fits.
-    """
-    states: list[dict[str, Any]] = [{} for _ in optimizers]
-    for kept, optimizer in zip(states, optimizers, strict=True):
-        if is_partial or isinstance(optimizer, RowAdagrad):
-            for i, state in optimizer.state_dict()["state"].items():
-                kept[str(i)] = {
-                    name: torch.as_tensor(value).cpu().numpy().copy()
-                    for name, value in state.items()
-                }
-    own = step.optimizer_state() if is_partial else {}
-    return {"optimizers": states, "step": {k: v.cpu().numpy().copy() for k, v in own.items()}}
-
-
 def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:
     """What `predict_labels` answers: label texts where Y's columns have no names of their own."""
     if is_nameless(target.classes) and label_texts is not None and target.kind != "classes":
         return np.array(label_texts, dtype=object)
     return target.classes
-
-
-def resolve_encoder(encoder: Any) -> Any:
-    """An unfitted encoder object of our own for what the user passed."""
-    if isinstance(encoder, str):
-        return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
-    needed = (
-        "fit",
-        "tokenize",
-        "build_module",
-        "get_params",
-        "is_padded",
-        "is_pretrained",
-        "dim_parameter",
-        "reading_bytes",
-    )
-    if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
-        raise TypeError(
-            f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "
-            f"folder, or an object of skxc.encoders."
-        )
-    return clone(encoder)
 
 
 @contextmanager

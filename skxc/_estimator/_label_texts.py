@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from skxc._data._batches import TrainingRows
-from skxc._functional._top_k import LAST
-from skxc._training._loop import History, Step
+from skxc._methods._two_towers import TwoTowerMethod, warn_of_unknown_words
 from skxc._validation import (
     Target,
     callers_stack_level,
@@ -21,17 +18,16 @@ from skxc._validation import (
     check_texts,
     is_nameless,
 )
-from skxc.encoders._base import EncoderModule
 
-from ._fit import FitMixin, TrainingSetup
-from ._predict import SearchTable, TopKPredictMixin
+from ._fitted import FittedModel
 
 
-class LabelTextsMixin(TopKPredictMixin, FitMixin):
+class LabelTextsMixin(FittedModel):
     """`transform_labels` and `add_labels`, of estimators that embed the labels' texts."""
 
     _has_rows: ClassVar[bool] = False  # labels are more than their texts
 
+    _method: ClassVar[type[TwoTowerMethod[Any]]]
     label_texts_: NDArray[Any]
 
     def transform_labels(self, label_texts: Any) -> NDArray[np.float32]:
@@ -54,9 +50,8 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         """
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
-        module, _ = self._torch_model()
         tokens = self.encoder_.tokenize(texts)
-        rows = self._label_rows(self._embed(module, tokens))
+        rows = self._method.label_rows(vars(self), self._get_ranker().embed(tokens))
         rows[tokens.lengths == 0] = 0
         return rows
 
@@ -90,7 +85,7 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         has_texts = not np.array_equal(self._label_names, self.classes_)
         names = self._new_classes(texts, classes)
         rows = self.transform_labels(texts)
-        warn_of_empty(rows.any(axis=1), texts)
+        warn_of_unknown_words(rows.any(axis=1), texts)
         labels = texts if has_texts else names
         grown = {
             "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
@@ -100,8 +95,8 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             "_label_names": np.concatenate([self._label_names, np.asarray(labels, object)]),
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
-            "_runtime": {},
-            **self._grown(texts),
+            "_ranker": None,
+            **self._method.grown(vars(self), self.encoder_.tokenize(texts)),
         }
         self.__dict__.update(grown)  # at once
         return self
@@ -132,37 +127,6 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             )
         return names
 
-    # ------------------------------------------------------------------------------------- hooks
-    def _grown(self, texts: list[str]) -> dict[str, Any]:
-        """What else is one entry a label, with new labels of these texts."""
-        return {}
-
-    def _label_rows(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows of `label_embeddings_`, from what `transform` makes of the labels' texts."""
-        return embeddings
-
-    def _shortlists(
-        self, module: EncoderModule, table: SearchTable, rows: TrainingRows, k: int
-    ) -> NDArray[np.int64]:
-        """The best labels of training texts, their positives left out."""
-        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
-        labels, scores = self._search(module, table, rows.tokens, k, known)
-        return np.where(scores > LAST, labels, -1)  # labels that nothing speaks of teach nothing
-
-    def _embedding_bytes(
-        self, setup: TrainingSetup, settings: Mapping[str, Any], n_texts: int, n_labels: int
-    ) -> int:
-        """What embedding a step's texts and labels holds."""
-        assert setup.label_tokens is not None  # _check_label_texts
-        dim, at_once, dtype = settings["dim"], settings["encode_batch_size"], setup.dtype
-        parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
-        if at_once is None:
-            return sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
-        n_all = n_texts + n_labels
-        longest = np.concatenate([lengths for lengths, _ in parts])
-        encoded = setup.module.activation_bytes(longest, min(n_all, at_once), dim, dtype)
-        return encoded + 2 * 4 * dim * n_all  # all embeddings, and their gradients
-
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
         n_labels, name = len(target.classes), type(self).__name__
         if self.label_texts is None:
@@ -179,10 +143,6 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
             _warn_of_duplicates(texts)
         return texts
 
-    def _publish(self, setup: TrainingSetup, step: Step, history: History) -> None:
-        super()._publish(setup, step, history)
-        self.label_texts_ = np.array(setup.label_texts, dtype=object)
-
 
 def _warn_of_duplicates(texts: list[str]) -> None:
     n_duplicates = len(texts) - len(set(texts))
@@ -191,19 +151,6 @@ def _warn_of_duplicates(texts: list[str]) -> None:
         warnings.warn(
             f"label_texts holds {n_duplicates} duplicates, such as {text!r}: labels with one text "
             f"have one score. Tell them apart in their texts if their order matters.",
-            UserWarning,
-            stacklevel=callers_stack_level(),
-        )
-
-
-def warn_of_empty(is_known: Any, texts: list[str]) -> None:
-    """Warn of label texts that the encoder can read nothing of."""
-    empty = np.flatnonzero(~is_known)
-    if len(empty):
-        warnings.warn(
-            f"{len(empty)} of {len(texts)} label texts hold no word that the encoder knows, such "
-            f"as label_texts[{empty[0]}]={texts[empty[0]]!r}: these labels rank last. Pass texts "
-            f"with known words, or an encoder that reads sub-words.",
             UserWarning,
             stacklevel=callers_stack_level(),
         )

@@ -1,126 +1,99 @@
-"""The names that the mixins share with the estimators, for readers and type checkers."""
+"""The parameters that all estimators share, and what None stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from skxc._training._loop import History, Step
-from skxc._validation import Target, TargetKind, check_label_texts, check_texts
+from skxc._methods._method import Method
+from skxc._training._setup import Settings
+from skxc._validation import check_choice, check_integer, check_real, check_threshold
 from skxc.encoders._base import Encoder
 
-if TYPE_CHECKING:
-    from skxc._data._batches import TrainingRows
-    from skxc._data._tokens import TokenStore
-    from skxc.encoders._base import EncoderModule
-
-    from ._fit import TrainingSetup
-    from ._memory import Memory
-    from ._predict import SearchTable
+_LEAST_STEPS_AN_EPOCH = 50
 
 
-class EstimatorDeclarations:
-    """Parameters, fitted attributes and hooks; no values, no code but the hooks' defaults."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class CommonParameters:
+    """Parameters of every estimator: one name, one default, one meaning."""
 
-    # parameters that every estimator has, under one name, default and meaning
-    encoder: Any
-    label_texts: Any
-    epochs: int | None
-    batch_size: int | None
-    learning_rate: float | None
-    weight_decay: float
-    warmup_fraction: float
-    max_grad_norm: float | None
-    dropout: float | None
-    top_k: int
-    threshold: Any  # float, or one for each label
-    early_stopping: bool
-    validation_fraction: float
-    n_iter_no_change: int
-    sparse_output: Any
-    device: Any
-    precision: str
-    random_state: Any
-    warm_start: bool
-    verbose: int
+    encoder: Any = field(default="bag", kw_only=False)
+    label_texts: Any = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float = 0.01
+    warmup_fraction: float = 0.05
+    max_grad_norm: float | None = None
+    dropout: float | None = None
+    top_k: int = 100
+    threshold: Any = 0.5  # float, or one for each label
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    n_iter_no_change: int = 5
+    sparse_output: Any = "auto"
+    device: Any = "auto"
+    precision: str = "auto"
+    random_state: Any = None
+    warm_start: bool = False
+    verbose: int = 0
 
-    # of parameters that are None: with the embedded encoder, and with a pretrained one
-    _defaults: ClassVar[Mapping[str, Any]]
-    _pretrained_defaults: ClassVar[Mapping[str, Any]]
-    _is_tuned: ClassVar[bool] = False  # some texts are held out for `_tune`
-    _memory_savers: ClassVar[tuple[str, ...]] = ("batch_size",)  # besides the encoder's width
+    _method: ClassVar[type[Method[Any]]]  # the algorithm
+    # What None stands for: "always", but for an encoder with one of the other abilities, which are
+    # attributes of it, the values listed there.
+    _defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
 
-    # fitted
-    classes_: NDArray[Any]
-    n_labels_: int
-    label_counts_: NDArray[np.int64]
-    label_embeddings_: NDArray[np.float32]
-    encoder_: Encoder
-    history_: History
-    n_iter_: int
-    n_samples_seen_: int
-    _label_names: NDArray[Any]
-    _target_kind: TargetKind
-    _target_dtype: np.dtype[Any]
-    _optimizer_state: dict[str, Any]
-    _runtime: dict[str, Any]  # torch's side of the model: rebuilt when missing, never pickled
-
-    if TYPE_CHECKING:
-        # of BaseEstimator, and of the mixins for each other
-
-        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
-
-        def _dtype(self, device: torch.device) -> torch.dtype: ...
-
-        def _search(
-            self,
-            module: EncoderModule,
-            table: SearchTable,
-            tokens: TokenStore,
-            k: int,
-            exclude: Any = None,
-        ) -> tuple[NDArray[np.int64], NDArray[np.float32]]: ...
-
-    def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
-        """The one place where X enters."""
-        return check_texts(X)
-
-    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
-        """One text per label, or None where there are none."""
-        return check_label_texts(self.label_texts, len(target.classes))
-
-    def _make_step(self, setup: TrainingSetup) -> tuple[Step, TrainingRows]:
-        """The one hook of an algorithm: its step, and the rows that the loop feeds it."""
-        raise NotImplementedError
+    def _check_parameters(self) -> None:
+        """Raise where a parameter is out of what is accepted."""
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        check_integer("top_k", self.top_k, 1)
+        check_integer("n_iter_no_change", self.n_iter_no_change, 1)
+        for name in ("learning_rate", "max_grad_norm"):
+            if getattr(self, name) is not None:
+                check_real(name, getattr(self, name), ends="(]")
+        check_real("weight_decay", self.weight_decay)
+        check_threshold(self.threshold)
+        check_real("warmup_fraction", self.warmup_fraction, high=1)
+        if self.dropout is not None:
+            check_real("dropout", self.dropout, high=1, ends="[)")
+        check_real("validation_fraction", self.validation_fraction, high=1, ends="()")
+        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        for name in ("early_stopping", "warm_start"):
+            check_choice(name, getattr(self, name), (True, False))
+        if not isinstance(self.verbose, bool):
+            check_integer("verbose", self.verbose, 0)
+        self._check_own_parameters()
 
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""
 
-    def _own_memory(self, setup: TrainingSetup, settings: Mapping[str, Any]) -> Memory:
-        """Bytes of labels and steps in a training with `settings`; see `Memory` for the parts."""
-        raise NotImplementedError
+    def _default_values(self, encoder: Encoder) -> dict[str, Any]:
+        """What parameters that are None stand for with this encoder."""
+        values: dict[str, Any] = {}
+        for ability, defaults in self._defaults.items():
+            if ability == "always" or getattr(encoder, ability):
+                values |= defaults
+        return values
 
-    def _tune(self, setup: TrainingSetup) -> None:
-        """Choose what is chosen after training."""
-
-    def _final_table(self, step: Any) -> NDArray[np.float32]:
-        """`label_embeddings_` after training."""
-        raise NotImplementedError
-
-    def _label_words(self) -> sp.csr_array | None:
-        """Weights of words that add to a label's scores, (n_labels, n_words), if it has any."""
-        return None
-
-    def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The log-odds of a label, by its score; may be written over the scores."""
-        return scores
-
-    def _text_embeddings(self, embeddings: Tensor) -> Tensor:
-        """What is multiplied with the table, from the encoder's output."""
-        return embeddings.float()
+    def _settings(self, encoder: Encoder, dim: int, Y: sp.csr_array, *, is_partial: bool) -> Settings:
+        """The parameters of the method, with a value for this encoder and these texts."""
+        defaults = self._default_values(encoder)
+        if not is_partial:  # a small set needs steps more than it needs large batches
+            enough_steps = max(Y.shape[0] // _LEAST_STEPS_AN_EPOCH, 8)
+            defaults["batch_size"] = min(defaults["batch_size"], enough_steps)
+        epochs = defaults["epochs"]
+        if isinstance(epochs, range):  # a text's labels share its gradient: one each
+            labels_per_text = Y.nnz / max(Y.shape[0], 1)
+            defaults["epochs"] = int(np.clip(labels_per_text, epochs[0], epochs[-1]))
+        values = {"dim": dim}
+        for name in (f.name for f in fields(self._method.Settings) if f.name != "dim"):
+            value = getattr(self, name)
+            values[name] = defaults.get(name) if value is None else value
+        return self._method.Settings(**values)

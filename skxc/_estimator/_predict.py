@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,12 +15,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from skxc._data._batches import length_sorted_slices
-from skxc._data._tokens import TokenStore
-from skxc._functional._lexical import BatchWords
-from skxc._functional._top_k import LAST, Pairs, has_values, top_k_inner_products
+from skxc._training._memory import free_bytes
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -30,46 +24,11 @@ from skxc._validation import (
     check_sample_weight,
     check_target,
     check_threshold,
-    resolve_device,
 )
-from skxc.encoders._base import EncoderModule, autocast
 from skxc.metrics import precision_at_k
+from skxc.metrics._estimators import top_k_matrix
 
-from ._memory import free_bytes
-from ._saving import SavingMixin
-
-# texts and padded tokens embedded together, and scores held at once (float32: 8 MiB)
-_QUERY_BATCH = 256
-_QUERY_TOKENS = 1 << 14
-_SCORES_AT_ONCE = 1 << 21
-
-
-class SearchTable(NamedTuple):
-    """`label_embeddings_` on the device."""
-
-    rows: Tensor  # (n_labels, dim)
-    last: Tensor | None  # ascending labels whose row is 0
-    words: sp.csr_array | None = None  # (n_labels, n_words) weights, on the host
-
-    @staticmethod
-    def of(rows: Tensor, words: sp.csr_array | None = None) -> SearchTable:
-        """The table, looked through for rows of zeros."""
-        last = (~has_values(rows)).nonzero().squeeze(1)
-        return SearchTable(rows, last if len(last) else None, words)
-
-    def word_scores(self, tokens: TokenStore) -> Callable[[int, int], Tensor] | None:
-        """What the words add to the scores of a range of labels, (len(tokens), stop - start)."""
-        if self.words is None:
-            return None
-        table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
-
-        def added(start: int, stop: int) -> Tensor:
-            pairs = batch.pairs(table.indptr, table.indices, np.arange(start, stop))
-            return batch.scores(pairs, torch.from_numpy(table.data[pairs.places])).T.to(
-                self.rows.device
-            )
-
-        return added
+from ._fitted import FittedModel
 
 
 def _is_dense(estimator: Any) -> bool:
@@ -80,8 +39,8 @@ def _is_dense(estimator: Any) -> bool:
     return not estimator.sparse_output
 
 
-class TopKPredictMixin(SavingMixin, TransformerMixin):
-    """Prediction methods over `encoder_` and `label_embeddings_`.
+class PredictMixin(FittedModel, TransformerMixin):
+    """Checks and containers around a `Ranker`.
 
     A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
     """
@@ -91,8 +50,9 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best labels of each text and their scores.
 
-        Exact: every label is scored, in chunks; never an (n_samples, n_labels) array. Labels that
-        nothing speaks of (their row of `label_embeddings_` is 0) rank last, at -1e4.
+        Exact: every label is scored, in chunks; never an (n_samples, n_labels) array. Unseen labels
+        of which nothing else is known (no training text has them, and their own text, if any, has
+        no known word) rank last, at -1e4.
 
         Parameters
         ----------
@@ -122,9 +82,8 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         check_integer(name, k, 1)
         texts = self._check_texts(X, reset=False)
         mask = check_exclude(exclude, (len(texts), self.n_labels_))
-        module, table = self._torch_model()
         tokens = self.encoder_.tokenize(texts)
-        return self._search(module, table, tokens, min(k, self.n_labels_), mask)
+        return self._get_ranker().top_k(tokens, min(k, self.n_labels_), mask)
 
     def predict_labels(self, X: Any, k: int | None = None, exclude: Any = None) -> list[list[Any]]:
         """The names of the best labels of each text, best first.
@@ -170,7 +129,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         """
         check_is_fitted(self)
         if not _is_dense(self):
-            return self._as_csr(*self._top_k_proba(X, exclude), np.float32)
+            return self._in_container(*self._top_k_proba(X, exclude), np.float32)
         scores = self._dense_scores(X, exclude)
         if self._target_kind != "classes":
             return self._proba(scores)
@@ -207,7 +166,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         labels, proba = self._top_k_proba(X, exclude)
         of_labels = threshold[labels] if np.ndim(threshold) else threshold
         labels = np.where(proba >= of_labels, labels, -1)
-        return self._as_csr(labels, np.ones_like(proba), self._target_dtype)
+        return self._in_container(labels, np.ones_like(proba), self._target_dtype)
 
     @available_if(_is_dense)
     def decision_function(self, X: Any) -> NDArray[np.float32]:
@@ -224,9 +183,9 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         Returns
         -------
         ndarray of shape (n_samples, n_labels) or (n_samples,), float32
-            ``transform(X) @ label_embeddings_.T``, with -1e4 for labels whose embedding is 0, and
-            what the words add where labels have weights for them (`UniDEC`); for two 1-d classes,
-            the log-odds of the second against the first.
+            ``transform(X) @ label_embeddings_.T``, with -1e4 for labels of which nothing is known,
+            and what the words add where labels have weights for them (`UniDEC`); for two 1-d
+            classes, the log-odds of the second against the first.
         """
         check_is_fitted(self)
         scores = self._dense_scores(X)
@@ -250,8 +209,8 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
             constant in the last place.
         """
         check_is_fitted(self)
-        module, _ = self._torch_model()
-        return self._embed(module, self.encoder_.tokenize(self._check_texts(X, reset=False)))
+        tokens = self.encoder_.tokenize(self._check_texts(X, reset=False))
+        return self._get_ranker().embed(tokens)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> float:
         """Precision at 1; accuracy where y is 1-d.
@@ -282,7 +241,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
         texts = self._check_texts(X, reset=False)
         target = check_target(y, len(texts), self.classes_)
         weights = check_sample_weight(sample_weight, len(texts))
-        best = self._as_csr(*self._top_k_proba(X, exclude, k=1), np.float32)
+        best = self._in_container(*self._top_k_proba(X, exclude, k=1), np.float32)
         return precision_at_k(target.Y, best, k=1, exclude=exclude, sample_weight=weights)
 
     # ------------------------------------------------------------------------------------- pieces
@@ -311,92 +270,19 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
                 f"A dense result of {len(texts)} texts x {self.n_labels_} labels needs "
                 f"{needed / 2**30:.1f} GiB. Pass fewer texts, or {remedy}."
             )
-        module, table = self._torch_model()
-        tokens = self.encoder_.tokenize(texts)
-        embeddings = self._embed(module, tokens)
-        scores = _scores(torch.from_numpy(embeddings).to(table.rows.device), table.rows)
-        if table.words is not None:  # not all at once: a batch is dense over its words
-            for rows in np.array_split(np.arange(len(texts)), -(-len(texts) // _QUERY_BATCH)):
-                added = table.word_scores(tokens.take(rows))
-                assert added is not None
-                scores[rows] += added(0, self.n_labels_).cpu().numpy()
-        if table.last is not None:
-            scores[:, table.last.cpu().numpy()] = LAST
-        if mask is not None:
-            scores[mask.nonzero()] = -np.inf
+        return self._get_ranker().scores(self.encoder_.tokenize(texts), mask)
+
+    def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The log-odds of a label, by its score; may be written over the scores."""
         return scores
 
-    @staticmethod
-    def _search_bytes(n_labels: int) -> int:
-        """What `_search` holds: scores, and their best."""
-        return 5 * min(_SCORES_AT_ONCE, _QUERY_BATCH * n_labels)
-
-    def _embed(self, module: EncoderModule, tokens: TokenStore) -> NDArray[np.float32]:
-        embeddings = None
-        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
-            part = self._embed_batch(module, tokens.take(rows)).cpu().numpy()
-            if embeddings is None:
-                embeddings = np.empty((len(tokens), part.shape[1]), np.float32)
-            embeddings[rows] = part
-        assert embeddings is not None  # check_texts lets no empty X through
-        return embeddings
-
-    def _search(
-        self,
-        module: EncoderModule,
-        table: SearchTable,
-        tokens: TokenStore,
-        k: int,
-        exclude: sp.csr_array | None = None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Embed and search batch by batch: neither embeddings nor scores of all texts are held."""
-        labels = np.empty((len(tokens), k), np.int64)
-        scores = np.empty((len(tokens), k), np.float32)
-        for rows in length_sorted_slices(tokens.lengths, _QUERY_BATCH, _QUERY_TOKENS):
-            part = tokens.take(rows)
-            best = top_k_inner_products(
-                self._embed_batch(module, part),
-                table.rows,
-                k,
-                chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
-                exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
-                last=table.last,
-                added=table.word_scores(part),
-            )
-            labels[rows] = best[0].cpu().numpy()
-            scores[rows] = best[1].float().cpu().numpy()
-        return labels, scores
-
-    @torch.inference_mode()
-    def _embed_batch(self, module: EncoderModule, tokens: TokenStore) -> Tensor:
-        device = next(module.parameters()).device
-        with autocast(device, self._dtype(device)):
-            embeddings = module(tokens)
-        return self._text_embeddings(embeddings)
-
-    def _torch_model(self) -> tuple[EncoderModule, SearchTable]:
-        """The encoder and the table on `device`, built when first needed."""
-        device = resolve_device(self.device)
-        if self._runtime.get("device") != device:
-            module = self.encoder_.build_module().to(device).eval()
-            self._runtime.update(device=device, module=module, table=None)
-        if self._runtime.get("table") is None:
-            rows = as_read_only_tensor(self.label_embeddings_).to(device)
-            self._runtime["table"] = SearchTable.of(rows, self._label_words())
-        return self._runtime["module"], self._runtime["table"]
-
-    def _as_csr(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:
+    def _in_container(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:
         """CSR of the labels that are not -1, in scikit-learn's sparse interface."""
-        is_kept = labels >= 0
-        indptr = np.concatenate([[0], np.cumsum(is_kept.sum(1))])
+        matrix = top_k_matrix(labels, values.astype(dtype), self.n_labels_)
         is_array = sklearn.get_config().get("sparse_interface") == "sparray"
-        container = sp.csr_array if is_array else sp.csr_matrix
-        shape = (len(labels), self.n_labels_)
-        matrix = container((values[is_kept].astype(dtype), labels[is_kept], indptr), shape=shape)
-        matrix.sort_indices()
-        return matrix
+        return matrix if is_array else sp.csr_matrix(matrix)
 
-    # ------------------------------------------------------------------- manners in scikit-learn
+    # -------------------------------------------------------------------------- scikit-learn's API
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.string = tags.input_tags.one_d_array = True
@@ -419,30 +305,3 @@ def _check_some_class_left(is_empty: NDArray[np.bool_]) -> None:
         raise ValueError(
             f"exclude leaves no class for text {int(is_empty.argmax())}. Leave at least one."
         )
-
-
-def _scores(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
-    """All inner products, in float64: a text's scores then do not depend on its company.
-
-    A float32 product rounds a row differently wherever it stands in the batch.
-    """
-    scores = np.empty((len(embeddings), len(table)), np.float32)
-    chunk_size = max(_SCORES_AT_ONCE // len(embeddings), 1)
-    for start in range(0, len(table), chunk_size):
-        chunk = table[start : start + chunk_size].double()
-        scores[:, start : start + chunk_size] = (embeddings.double() @ chunk.T).cpu().numpy()
-    return scores
-
-
-def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs:
-    """The mask's pairs, sorted by label."""
-    rows, labels = mask.nonzero()
-    order = np.argsort(labels, kind="stable")
-    return Pairs(*(torch.from_numpy(a[order].astype(np.int64)).to(device) for a in (labels, rows)))
-
-
-def as_read_only_tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor that shares `array`'s memory, which may be a read-only map: only read it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
-        return torch.from_numpy(np.asarray(array))

@@ -25,7 +25,7 @@ from skxc._persistence import (
 from skxc._validation import check_texts
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
-from ._declarations import EstimatorDeclarations
+from ._fitted import FittedModel
 
 _ENCODERS = {cls.__name__: cls for cls in (BagOfWordsEncoder, TransformerEncoder)}
 _LIBRARIES = (
@@ -40,7 +40,7 @@ _LIBRARIES = (
 _TENSORS, _LABELS = "model.safetensors", "labels.json"
 # torch's side of the model, and scikit-learn's of callbacks: no part of what was learnt
 _NOT_SAVED = {
-    "_runtime",
+    "_ranker",
     "_skl_callbacks",
     "_skl_callbacks_to_teardown",
     "_callback_fit_ctx",
@@ -55,11 +55,11 @@ _PER_LABEL = (
     "_label_names",
     "label_texts_",
     "classifier_weights_",
-    "_is_taught",
+    "is_seen_",
 )
 
 
-class SavingMixin(EstimatorDeclarations):
+class SavingMixin(FittedModel):
     """`save`, and the state that pickles hold."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -132,7 +132,8 @@ class SavingMixin(EstimatorDeclarations):
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
-        vars(model).update(packed.unpack(config["fitted"]), _runtime={})
+        fitted = packed.unpack(config["fitted"])
+        vars(model).update(fitted if config["format_version"] > 1 else _upgraded(fitted))
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
         model.encoder_._read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         for name in _PER_LABEL:
@@ -149,8 +150,7 @@ class SavingMixin(EstimatorDeclarations):
 
     def __getstate__(self) -> Mapping[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
-        if "_runtime" in state:
-            state["_runtime"] = {}  # torch objects are rebuilt from the arrays
+        state.pop("_ranker", None)  # torch objects are rebuilt from the arrays
         return state | {"_skxc_version": _version()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -164,6 +164,18 @@ class SavingMixin(EstimatorDeclarations):
                 stacklevel=2,
             )
         super().__setstate__(state)  # type: ignore[misc]
+
+
+def _upgraded(fitted: dict[str, Any]) -> dict[str, Any]:
+    """Fitted attributes of the format's first version, by their names of today."""
+    table = fitted["label_embeddings_"]
+    if "_is_taught" in fitted:  # UniDEC
+        is_seen, fitted["lexical_weights_"] = fitted.pop("_is_taught"), fitted.pop("lexicon_")
+    elif "_sigmoid" in fitted:  # DualEncoderXC
+        is_seen = (fitted["label_counts_"] > 0) & table.any(1)
+    else:  # ReneeClassifier: the intercept of unseen labels is -3333
+        is_seen = table[:, -1] > -3300
+    return fitted | {"is_seen_": np.array(is_seen)}
 
 
 def _own(value: Any) -> Any:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, values_at
 
+Arrays = Mapping[str, NDArray[Any]]
 
-class Lexicon:
+
+class LexicalWeights:
     """A weight for every pair of a label and a word that some training text joins; plain SGD.
 
     A step reads and moves only the pairs of the pool's labels and the batch's words. Plain SGD: a
@@ -34,7 +40,7 @@ class Lexicon:
         pairs: sp.csr_array,  # (n_labels, n_words) of `co_occurring_pairs`
         learning_rate: float,
         earlier: sp.csr_array | None = None,  # (n_labels, n_words) what was learnt so far
-    ) -> Lexicon:
+    ) -> LexicalWeights:
         """All pairs of these texts, and earlier ones with what they have learnt."""
         if earlier is None:
             return cls(pairs, torch.zeros(pairs.nnz), learning_rate)
@@ -50,18 +56,49 @@ class Lexicon:
         labels: NDArray[np.int64],  # (pool,)
     ) -> Tensor:  # (pool, batch)
         """The scores that the words give; `step_` takes their gradient."""
-        batch = BatchWords(texts)
-        self._pairs = batch.pairs(self.of_label_texts.indptr, self.of_label_texts.indices, labels)
-        self._picked = self.learnt[torch.from_numpy(self._pairs.places)].requires_grad_()
-        return batch.scores(self._pairs, self._picked)
+        batch, table = BatchWords(texts), self.of_label_texts
+        self._entries = batch.entries(table.indptr, table.indices, labels)
+        self._picked = self.learnt[torch.from_numpy(self._entries.places)].requires_grad_()
+        return batch.scores(self._entries, self._picked)
 
     @torch.no_grad()
     def step_(self, rate: float) -> None:
         """Move the picked weights down the gradient that `scores` was given."""
         assert self._picked.grad is not None
-        places = torch.from_numpy(self._pairs.places)
+        places = torch.from_numpy(self._entries.places)
         moved = self._picked.detach().add_(self._picked.grad, alpha=-self.learning_rate * rate)
         self.learnt.index_copy_(0, places, moved)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """CSR with two values at each place."""
+        table = self.of_label_texts
+        return {
+            "offsets": table.indptr.astype(np.int64),
+            "words": table.indices.astype(np.int32),
+            "of_label_texts": table.data,
+            "learnt": self.learnt.numpy(),
+            "n_words": np.array(table.shape[1]),
+        }
+
+
+def as_csr(arrays: Arrays, kind: str) -> sp.csr_array:  # (n_labels, n_words)
+    """One kind of the values of `LexicalWeights.arrays`: "learnt" or "of_label_texts"."""
+    shape = (len(arrays["offsets"]) - 1, int(arrays["n_words"]))
+    return sp.csr_array((arrays[kind], arrays["words"], arrays["offsets"]), shape)
+
+
+def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, NDArray[Any]]:
+    """The arrays, and labels of which nothing is learnt but what their texts say."""
+    if not arrays:
+        return {}
+    assert tokens.weights is not None
+    new = {
+        "offsets": arrays["offsets"][-1] + tokens.offsets[1:],
+        "words": tokens.ids.astype(arrays["words"].dtype),
+        "learnt": np.zeros(len(tokens.ids), np.float32),
+        "of_label_texts": tokens.weights,
+    }
+    return {**arrays, **{name: np.concatenate([arrays[name], new[name]]) for name in new}}
 
 
 def with_values(pattern: sp.csr_array, values: NDArray[np.float32]) -> sp.csr_array:

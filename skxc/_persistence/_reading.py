@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ._values import DTYPES
 
-FORMAT_VERSION = 1  # higher when older versions of skxc could no longer read what is written
+FORMAT_VERSION = 2  # higher when older versions of skxc could no longer read what is written
 CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')

@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skxc._data._batches import TrainingRows
 from skxc._functional._top_k import top_k_of_rows
+from skxc.metrics import ranking_metrics
+from skxc.metrics._estimators import top_k_matrix
 
 
 class Candidates(NamedTuple):
@@ -25,7 +28,7 @@ def candidates_of(
     views: Sequence[NDArray[np.float32]],  # (n_parts,) weights that each rank the labels
     k: int,  # labels of each view
 ) -> Candidates:
-    """The `k` best labels of every view, all together."""
+    """The `k` best labels of every view."""
     labels, parts = [], []
     for block in scores:
         n, best = min(k, block.shape[2]), []
@@ -65,3 +68,22 @@ def best_weights(
                 if gained >= best + least_gain:
                     weights, best = trial, gained
     return weights
+
+
+def ndcg_at_5(
+    labels: NDArray[np.int64],  # (n_texts, n) -1: none
+    scores: NDArray[np.float32],  # (n_texts, n) -inf or nan: excluded
+    rows: TrainingRows,
+) -> float:
+    """nDCG@5 of the candidates, ranked by their scores."""
+    scores = np.where(labels < 0, -np.inf, scores)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    is_given = np.isfinite(np.take_along_axis(scores, best, 1))
+    labels = np.where(is_given, np.take_along_axis(labels, best, 1), -1)
+    ranks = np.broadcast_to(np.arange(best.shape[1], 0, -1, dtype=np.float32), best.shape)
+    weights = rows.sample_weight
+    if weights is not None and not weights.any():
+        weights = None
+    found = top_k_matrix(labels, ranks, rows.Y.shape[1])
+    metrics = ranking_metrics(rows.Y, found, exclude=rows.exclude, sample_weight=weights)
+    return metrics["nDCG@5"]

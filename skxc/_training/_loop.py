@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -30,7 +29,9 @@ History = list[dict[str, float]]
 
 
 class Step(Protocol):
-    """One algorithm: what happens to a batch, and what is left of the training at its end."""
+    """What happens to a batch."""
+
+    rows: TrainingRows  # what batches are cut from
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the loop's optimisers update."""
@@ -60,12 +61,6 @@ class Step(Protocol):
     def optimizer_state(self) -> dict[str, Tensor]:
         """The part of it that is not the model: what the step's own updates remember."""
 
-    def label_embeddings(self) -> Tensor:
-        """The table that prediction searches, (n_labels, dim)."""
-
-    def label_words(self) -> sp.csr_array | None:
-        """Weights of words that add to its scores, (n_labels, n_words), if there are any."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -81,8 +76,8 @@ class Schedule:
     is_verbose: bool = False
 
 
-class Watcher(Protocol):
-    """What looks on while a step is trained: early stopping, the users' callbacks."""
+class EpochCallback(Protocol):
+    """What is called around every epoch: early stopping, the users' callbacks."""
 
     def begin_epoch(self) -> None:
         """Before an epoch."""
@@ -126,28 +121,28 @@ class BestEpoch:
 
 def train(
     step: Step,
-    rows: TrainingRows,
     optimizers: list[Optimizer],
     schedule: Schedule,
     rng: np.random.Generator,
-    watchers: Sequence[Watcher] = (),
+    callbacks: Sequence[EpochCallback] = (),
 ) -> History:
-    """Train `step` on `rows`, until the last epoch or until a watcher asks to stop."""
-    loop = _Loop(step, optimizers, schedule, -(-len(rows) // schedule.batch_size))
+    """Train `step` on its rows, until the last epoch or until a callback asks to stop."""
+    n_rows = len(step.rows)
+    loop = _Loop(step, optimizers, schedule, -(-n_rows // schedule.batch_size))
     history: History = []
-    with _progress_bar(schedule, len(rows)) as bar:
+    with _progress_bar(schedule, n_rows) as bar:
         for epoch in range(schedule.epochs):
-            for watcher in watchers:
-                watcher.begin_epoch()
+            for callback in callbacks:
+                callback.begin_epoch()
             step.begin_epoch(epoch)
-            history.append(loop.run_epoch(rows, rng, bar))
-            is_over = [watcher.end_epoch(history) for watcher in watchers]
+            history.append(loop.run_epoch(rng, bar))
+            is_over = [callback.end_epoch(history) for callback in callbacks]
             told = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
             logger.info("epoch %d of %d: %s", epoch + 1, schedule.epochs, told)
             if any(is_over):
                 break
-    for watcher in watchers:
-        watcher.end()
+    for callback in callbacks:
+        callback.end()
     return history
 
 
@@ -191,9 +186,9 @@ class _Loop:
         self.n_done = 0
         self.base_rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
 
-    def run_epoch(self, rows: TrainingRows, rng: np.random.Generator, bar: Any) -> dict[str, float]:
-        """One pass over `rows`; the epoch's entry of `history_`."""
-        began = time.perf_counter()
+    def run_epoch(self, rng: np.random.Generator, bar: Any) -> dict[str, float]:
+        """One pass over the step's rows; the epoch's entry of `history_`."""
+        began, rows = time.perf_counter(), self.step.rows
         lengths = rows.tokens.lengths
         is_bucketed = self.schedule.is_bucketed
         batches = self.step.batches(self.schedule.batch_size, rng)

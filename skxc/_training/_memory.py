@@ -6,15 +6,20 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import psutil
 import torch
 
+from ._setup import Settings, TrainingSetup
+
 logger = logging.getLogger("skxc")
+
+S = TypeVar("S", bound=Settings)
+Remedies = Mapping[str, Callable[[int], str]]  # settings to lower, and how users pass them
 
 
 @dataclass(frozen=True)
@@ -76,28 +81,42 @@ def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
         return math.inf
 
 
-def check_memory(
-    estimate: Callable[[Mapping[str, Any]], Memory],
-    settings: Mapping[str, Any],
-    savers: Mapping[str, Callable[[int], str]],
-    device: torch.device,
-    held: Mapping[str, int],
-) -> None:
-    """Log the estimate; raise where it is more than there is, with what would fit.
+def encoder_memory(setup: TrainingSetup[S], settings: S) -> Memory:
+    """The encoder, its optimiser and the data."""
+    parts = dict.fromkeys(("weights", "optimizer", "copies"), 0)
+    for parameter in setup.module.parameters():
+        n_bytes = parameter.nbytes
+        if getattr(parameter, "is_row_sparse", False):
+            n_bytes = n_bytes * settings.dim // setup.module.dim
+        else:
+            parts["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
+        parts["weights"] += n_bytes
+    if settings.early_stopping:
+        parts["copies"] = parts["weights"]
+    return Memory(parts, {"published": parts["weights"], "data": setup.data_bytes})
 
-    Parameters
-    ----------
-    estimate : callable
-        From settings to what training with them takes.
-    settings : mapping
-        The parameters as they are.
-    savers : mapping
-        Numbers among them that save memory when lowered, and how users write them.
-    device : torch.device
-        Where the encoder is trained.
-    held : mapping of str to int
-        Bytes, by place, of what is estimated and allocated already.
-    """
+
+def training_memory(
+    own: Callable[[TrainingSetup[S], S], Memory],  # of labels and steps
+    setup: TrainingSetup[S],
+    settings: S,
+) -> Memory:
+    """What training with `settings` holds at its peak."""
+    n_rows = len(setup.rows) + len(setup.label_texts or [])  # label texts may be rows, too
+    settings = replace(settings, batch_size=min(settings.batch_size, n_rows))
+    memory = encoder_memory(setup, settings) + own(setup, settings)
+    # the texts are read before anything else is there
+    others = sum(memory.by_place(setup.device)["cpu"].values()) - setup.data_bytes
+    return memory + Memory({}, {"data": max(setup.reading_bytes - others, 0)})
+
+
+def check_memory(
+    estimate: Callable[[S], Memory],  # what training with other settings takes
+    setup: TrainingSetup[S],
+    remedies: Remedies,
+) -> None:
+    """Log the estimate; raise where it is more than there is, with what would fit."""
+    settings, device, held = setup.settings, setup.device, _held_bytes(setup)
     for place, parts in estimate(settings).by_place(device).items():
         needed, free = sum(parts.values()), free_bytes(torch.device(place)) + held.get(place, 0)
         listed = ", ".join(f"{name} {size(n)}" for name, n in parts.items())
@@ -105,19 +124,37 @@ def check_memory(
         if needed > free:
 
             def fits(name: str, value: int, place: str = place, free: int = free) -> bool:
-                changed = estimate({**settings, name: value}).by_place(device)[place]
+                changed = estimate(replace(settings, **{name: value})).by_place(device)[place]
                 return sum(changed.values()) <= free
 
-            values = {name: _largest(settings[name], partial(fits, name)) for name in savers}
-            remedies = [savers[name](value) for name, value in values.items() if value]
-            remedy = f"Pass {' or '.join(remedies)}, which would fit."
-            if not remedies:
-                lowered = " and ".join(savers[name](max(settings[name] // 2, 1)) for name in savers)
-                remedy = f"Lower {lowered}, or pass fewer texts or labels: none alone would do."
             raise ValueError(
                 f"Training needs about {size(needed)} ({listed}), but {place} has {size(free)} "
-                f"for it. {remedy}"
+                f"for it. {_advice(settings, remedies, fits)}"
             )
+
+
+def _held_bytes(setup: TrainingSetup[S]) -> dict[str, int]:
+    """What of the estimate is allocated before training, by place."""
+    module = sum(parameter.nbytes for parameter in setup.module.parameters())
+    if setup.device.type == "cpu":
+        return {"cpu": setup.data_bytes + module}
+    return {"cpu": setup.data_bytes, str(setup.device): module}
+
+
+def _advice(settings: Settings, remedies: Remedies, fits: Callable[[str, int], bool]) -> str:
+    """The largest value that fits of every setting that alone would do; else all of them."""
+    values = {
+        name: _largest(getattr(settings, name), partial(fits, name)) for name in remedies
+    }
+    enough = [remedies[name](value) for name, value in values.items() if value]
+    if enough:
+        return f"Pass {' or '.join(enough)}, which would fit."
+    lowered = " and ".join(_halved(settings, remedies))
+    return f"Lower {lowered}, or pass fewer texts or labels: none alone would do."
+
+
+def _halved(settings: Settings, remedies: Remedies) -> list[str]:
+    return [how(max(getattr(settings, name) // 2, 1)) for name, how in remedies.items()]
 
 
 def _largest(value: int, fits: Callable[[int], bool]) -> int:
@@ -130,17 +167,15 @@ def _largest(value: int, fits: Callable[[int], bool]) -> int:
 
 
 @contextmanager
-def explained_out_of_memory(
-    settings: Mapping[str, Any], savers: Mapping[str, Callable[[int], str]], device: torch.device
-) -> Iterator[None]:
+def explained_out_of_memory(setup: TrainingSetup[S], remedies: Remedies) -> Iterator[None]:
     """Turn an out-of-memory error, which the estimate did not foresee, into the same sentence."""
     try:
         yield
     except (torch.cuda.OutOfMemoryError, MemoryError) as error:
-        halves = [savers[name](max(settings[name] // 2, 1)) for name in savers]
         raise ValueError(
-            f"Training needs more memory than {device} has free ({str(error).splitlines()[0]}). "
-            f"Pass {' or '.join(halves)}."
+            f"Training needs more memory than {setup.device} has free "
+            f"({str(error).splitlines()[0]}). "
+            f"Pass {' or '.join(_halved(setup.settings, remedies))}."
         ) from error
 
 

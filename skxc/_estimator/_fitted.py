@@ -1,0 +1,60 @@
+"""What a fitted estimator holds, and the model that prediction makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from skxc._search._ranker import Ranker
+from skxc._training._loop import History
+from skxc._validation import TargetKind, check_texts, resolve_device
+from skxc.encoders._base import Encoder
+
+from ._parameters import CommonParameters
+
+
+class FittedModel(CommonParameters):
+    """Fitted attributes, and the ranker over them."""
+
+    classes_: NDArray[Any]
+    n_labels_: int
+    label_counts_: NDArray[np.int64]
+    label_embeddings_: NDArray[np.float32]
+    is_seen_: NDArray[np.bool_]
+    encoder_: Encoder
+    history_: History
+    n_iter_: int
+    n_samples_seen_: int
+    _label_names: NDArray[Any]
+    _target_kind: TargetKind
+    _target_dtype: np.dtype[Any]
+    _optimizer_state: dict[str, Any]
+    _is_tuned: ClassVar[bool] = False  # some texts are held out for what is chosen after training
+    _ranker: Ranker | None = None  # torch's side of the model: rebuilt when missing, never pickled
+
+    def _get_ranker(self) -> Ranker:
+        """The model on `device`, built when first needed."""
+        device = resolve_device(self.device)
+        dtype, ranker = self._dtype(device), self._ranker
+        if ranker is None or ranker.device != device:
+            module = self.encoder_.build_module().to(device).eval()
+            self._ranker = ranker = self._method.restored(vars(self), module, dtype)
+        elif ranker.dtype != dtype:
+            self._ranker = ranker = replace(ranker, dtype=dtype)
+        return ranker
+
+    def _dtype(self, device: torch.device) -> torch.dtype:
+        if self.precision != "auto":
+            dtype: torch.dtype = getattr(torch, self.precision)
+            return dtype
+        # GPUs before Ampere (8.0) have no bfloat16 units
+        is_fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if is_fast else torch.float32
+
+    def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
+        """The one place where X enters."""
+        return check_texts(X)

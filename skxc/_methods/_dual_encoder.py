@@ -1,0 +1,240 @@
+"""DEXML: labels are texts, embedded by the encoder that embeds the texts (ICLR 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skxc._data._batches import Batch, TrainingRows
+from skxc._data._tokens import TokenStore
+from skxc._distributed import all_reduce_
+from skxc._functional._grad_cache import LabelChunk, two_pass_step
+from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
+from skxc._functional._pairs import Pairs, Positives
+from skxc._functional._pool_step import dense_pool_step
+from skxc._functional._unit_rows import unit_rows
+from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
+from skxc._training._loop import check_converged
+from skxc._training._memory import Memory
+from skxc._training._setup import TrainingSetup
+from skxc.encoders._base import EncoderModule
+
+from ._method import Ended
+from ._pools import draw_negatives, draw_positives, fill_pool
+from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
+
+# labels that a text's hard negatives are drawn from
+_SHORTLIST = 100
+# scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
+_SCORES_AT_ONCE = 1 << 23
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualEncoderSettings(TwoTowerSettings):
+    """See the parameters of `DualEncoderXC`."""
+
+    k: float
+    alpha: float
+    normalize: bool
+    positives_per_text: int | None
+
+
+class PoolBatch(NamedTuple):
+    """A batch's labels, by their ids."""
+
+    pool: NDArray[np.int64]  # ascending: the labels in the loss
+    positives: Positives[NDArray[Any]]
+    ignored: Pairs[NDArray[Any]] | None  # neither positive nor negative
+
+
+class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
+    """Embed texts and labels; the loss's gradient is known in closed form and goes back to both."""
+
+    Settings = DualEncoderSettings
+
+    @classmethod
+    def begin(cls, setup: TrainingSetup[DualEncoderSettings]) -> Self:
+        """The encoder as it is."""
+        method = cls(setup)
+        if setup.fitted is None:
+            warn_of_unknown_words(method.is_known, setup.label_texts or [])
+        return method
+
+    def __init__(self, setup: TrainingSetup[DualEncoderSettings]) -> None:
+        super().__init__(setup)
+        settings = self.settings
+        self.is_known = self.label_tokens.lengths > 0  # others cannot be told from one another
+        self.rows = _with_labels(setup.rows, self.is_known)
+        self.candidates = np.flatnonzero(self.is_known)
+        is_all = settings.negatives == "all"
+        self.pool_size = len(self.candidates) if is_all else settings.pool_size
+        self.is_mined = settings.negatives == "mined" and self.pool_size < len(self.candidates)
+        self.loss = make_loss(settings, len(self.label_tokens))
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Mine hard negatives where that is due; never before the encoder has learnt."""
+        if self.is_mined and epoch > 0 and epoch % self.settings.mining_interval == 0:
+            self._mine(_SHORTLIST)
+
+    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
+        """One step: the mean loss a text where `with_loss`."""
+        labels = self._pick(batch)
+        if not len(labels.positives.labels):  # no text of the batch has a label to learn
+            return torch.zeros(()) if with_loss else None
+        is_one_block = len(labels.pool) * len(batch) <= _SCORES_AT_ONCE
+        step = self._step_on_block if is_one_block else self._step_on_chunks
+        loss = step(batch, labels)
+        return loss if with_loss else None
+
+    def _pick(self, batch: Batch) -> PoolBatch:
+        """Positives, drawn where `positives_per_text` asks for it, and the pool around them."""
+        positives, ignored, settings = batch.positives, batch.ignored, self.settings
+        if settings.positives_per_text is not None:
+            drawn = draw_positives(positives, settings.positives_per_text, self.rng)
+            ignored = _joined(Pairs(positives.labels[~drawn], positives.rows[~drawn]), ignored)
+            # the draw went by relevance: the weights need not
+            ones = np.ones(drawn.sum(), np.float32)
+            positives = Positives(positives.labels[drawn], positives.rows[drawn], ones)
+        wanted = positives.labels
+        if self.shortlists is not None:
+            shortlists = self.shortlists[batch.index]
+            hard = draw_negatives(shortlists, settings.negatives_per_text, self.rng)
+            wanted = np.concatenate([wanted, hard])
+        pool = fill_pool(np.unique(wanted), self.candidates, self.pool_size, self.rng)
+        return PoolBatch(pool, positives, ignored)
+
+    def _step_on_block(self, batch: Batch, labels: PoolBatch) -> Tensor:
+        """All scores at once; texts and labels in one encoding."""
+        encoding = self._encoding(
+            TokenStore.concatenate([batch.tokens, self.label_tokens.take(labels.pool)])
+        )
+        texts, label_embeddings = encoding.embeddings.split([len(batch), len(labels.pool)])
+        mask = F.dropout(torch.ones_like(texts), self.settings.dropout)
+        by_texts, by_labels, loss, _ = dense_pool_step(
+            texts * mask,
+            label_embeddings,
+            self._positives_in(labels.positives, labels.pool),
+            self.loss,
+            temperature=self.settings.temperature,
+            ignored=self._ignored_in(labels.ignored, labels.pool),
+            sample_weight=self._sample_weight(batch),
+        )
+        encoding.backward(torch.cat([all_reduce_(by_texts) * mask, by_labels]))
+        return loss
+
+    def _step_on_chunks(self, batch: Batch, labels: PoolBatch) -> Tensor:
+        """Two passes over chunks of labels: memory does not grow with their number."""
+        encoding = self._encoding(batch.tokens)
+        mask = F.dropout(torch.ones_like(encoding.embeddings), self.settings.dropout)
+        for parameter in self.parameters():
+            if getattr(parameter, "is_row_sparse", False):
+                # chunks add up in place: sparse gradients would be joined, one after the other
+                parameter.grad = torch.zeros_like(parameter)
+        lengths, n_at_once = self.label_tokens.lengths[labels.pool], _SCORES_AT_ONCE // len(batch)
+        ids = [labels.pool[rows] for rows in self._slices(lengths, max(n_at_once, 1))]
+        ignored = labels.ignored
+        by_texts, loss = two_pass_step(
+            lambda chunk: self._embed(self.label_tokens.take(chunk)),
+            [LabelChunk(chunk, torch.from_numpy(chunk)) for chunk in ids],
+            encoding.embeddings * mask,
+            Positives(*self._tensors(*labels.positives)),
+            self.loss,
+            temperature=self.settings.temperature,
+            ignored=None if ignored is None else Pairs(*self._tensors(*ignored)),
+            sample_weight=self._sample_weight(batch),
+        )
+        encoding.backward(all_reduce_(by_texts) * mask)
+        return loss
+
+    def _embed(self, tokens: TokenStore) -> Tensor:
+        embeddings = super()._embed(tokens)
+        return unit_rows(embeddings) if self.settings.normalize else embeddings
+
+    def ranker(self) -> Ranker:
+        """Every label's text, embedded."""
+        return Ranker(
+            self.module,
+            _head(self.settings.normalize),
+            lambda: LabelTable.of(self._embed_all(self.label_tokens)),
+            self.dtype,
+        )
+
+    def end(self, setup: TrainingSetup[DualEncoderSettings]) -> Ended:
+        """Likewise, for good."""
+        table = LabelTable.of(self._embed_all(self.label_tokens))
+        check_converged(float(table.rows.sum(dtype=torch.float64)))
+        ranker = Ranker(self.module, _head(self.settings.normalize), lambda: table, self.dtype)
+        arrays = self._common_arrays(setup) | {
+            "label_embeddings_": table.rows.cpu().numpy(),
+            "_is_normalized": self.settings.normalize,
+            "_temperature": self.settings.temperature,
+        }
+        return Ended(ranker, arrays, 1 / self.settings.temperature)
+
+    @classmethod
+    def restored(
+        cls, fitted: Mapping[str, Any], module: EncoderModule, dtype: torch.dtype
+    ) -> Ranker:
+        """From the fitted table."""
+        device = next(module.parameters()).device
+        rows = as_read_only_tensor(fitted["label_embeddings_"])
+        head = _head(fitted["_is_normalized"])
+        return Ranker(module, head, lambda: LabelTable.of(rows.to(device)), dtype)
+
+    @classmethod
+    def memory(
+        cls, setup: TrainingSetup[DualEncoderSettings], settings: DualEncoderSettings
+    ) -> Memory:
+        """Scores and embeddings of a step; the table at the end."""
+        n_labels, batch_size = setup.n_labels, settings.batch_size
+        is_all = settings.negatives == "all"
+        pool_size = n_labels if is_all else min(settings.pool_size, n_labels)
+        table = 4 * n_labels * settings.dim
+        activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
+        activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
+        device = {"activations": activations, "published": search_bytes(n_labels)}
+        if setup.device.type != "cpu":
+            device["published"] += table
+        return Memory(device, {"published": table})
+
+
+def make_loss(settings: DualEncoderSettings, n_labels: int) -> PoolLoss:
+    """The loss of that name."""
+    if settings.loss != "soft-top-k":
+        return Softmax() if settings.loss == "softmax" else DecoupledSoftmax()
+    if settings.k >= n_labels:
+        raise ValueError(
+            f"k={settings.k} of {n_labels} labels: all would be in the soft top k, and nothing "
+            f"would be learnt. Pass a smaller k."
+        )
+    return SoftTopK(settings.k, settings.alpha)
+
+
+def _head(is_normalized: bool) -> Any:
+    return unit_rows if is_normalized else torch.nn.Identity()
+
+
+def _joined(
+    pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None
+) -> Pairs[NDArray[Any]]:
+    if others is None:
+        return pairs
+    return Pairs(*(np.concatenate(arrays) for arrays in zip(pairs, others, strict=True)))
+
+
+def _with_labels(rows: TrainingRows, is_known: NDArray[np.bool_]) -> TrainingRows:
+    """The rows, without the pairs of labels that are not known."""
+    Y = rows.Y
+    kept = is_known[Y.indices]
+    if not kept.all():
+        counts = np.concatenate([[0], np.cumsum(kept)])[Y.indptr]
+        Y = type(Y)((Y.data[kept], Y.indices[kept], counts), shape=Y.shape)
+    return TrainingRows(rows.tokens, Y, rows.sample_weight, rows.exclude)

@@ -1,0 +1,74 @@
+"""UniDEC's heads: from the encoder's embedding to the two spaces that scores are cosines in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from skxc._functional._unit_rows import unit_rows
+
+
+class Heads(nn.Module):
+    """A linear layer for each view, or none.
+
+    Without `dim` both spaces are the encoder's own, and one: then the two scores of a label are the
+    cosine with one vector, and prediction needs no wider table than either.
+    """
+
+    def __init__(self, encoder_dim: int, dim: int | None) -> None:
+        super().__init__()
+        self.is_shared = dim is None
+        self.dim = encoder_dim if dim is None else dim
+        if dim is not None:  # not yet initialised: `initialize_`, or a state that is loaded
+            self.of_label_texts = skip_init(nn.Linear, encoder_dim, dim)
+            self.of_classifier = skip_init(nn.Linear, encoder_dim, dim)
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Heads whose state is that of the arrays."""
+        if not arrays:
+            return cls(0, None)
+        dim, encoder_dim = arrays["of_classifier.weight"].shape
+        heads = cls(encoder_dim, dim)
+        heads.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
+        return heads
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The state; empty where both spaces are one."""
+        return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
+
+    def initialize_(self) -> None:
+        """To the identity, or orthogonal: what the encoder has learnt must not be scrambled."""
+        for linear in () if self.is_shared else (self.of_label_texts, self.of_classifier):
+            is_square = linear.weight.shape[0] == linear.weight.shape[1]
+            (nn.init.eye_ if is_square else nn.init.orthogonal_)(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def label_text_space(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
+        if self.is_shared:
+            return unit_rows(embeddings)
+        return _unit_rows(torch.tanh(self.of_label_texts(embeddings)), embeddings)
+
+    def classifier_space(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors of texts, (n, dim); 0 where no word is known."""
+        if self.is_shared:
+            return unit_rows(embeddings)
+        return _unit_rows(self.of_classifier(embeddings), embeddings)
+
+    def text_rows(self, embeddings: Tensor) -> Tensor:
+        """What prediction multiplies with `joined_halves`, (n, dim) or (n, 2 dim)."""
+        if self.is_shared:
+            return self.label_text_space(embeddings)
+        halves = [self.label_text_space(embeddings), self.classifier_space(embeddings)]
+        return torch.cat(halves, 1)
+
+
+def _unit_rows(vectors: Tensor, embeddings: Tensor) -> Tensor:
+    """Rows of length 1; 0, and without a gradient, where the encoder knew no word."""
+    return unit_rows(vectors) * embeddings.any(1, keepdim=True)

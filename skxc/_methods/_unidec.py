@@ -1,0 +1,436 @@
+"""UniDEC: a dual encoder and a classifier trained together, on picked labels (WWW 2025)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from skxc._data._batches import Batch
+from skxc._data._tokens import TokenStore
+from skxc._functional._backward import backward
+from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
+from skxc._functional._pairs import Pairs, Positives
+from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
+from skxc._functional._unit_rows import unit_rows
+from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
+from skxc._training._loop import check_converged
+from skxc._training._memory import Memory
+from skxc._training._optim import adam_with_state
+from skxc._training._row_adam import RowAdam
+from skxc._training._setup import TrainingSetup
+from skxc.encoders._base import EncoderModule
+
+from ._clusters import balanced_clusters
+from ._heads import Heads
+from ._lexical_weights import LexicalWeights, as_csr, with_new_labels
+from ._method import Ended, seen_labels
+from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
+from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
+from ._unidec_score import ScoreParts, ScoreWeights, joined_words, texts_at_once
+from ._unidec_start import (
+    UniDECSettings,
+    check_decay,
+    fitted_weights,
+    initial_classifier,
+    initial_heads,
+    initial_log_scale,
+    initial_weights,
+    initial_words,
+    projection_dim,
+)
+
+LOSSES: Mapping[str, Softmax] = {
+    "decoupled-softmax": DecoupledSoftmax(),
+    "softmax": Softmax(),
+    "balanced-softmax": BalancedSoftmax(),
+}
+# labels that a text's hard negatives are drawn from
+_SHORTLIST = 100
+# random labels in a pool: so many to each of the batch's own, and at the least
+_RANDOM_PER_LABEL = 0.5
+_LEAST_RANDOM = 64
+
+
+class PickedLabels(NamedTuple):
+    """A batch's pool (PSL): both views' losses are over it."""
+
+    texts: NDArray[np.int64]  # places in the batch of the texts that have a label in the pool
+    pool: NDArray[np.int64]  # ascending label ids
+    positives: Positives[Tensor]  # `labels`: places in the pool; all that y knows of
+    ignored: Pairs[Tensor] | None  # likewise
+    sample_weight: Tensor | None  # of `texts`
+
+
+class View(NamedTuple):
+    """A batch's texts and its pool's labels in the space of one head; scores are products."""
+
+    texts: Tensor  # (batch, dim)
+    labels: Tensor  # (pool, dim)
+    added: Tensor | None = None  # (pool, batch) to the scores over the temperature
+
+
+class OutputGradients(NamedTuple):
+    """Tensors from which autograd goes back, and the gradients that are known in closed form."""
+
+    outputs: list[Tensor]
+    gradients: list[Tensor]
+
+    def add(self, output: Tensor, gradient: Tensor) -> None:
+        """One more."""
+        self.outputs.append(output)
+        self.gradients.append(gradient)
+
+
+class UniDECMethod(TwoTowerMethod[UniDECSettings]):
+    """One pool of labels, two losses over it: of the label texts, and of the classifier's rows."""
+
+    Settings = UniDECSettings
+
+    def __init__(
+        self,
+        setup: TrainingSetup[UniDECSettings],
+        *,
+        heads: Heads,
+        classifier: Tensor,  # (n_labels, dim), updated in place; may live in the host's memory
+        words: LexicalWeights | None,  # the classifier's lexical half
+        log_scale: nn.Parameter,  # of 1 / temperature
+        is_seen: NDArray[np.bool_],  # (n_labels,) some training text has or had the label
+        weights: ScoreWeights,  # in validation and mining
+    ) -> None:
+        super().__init__(setup)
+        settings = self.settings
+        self.heads, self.classifier, self.words = heads, classifier, words
+        self.log_scale, self.is_seen, self.weights = log_scale, is_seen, weights
+        rate = settings.classifier_learning_rate
+        self.optimizer = RowAdam([classifier], rate, weight_decay=settings.weight_decay)
+        self.head_optimizer = adam_with_state([*heads.parameters(), log_scale], rate)
+        self.dual_step: Callable[..., PoolGradients] = partial(
+            softmax_pool_step,
+            loss=LOSSES[settings.loss],
+            both_directions=settings.both_directions,
+        )
+        self.is_one_vs_all = settings.classifier_loss == "one-vs-all"
+        self.classifier_step = one_vs_all_pool_step if self.is_one_vs_all else self.dual_step
+        self.candidates = np.arange(len(classifier))
+        self.clusters: list[NDArray[np.int64]] | None = None
+        self.n_texts = self.n_dropped = 0
+
+    # --------------------------------------------------------------------------------------- step
+    def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
+        """One step of both heads over one pool: the mean loss a text where `with_loss`."""
+        picked = self._pick(batch)
+        self.n_texts += len(batch)
+        self.n_dropped += len(batch) - len(picked.texts)
+        if not len(picked.texts):
+            return torch.zeros(()) if with_loss else None
+        ids = torch.from_numpy(picked.pool)
+        self.optimizer.apply_pending_decay_(self.classifier, ids)
+        rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
+        tokens = batch.tokens.take(picked.texts)
+        encoding = self._encoding(
+            TokenStore.concatenate([tokens, self.label_tokens.take(picked.pool)])
+        )
+        embeddings = encoding.embeddings.requires_grad_()
+        words = self._word_scores(tokens, picked.pool)
+        dual, classifier = self._views(embeddings.split([len(tokens), len(ids)]), rows, words)
+        w, known = self.settings.dual_weight, OutputGradients([], [])
+        loss = w * self._loss(dual, self.dual_step, picked, w, known)
+        loss += (1 - w) * self._loss(classifier, self.classifier_step, picked, 1 - w, known)
+        backward(*known)
+        assert embeddings.grad is not None
+        encoding.backward(embeddings.grad)
+        self._update(ids, rows, rate)
+        if self.words is not None and words is not None:  # a text each, not their mean
+            self.words.step_(rate * (1 - w) * len(tokens))
+        return loss if with_loss else None
+
+    def _pick(self, batch: Batch) -> PickedLabels:
+        """The pool (PSL), and by the full ground truth what is whose positive in it."""
+        settings, positives, hard = self.settings, batch.positives, np.empty(0, np.int64)
+        drawn = draw_positives(positives, settings.positives_per_text, self.rng)
+        if self.shortlists is not None:
+            shortlists = self.shortlists[batch.index]
+            hard = draw_negatives(shortlists, settings.negatives_per_text, self.rng)
+        pool = pick_some_labels(positives, drawn, hard, settings.pool_size)
+        n_random = max(math.ceil(_RANDOM_PER_LABEL * len(pool)), _LEAST_RANDOM)
+        n_filled = min(len(pool) + n_random, settings.pool_size)
+        pool = fill_pool(pool, self.candidates, n_filled, self.rng)
+        kept, places = pairs_in_pool(positives, pool)
+        texts, rows = np.unique(positives.rows[kept], return_inverse=True)
+        weights = self._sample_weight(batch)
+        return PickedLabels(
+            texts,
+            pool,
+            Positives(*self._tensors(places, rows.ravel(), positives.values[kept])),
+            self._ignored(batch, texts, pool),
+            None if weights is None else weights[texts],
+        )
+
+    def _ignored(
+        self, batch: Batch, texts: NDArray[np.int64], pool: NDArray[np.int64]
+    ) -> Pairs[Tensor] | None:
+        """The batch's ignored pairs, by their places among the picked texts and labels."""
+        if batch.ignored is None:
+            return None
+        kept, places = pairs_in_pool(batch.ignored, pool)
+        rows = batch.ignored.rows[kept]
+        is_in = np.isin(rows, texts)
+        return Pairs(*self._tensors(places[is_in], np.searchsorted(texts, rows[is_in])))
+
+    def _views(
+        self, embeddings: tuple[Tensor, ...], rows: Tensor, words: Tensor | None
+    ) -> tuple[View, View]:
+        """What the label-text head sees, and what the classifier's sees."""
+        raw_texts, raw_labels = embeddings
+        texts = self.heads.label_text_space(raw_texts)
+        mask = F.dropout(torch.ones_like(texts), self.settings.dropout)
+        texts = of_classifier = texts * mask
+        if not self.heads.is_shared:
+            of_classifier = self.heads.classifier_space(raw_texts) * mask
+        dual = View(texts, self.heads.label_text_space(raw_labels))
+        return dual, View(of_classifier, rows if self.is_one_vs_all else unit_rows(rows), words)
+
+    def _word_scores(self, tokens: TokenStore, pool: NDArray[np.int64]) -> Tensor | None:
+        if self.words is None or self.settings.dual_weight == 1:
+            return None
+        texts = tokens.as_csr(self.words.of_label_texts.shape[1])
+        return self.words.scores(texts, pool).to(self.device)
+
+    def _loss(
+        self,
+        view: View,
+        step: Callable[..., PoolGradients],
+        picked: PickedLabels,
+        weight: float,
+        known: OutputGradients,  # the weighted loss's gradients are added
+    ) -> Tensor:
+        """One view's loss over the pool."""
+        if weight == 0:
+            return torch.zeros(())
+        by = step(
+            view.texts,
+            view.labels,
+            picked.positives,
+            temperature=1 / float(self.log_scale.detach().exp()),
+            ignored=picked.ignored,
+            sample_weight=picked.sample_weight,
+            added=None if view.added is None else view.added.detach(),
+        )
+        known.add(view.texts, weight * by.texts)
+        known.add(view.labels, weight * by.labels)
+        if view.added is not None:  # unweighted: the learning rate of the words is weighted
+            known.add(view.added, by.scores)
+        if self.log_scale.requires_grad:  # scores are linear in the scale
+            by_scale = weight * (by.texts * view.texts.detach()).sum()
+            known.add(self.log_scale, by_scale.to(self.log_scale))
+        return by.loss
+
+    def _update(self, ids: Tensor, rows: Tensor, rate: float) -> None:
+        """Step what the loop does not: the picked rows, the heads and the temperature."""
+        gradient = torch.zeros_like(rows) if rows.grad is None else rows.grad  # dual_weight=1
+        learning_rate = self.settings.classifier_learning_rate * rate
+        self.optimizer.param_groups[0]["lr"] = learning_rate
+        self.optimizer.step_rows_(self.classifier, ids, gradient)
+        if self.head_optimizer is not None:
+            for group in self.head_optimizer.param_groups:
+                group["lr"] = learning_rate
+            self.head_optimizer.step()
+            self.head_optimizer.zero_grad()
+
+    # -------------------------------------------------------------------------------------- epoch
+    def begin_epoch(self, epoch: int) -> None:
+        """Mine hard negatives and cluster the texts, in the epochs where that is due."""
+        settings = self.settings
+        self.n_texts = self.n_dropped = 0
+        if epoch == 0 or epoch % settings.mining_interval:
+            return
+        if settings.negatives == "mined" and settings.pool_size < len(self.candidates):
+            self._mine(_SHORTLIST)
+        if settings.batches == "clustered":
+            self.clusters = []  # made by `batches`, which knows their size
+            with torch.no_grad():
+                self._embedded = self.heads.text_rows(self._embed_all(self.rows.tokens))
+
+    def batches(self, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]] | None:
+        """Texts that are alike, in batches; clusters in another order every epoch.
+
+        Clusters of half a batch and more, one after the other, cut where a batch is full: so
+        batches have one size and epochs one number of them, where UniDEC has a cluster a batch.
+        """
+        if self.clusters is None:
+            return None
+        if not self.clusters:
+            n_per_cluster = max(batch_size // 2, 1)
+            self.clusters = balanced_clusters(self._embedded, n_per_cluster, rng)
+            del self._embedded
+        order = np.concatenate([self.clusters[i] for i in rng.permutation(len(self.clusters))])
+        batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def report(self) -> dict[str, float]:
+        """Share of the texts of which no label was in the pool: they take no part in a step."""
+        return {"without_positive": self.n_dropped / max(self.n_texts, 1)}
+
+    # -------------------------------------------------------------------------------------- state
+    def state(self) -> dict[str, Tensor]:
+        """Encoder, heads, classifier and temperature."""
+        heads = {f"heads.{k}": v for k, v in self.heads.state_dict().items()}
+        own = {"classifier": self.classifier, "log_scale": self.log_scale.data}
+        if self.words is not None:
+            own["words"] = self.words.learnt
+        return super().state() | heads | own | self.optimizer_state()
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Adam's, of the classifier's rows and of the heads."""
+        states = [] if self.head_optimizer is None else self.head_optimizer.state.values()
+        of_heads = {f"head{i}.{k}": v for i, state in enumerate(states) for k, v in state.items()}
+        return of_heads | dict(self.optimizer.state[self.classifier])
+
+    # ---------------------------------------------------------------------------------- the model
+    @torch.no_grad()
+    def _score_parts(self, device: torch.device) -> ScoreParts:
+        """What scores are made of, as it is now."""
+        self.optimizer.flush()
+        rows = self.classifier.to(device)
+        return ScoreParts(
+            self.heads.label_text_space(self._embed_all(self.label_tokens)).to(device),
+            rows if self.is_one_vs_all else unit_rows(rows),
+            torch.from_numpy(self.is_seen).to(device),
+            self.heads.is_shared,
+            self.words,
+            float((-self.log_scale.detach()).exp()),
+        )
+
+    def ranker(self) -> Ranker:
+        """Both views of every label, weighted, and its words."""
+
+        def table() -> LabelTable:
+            parts = self._score_parts(self.device)
+            return LabelTable.of(parts.rows(self.weights.dual), parts.word_table(self.weights))
+
+        return Ranker(self.module, self.heads.text_rows, table, self.dtype)
+
+    def end(self, setup: TrainingSetup[UniDECSettings]) -> Ended:
+        """Likewise, weighted by what ranks held-out texts best."""
+        parts, weights = self._score_parts(torch.device("cpu")), self.weights
+        for half in (parts.label_texts, parts.classifier):
+            check_converged(float(half.sum(dtype=torch.float64)))
+        if setup.tuning_rows is not None:
+            is_dual_fixed = self.settings.dual_score_weight != "auto"
+            weights = parts.tuned_weights(
+                weights, self.ranker().embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
+            )
+        rows = parts.rows(weights.dual)
+        arrays = self._common_arrays(setup) | {
+            "label_embeddings_": rows.numpy(),
+            "classifier_weights_": self.classifier.cpu().numpy(),
+            "head_weights_": self.heads.arrays(),
+            "lexical_weights_": {} if self.words is None else self.words.arrays(),
+            "temperature_": parts.temperature,
+            "dual_score_weight_": weights.dual,
+            "word_score_weights_": np.array(weights[1:]),
+        }
+        device, words = self.device, parts.word_table(weights)
+
+        def table() -> LabelTable:
+            return LabelTable.of(rows.to(device), words)
+
+        ranker = Ranker(self.module, self.heads.text_rows, table, self.dtype)
+        return Ended(ranker, arrays, 1 / parts.temperature)
+
+    @classmethod
+    def label_rows(
+        cls, fitted: Mapping[str, Any], embeddings: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """An unseen label is its text alone."""
+        if fitted["head_weights_"]:
+            embeddings[:, embeddings.shape[1] // 2 :] = 0
+        return embeddings
+
+    @classmethod
+    def grown(cls, fitted: Mapping[str, Any], tokens: TokenStore) -> dict[str, Any]:
+        """Rows of 0, and the words of the texts."""
+        rows = fitted["classifier_weights_"]
+        new = np.zeros((len(tokens), rows.shape[1]), np.float32)
+        return super().grown(fitted, tokens) | {
+            "classifier_weights_": np.concatenate([rows, new]),
+            "lexical_weights_": with_new_labels(fitted["lexical_weights_"], tokens),
+        }
+
+    @classmethod
+    def restored(
+        cls, fitted: Mapping[str, Any], module: EncoderModule, dtype: torch.dtype
+    ) -> Ranker:
+        """From the fitted table, heads and words."""
+        device = next(module.parameters()).device
+        heads = Heads.of_arrays(fitted["head_weights_"]).to(device)
+        rows, lexical = as_read_only_tensor(fitted["label_embeddings_"]), fitted["lexical_weights_"]
+
+        def table() -> LabelTable:
+            words = None
+            if lexical:
+                pattern = as_csr(lexical, "of_label_texts")
+                weights = fitted_weights(fitted)
+                words = joined_words(pattern, lexical["learnt"], weights, fitted["temperature_"])
+            return LabelTable.of(rows.to(device), words)
+
+        return Ranker(module, heads.text_rows, table, dtype)
+
+    # ------------------------------------------------------------------------- before the training
+    @classmethod
+    def begin(cls, setup: TrainingSetup[UniDECSettings]) -> Self:
+        """Random rows and weights of 0, or the fitted ones."""
+        is_seen, tokens = seen_labels(setup.rows, setup.fitted), setup.label_tokens
+        assert tokens is not None
+        if setup.fitted is None:
+            warn_of_unknown_words((tokens.lengths > 0) | is_seen, setup.label_texts or [])
+        check_decay(setup.settings)
+        heads = initial_heads(setup)
+        log_scale = torch.tensor(initial_log_scale(setup), device=setup.device)
+        return cls(
+            setup,
+            heads=heads,
+            log_scale=nn.Parameter(log_scale, requires_grad=setup.settings.learn_temperature),
+            classifier=initial_classifier(setup, heads.dim),
+            words=initial_words(setup),
+            is_seen=is_seen,
+            weights=initial_weights(setup),
+        )
+
+    @classmethod
+    def memory(cls, setup: TrainingSetup[UniDECSettings], settings: UniDECSettings) -> Memory:
+        """The rows and Adam's moments are the host's; all else is where the encoder is."""
+        n_labels, dim = setup.n_labels, projection_dim(setup)
+        rows = 4 * n_labels * (settings.dim if dim is None else dim)
+        table = rows if dim is None else 2 * rows
+        batch_size, pool_size = settings.batch_size, min(settings.pool_size, n_labels)
+        activations = 4 * 4 * batch_size * pool_size
+        activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
+        device = {"activations": activations, "published": search_bytes(n_labels)}
+        if setup.device.type != "cpu":
+            device["published"] += 2 * rows + table
+        host = {
+            "weights": rows,
+            "optimizer": 2 * rows,
+            "copies": 3 * rows * settings.early_stopping,
+            "published": 2 * rows + table,  # the two halves, and both joined
+        }
+        if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
+            n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
+            host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
+        if settings.lexical_learning_rate and setup.encoder.has_words:
+            n_pairs = setup.word_pairs.nnz
+            host["weights"] += 12 * n_pairs  # a word, what it has learnt, and what its text says
+            host["copies"] += 4 * n_pairs * settings.early_stopping
+            host["published"] += 16 * n_pairs  # the words again, and both kinds of weights joined
+        return Memory(device, host)
+

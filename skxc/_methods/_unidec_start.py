@@ -1,0 +1,115 @@
+"""What UniDEC begins with: random weights, or those of a fitted model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skxc._search._ranker import as_read_only_tensor
+from skxc._training._setup import TrainingSetup
+
+from ._heads import Heads
+from ._lexical_weights import LexicalWeights, as_csr
+from ._two_towers import TwoTowerSettings
+from ._unidec_score import ScoreWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniDECSettings(TwoTowerSettings):
+    """See the parameters of `UniDEC`."""
+
+    classifier_loss: str | None
+    dual_weight: float
+    both_directions: bool
+    learn_temperature: bool
+    projection_dim: Any  # int, None or "auto"
+    batches: str
+    positives_per_text: int
+    dual_score_weight: Any  # float or "auto"
+    classifier_learning_rate: float
+    lexical_learning_rate: float
+
+def check_decay(settings: UniDECSettings) -> None:
+    if settings.classifier_learning_rate * settings.weight_decay >= 1:
+        raise ValueError(
+            f"classifier_learning_rate={settings.classifier_learning_rate} times "
+            f"weight_decay={settings.weight_decay} is 1 or more: a step would decay the "
+            f"classifier's rows to nothing. Lower one of them."
+        )
+
+
+def projection_dim(setup: TrainingSetup[UniDECSettings]) -> int | None:
+    dim: int | str | None = setup.settings.projection_dim
+    if isinstance(dim, str):
+        return setup.module.dim if setup.encoder.is_pretrained else None
+    return dim
+
+
+def initial_heads(setup: TrainingSetup[UniDECSettings]) -> Heads:
+    heads = Heads(setup.module.dim, projection_dim(setup))
+    if setup.fitted is None:
+        heads.initialize_()
+        return heads.to(setup.device)
+    fitted = Heads.of_arrays(setup.fitted["head_weights_"])
+    shapes = {name: tuple(tensor.shape) for name, tensor in fitted.state_dict().items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in heads.state_dict().items()}:
+        raise ValueError(
+            f"projection_dim={setup.settings.projection_dim!r} differs from that of the fitted "
+            f"projections, {shapes}, that training would go on from. Set it back, or fit anew "
+            f"with warm_start=False."
+        )
+    heads.load_state_dict(fitted.state_dict())
+    return heads.to(setup.device)
+
+
+def initial_classifier(setup: TrainingSetup[UniDECSettings], dim: int) -> Tensor:
+    """Random rows, or the fitted ones; rows of 0 are those that `add_labels` added."""
+    rows = torch.randn(setup.n_labels, dim) / dim**0.5
+    if setup.fitted is not None:
+        fitted = as_read_only_tensor(setup.fitted["classifier_weights_"])
+        rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
+    return rows
+
+
+def initial_log_scale(setup: TrainingSetup[UniDECSettings]) -> float:
+    if setup.fitted is not None and setup.settings.learn_temperature:
+        return -math.log(setup.fitted["temperature_"])
+    return -math.log(setup.settings.temperature)
+
+
+def initial_words(setup: TrainingSetup[UniDECSettings]) -> LexicalWeights | None:
+    """Weights of 0, or the fitted ones."""
+    rate = setup.settings.lexical_learning_rate
+    if not rate:
+        return None
+    if not setup.encoder.has_words:
+        raise ValueError(
+            f"lexical_learning_rate={rate}, but {setup.encoder!r} has no words to weigh. "
+            f"Pass lexical_learning_rate=0, or encoder='bag'."
+        )
+    fitted = {} if setup.fitted is None else setup.fitted["lexical_weights_"]
+    earlier = as_csr(fitted, "learnt") if fitted else None
+    return LexicalWeights.of_training(setup.word_pairs, rate, earlier)
+
+
+def initial_weights(setup: TrainingSetup[UniDECSettings]) -> ScoreWeights:
+    """The weights of the score's parts, until held-out texts are looked at."""
+    settings = setup.settings
+    if setup.fitted is not None:
+        weights = fitted_weights(setup.fitted)
+    else:
+        # a view that is not trained has no say
+        dual = float(settings.dual_weight) if settings.dual_weight in (0, 1) else 0.35
+        weights = ScoreWeights(dual, 1 - dual, 0.2)
+    if settings.dual_score_weight != "auto":
+        weights = weights._replace(dual=float(settings.dual_score_weight))
+    return weights
+
+
+def fitted_weights(fitted: Mapping[str, Any]) -> ScoreWeights:
+    return ScoreWeights(fitted["dual_score_weight_"], *fitted["word_score_weights_"].tolist())

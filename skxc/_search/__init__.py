@@ -1,0 +1,1 @@
+"""The model: what embeds texts and finds their best labels."""

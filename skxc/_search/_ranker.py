@@ -1,0 +1,176 @@
+"""The model: an encoder, a head and a table of labels. It embeds, searches and scores."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from skxc._data._batches import TrainingRows, length_sorted_slices
+from skxc._data._tokens import TokenStore
+from skxc._functional._lexical import BatchWords
+from skxc._functional._pairs import Pairs
+from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
+from skxc.encoders._base import EncoderModule, autocast
+
+# texts and padded tokens embedded together, and scores held at once (float32: 8 MiB)
+QUERY_BATCH = 256
+QUERY_TOKENS = 1 << 14
+SCORES_AT_ONCE = 1 << 21
+
+
+class LabelTable(NamedTuple):
+    """What texts are scored against, on the device."""
+
+    rows: Tensor  # (n_labels, dim)
+    unseen: Tensor | None  # ascending labels about which nothing is known: they rank last
+    words: sp.csr_array | None = None  # (n_labels, n_words) weights, on the host
+
+    @classmethod
+    def of(cls, rows: Tensor, words: sp.csr_array | None = None) -> LabelTable:
+        """The table; labels whose row is 0 are unseen."""
+        unseen = (~has_values(rows)).nonzero().squeeze(1)
+        return cls(rows, unseen if len(unseen) else None, words)
+
+    def word_scores(self, tokens: TokenStore) -> Callable[[int, int], Tensor] | None:
+        """What the words add to the scores of a range of labels, (len(tokens), stop - start)."""
+        if self.words is None:
+            return None
+        table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
+
+        def added(start: int, stop: int) -> Tensor:
+            entries = batch.entries(table.indptr, table.indices, np.arange(start, stop))
+            weights = torch.from_numpy(table.data[entries.places])
+            return batch.scores(entries, weights).T.to(self.rows.device)
+
+        return added
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """Embeds texts and finds their best labels. It trains nothing."""
+
+    module: EncoderModule
+    head: Callable[[Tensor], Tensor]  # from the encoder's output to what the rows are multiplied by
+    make_table: Callable[[], LabelTable]  # called when first needed: embedding alone needs none
+    dtype: torch.dtype  # bfloat16: the encoder runs under autocast
+
+    @cached_property
+    def table(self) -> LabelTable:
+        """The labels."""
+        return self.make_table()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoder is."""
+        return next(self.module.parameters()).device
+
+    def embed(self, tokens: TokenStore) -> NDArray[np.float32]:
+        """What is multiplied with the table's rows, (len(tokens), dim)."""
+        embeddings = None
+        for rows in length_sorted_slices(tokens.lengths, QUERY_BATCH, QUERY_TOKENS):
+            part = self._embed_batch(tokens.take(rows)).cpu().numpy()
+            if embeddings is None:
+                embeddings = np.empty((len(tokens), part.shape[1]), np.float32)
+            embeddings[rows] = part
+        assert embeddings is not None  # check_texts refuses an empty X
+        return embeddings
+
+    def top_k(
+        self, tokens: TokenStore, k: int, exclude: sp.csr_array | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Embed and search batch by batch: neither embeddings nor scores of all texts are held."""
+        labels = np.empty((len(tokens), k), np.int64)
+        scores = np.empty((len(tokens), k), np.float32)
+        table = self.table
+        for rows in length_sorted_slices(tokens.lengths, QUERY_BATCH, QUERY_TOKENS):
+            part = tokens.take(rows)
+            best = top_k_inner_products(
+                self._embed_batch(part),
+                table.rows,
+                k,
+                chunk_size=max(SCORES_AT_ONCE // len(rows), k),
+                exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
+                unseen=table.unseen,
+                added=table.word_scores(part),
+            )
+            labels[rows] = best[0].cpu().numpy()
+            scores[rows] = best[1].float().cpu().numpy()
+        return labels, scores
+
+    def scores(self, tokens: TokenStore, exclude: sp.csr_array | None) -> NDArray[np.float32]:
+        """The scores of all labels, (len(tokens), n_labels); -inf where a pair is excluded."""
+        table = self.table
+        embeddings = torch.from_numpy(self.embed(tokens)).to(table.rows.device)
+        scores = _exact_products(embeddings, table.rows)
+        if table.words is not None:  # not all at once: a batch is dense over its words
+            for rows in np.array_split(np.arange(len(tokens)), -(-len(tokens) // QUERY_BATCH)):
+                added = table.word_scores(tokens.take(rows))
+                assert added is not None
+                scores[rows] += added(0, len(table.rows)).cpu().numpy()
+        if table.unseen is not None:
+            scores[:, table.unseen.cpu().numpy()] = UNSEEN_SCORE
+        if exclude is not None:
+            scores[exclude.nonzero()] = -np.inf
+        return scores
+
+    def hard_negatives(self, rows: TrainingRows, k: int) -> NDArray[np.int32]:
+        """The best wrong labels of training texts, (len(rows), k); -1: none."""
+        known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
+        labels, scores = self.top_k(rows.tokens, k, known)
+        return np.where(scores > UNSEEN_SCORE, labels, -1).astype(np.int32)
+
+    def precision_at_1(self, rows: TrainingRows) -> float:
+        """P@1 on texts whose labels are known, as `score` gives it."""
+        labels, _ = self.top_k(rows.tokens, 1, rows.exclude)
+        hits = np.asarray(rows.Y[np.arange(len(labels)), labels[:, 0]]).ravel() > 0
+        weights = rows.sample_weight
+        if weights is not None and not weights.any():
+            weights = None
+        return float(np.average(hits, weights=weights))
+
+    @torch.inference_mode()
+    def _embed_batch(self, tokens: TokenStore) -> Tensor:
+        with autocast(self.device, self.dtype):
+            embeddings = self.module(tokens)
+        return self.head(embeddings.float())
+
+
+def search_bytes(n_labels: int) -> int:
+    """What `Ranker.top_k` holds: scores, and their best."""
+    return 5 * min(SCORES_AT_ONCE, QUERY_BATCH * n_labels)
+
+
+def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
+    """All inner products, in float64: a text's scores then do not depend on its batch.
+
+    A float32 product rounds a row differently wherever it stands in the batch.
+    """
+    scores = np.empty((len(embeddings), len(table)), np.float32)
+    chunk_size = max(SCORES_AT_ONCE // len(embeddings), 1)
+    for start in range(0, len(table), chunk_size):
+        chunk = table[start : start + chunk_size].double()
+        scores[:, start : start + chunk_size] = (embeddings.double() @ chunk.T).cpu().numpy()
+    return scores
+
+
+def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs[Tensor]:
+    """The mask's pairs, sorted by label."""
+    rows, labels = mask.nonzero()
+    order = np.argsort(labels, kind="stable")
+    return Pairs(*(torch.from_numpy(a[order].astype(np.int64)).to(device) for a in (labels, rows)))
+
+
+def as_read_only_tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor that shares `array`'s memory, which may be a read-only map: only read it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        return torch.from_numpy(np.asarray(array))

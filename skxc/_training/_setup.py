@@ -1,0 +1,96 @@
+"""What a training starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import scipy.sparse as sp
+import torch
+
+from skxc._data._batches import TrainingRows
+from skxc._data._tokens import TokenStore
+from skxc._functional._lexical import co_occurring_pairs
+from skxc.encoders._base import Encoder, EncoderModule
+
+# fewer texts than this tell too little to tune anything by
+LEAST_TUNING_TEXTS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The estimators' parameters of the same names, with a value for this fit in place of None."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    max_grad_norm: float | None
+    dropout: float
+    early_stopping: bool
+    dim: int  # of the encoder's embeddings
+
+
+S = TypeVar("S", bound=Settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup(Generic[S]):
+    """Texts, labels, encoder and settings: all that a method begins with."""
+
+    settings: S
+    module: EncoderModule  # in training mode, on `device`
+    rows: TrainingRows  # without the held-out rows
+    held_out: TrainingRows | None
+    encoder: Encoder
+    label_texts: list[str] | None
+    device: torch.device
+    dtype: torch.dtype  # bfloat16: the encoder runs under autocast
+    generator: torch.Generator  # on `device`
+    fitted: Mapping[str, Any] | None  # fitted attributes, where training goes on from them
+    is_partial: bool  # one pass of `partial_fit`
+
+    @property
+    def n_labels(self) -> int:
+        """Number of labels."""
+        n_labels: int = self.rows.Y.shape[1]
+        return n_labels
+
+    @property
+    def tuning_rows(self) -> TrainingRows | None:
+        """The held-out rows, where they are enough to tune anything by."""
+        held_out = self.held_out
+        return held_out if held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS else None
+
+    @cached_property
+    def label_tokens(self) -> TokenStore | None:
+        """The label texts as the encoder reads them."""
+        return None if self.label_texts is None else self.encoder.tokenize(self.label_texts)
+
+    @cached_property
+    def word_pairs(self) -> sp.csr_array:
+        """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
+        assert self.label_tokens is not None
+        n_words = self.encoder.n_words
+        return co_occurring_pairs(
+            self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
+        )
+
+    @property
+    def data_bytes(self) -> int:
+        """Tokens, labels and the vocabulary."""
+        parts = [self.rows, self.held_out, self.label_tokens]
+        kept, _ = self.encoder.reading_bytes(0)
+        return kept + sum(part.nbytes for part in parts if part is not None)
+
+    @property
+    def reading_bytes(self) -> int:
+        """What reading the texts took on top of what is kept of them."""
+        parts = [self.rows, self.held_out]
+        tokens = [part.tokens for part in parts if part is not None]
+        return self.encoder.reading_bytes(sum(len(t.ids) for t in tokens))[1] - sum(
+            t.nbytes for t in tokens
+        )
