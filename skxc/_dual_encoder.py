@@ -156,7 +156,7 @@ class DualEncoderStep(TwoTowerStep):
             ignored=self._ignored_places(labels),
             sample_weight=self._sample_weight(batch),
         )
-        encoding.send_back(torch.cat([all_reduce_(gradient) * mask, label_gradient]))
+        encoding.backward(torch.cat([all_reduce_(gradient) * mask, label_gradient]))
         return loss
 
     def _step_on_chunks(self, batch: Batch, labels: PoolBatch) -> Tensor:
@@ -181,7 +181,7 @@ class DualEncoderStep(TwoTowerStep):
             ignored=None if ignored is None else Pairs(*self._tensors(*ignored)),
             sample_weight=self._sample_weight(batch),
         )
-        encoding.send_back(all_reduce_(gradient) * mask)
+        encoding.backward(all_reduce_(gradient) * mask)
         return loss
 
     def _embed(self, tokens: TokenStore) -> Tensor:

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_gather_rows, all_reduce_
+from skxc._functional._backward import backward
 from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
-from skxc._functional._send_back import send_back
 from skxc._functional._top_k import Pairs
 from skxc._kernels import to_device
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup, as_read_only_tensor
@@ -89,7 +89,7 @@ class ReneeStep(Step):
             with_loss=with_loss,
             generator=self.generator,
         )
-        send_back([embeddings], [all_reduce_(gradient) / len(batch)])  # the sum over label shards
+        backward([embeddings], [all_reduce_(gradient) / len(batch)])  # the sum over label shards
         return None if loss is None else loss / len(batch)
 
     def state(self) -> dict[str, Tensor]:

@@ -27,10 +27,10 @@ from skxc._data._clusters import balanced_clusters
 from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._psl import pick_some_labels
 from skxc._data._tokens import TokenStore
+from skxc._functional._backward import backward
 from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
 from skxc._functional._pool_step import one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._send_back import send_back
 from skxc._functional._top_k import LAST, Pairs, has_values
 from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import (
@@ -292,7 +292,7 @@ class UniDECStep(TwoTowerStep):
         loss = self._backward(batch, picked, embeddings, rows, words)
         assert embeddings.grad is not None
         assert rows.grad is not None
-        encoding.send_back(embeddings.grad)
+        encoding.backward(embeddings.grad)
         self._update(ids, rows.grad, rate)
         if self.lexicon is not None and words is not None:  # a text each, not their mean
             self.lexicon.step_(rate * (1 - self.dual_weight) * len(picked.texts))
@@ -352,7 +352,7 @@ class UniDECStep(TwoTowerStep):
                 outputs.append(self.log_scale)
                 by_scale = weight * (by_texts * of_texts.detach()).sum()
                 gradients.append(by_scale.to(self.log_scale))
-        send_back(outputs, gradients)
+        backward(outputs, gradients)
         if rows.grad is None:  # dual_weight=1
             rows.grad = torch.zeros_like(rows)
         return torch.stack(losses).sum()

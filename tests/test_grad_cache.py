@@ -429,7 +429,7 @@ def test_a_cached_encoding_equals_one_graph_with_dropout_on(sizes):
         encoding, chunks = cached(problem, sizes)
         torch.rand(5)  # what is drawn in between changes nothing
         state = torch.get_rng_state()
-        encoding.send_back(upstream)
+        encoding.backward(upstream)
         assert torch.equal(torch.get_rng_state(), state)
         got = problem.gradients()
         problem.net.zero_grad()
@@ -444,12 +444,12 @@ def test_a_cached_encoding_equals_one_graph_with_dropout_on(sizes):
 
 
 @pytest.mark.parametrize("sizes", [[17], [9, 8]])
-def test_gradients_sent_back_add_to_those_that_are_there(sizes):
+def test_backward_adds_to_the_gradients_that_are_there(sizes):
     problem = Problem()
     encoding, _ = cached(problem, sizes)
     for parameter in problem.net.parameters():
         parameter.grad = torch.ones_like(parameter)
-    encoding.send_back(torch.zeros(17, 4, dtype=torch.float64))
+    encoding.backward(torch.zeros(17, 4, dtype=torch.float64))
     assert all((g == 1).all() for g in problem.gradients())
 
 
@@ -460,16 +460,16 @@ def test_gradients_sent_back_add_to_those_that_are_there(sizes):
 def test_one_chunk_keeps_its_graph_and_several_are_encoded_again(sizes, want):
     problem = Problem()
     encoding, _ = cached(problem, sizes)
-    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    encoding.backward(torch.ones(17, 4, dtype=torch.float64))
     assert problem.n_encoded == want
 
 
 @pytest.mark.parametrize("sizes", [[17], [9, 8]])
-def test_a_frozen_encoder_has_nothing_sent_back_to_it(sizes):
+def test_backward_through_a_frozen_encoder_does_nothing(sizes):
     problem = Problem()
     problem.net.requires_grad_(False)
     encoding, _ = cached(problem, sizes)
-    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    encoding.backward(torch.ones(17, 4, dtype=torch.float64))
     assert all(p.grad is None for p in problem.net.parameters())
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._backward import backward
 from ._fused_linear import Positives
 from ._losses import (
     Places,
@@ -27,7 +28,6 @@ from ._losses import (
     pull,
     score_gradient_,
 )
-from ._send_back import send_back
 from ._top_k import Pairs
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
@@ -41,10 +41,11 @@ class LabelChunk(NamedTuple):
 
 
 class CachedEncoding:
-    """Embeddings of many inputs, chunk by chunk, whose gradient can be sent back later.
+    """Embeddings of many inputs, encoded chunk by chunk, with a backward pass.
 
-    One chunk keeps its graph. Several are encoded without one, and again when the gradient is
-    known, their dropout masks replayed: GradCache (Gao et al., 2021). Memory: one chunk's graph.
+    A single chunk keeps its graph. Several chunks are encoded without a graph; `backward` encodes
+    each again with its graph and the same dropout masks: GradCache (Gao et al., 2021). Memory: the
+    graph of one chunk.
     """
 
     def __init__(
@@ -69,15 +70,16 @@ class CachedEncoding:
             joined = torch.empty_like(joined).index_copy_(0, self.rows, joined)
         self.embeddings = joined
 
-    def send_back(self, gradient: Tensor) -> None:  # (n_rows, dim)
-        """Add the gradient of the embeddings to the encoder's parameters."""
+    def backward(self, output_gradient: Tensor) -> None:  # (n_rows, dim)
+        """Add to the gradients of the encoder's parameters."""
         if self._keeps_graph:
-            send_back([self._graph], [gradient if self._is_in_order else gradient[self.rows]])
+            gradient = output_gradient if self._is_in_order else output_gradient[self.rows]
+            backward([self._graph], [gradient])
             return
         states_after = _random_states(self.device)
         for (inputs, rows), states in zip(self.chunks, self._random_states, strict=True):
             _set_random_states(states, self.device)
-            send_back([self.encode(inputs)], [gradient[rows.to(self.device)]])
+            backward([self.encode(inputs)], [output_gradient[rows.to(self.device)]])
         _set_random_states(states_after, self.device)
 
 
@@ -184,11 +186,11 @@ def _second_pass(first: _FirstPass, loss: PoolLoss, statistics: Tensor, forces: 
     for block, states in zip(first.blocks, first.random_states, strict=True):
         _set_random_states(states, first.texts.device)
         # in a function of its own: nothing of a chunk is held while the next one is encoded
-        text_gradient += _send_back(first, block, loss, statistics, forces)
+        text_gradient += _backward(first, block, loss, statistics, forces)
     return text_gradient
 
 
-def _send_back(
+def _backward(
     first: _FirstPass, block: _Block, loss: PoolLoss, statistics: Tensor, forces: Pull
 ) -> Tensor:  # (batch, dim)
     """Encode a chunk with its graph, back-propagate; return its part of the texts' gradient."""
@@ -200,7 +202,7 @@ def _send_back(
     pulls = forces.of_pairs[block.pairs]
     score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
     gradient = scores.to(texts.dtype)
-    send_back([embeddings], [gradient.T @ texts])
+    backward([embeddings], [gradient.T @ texts])
     return gradient @ labels
 
 
