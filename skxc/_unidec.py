@@ -280,7 +280,7 @@ class UniDECStep(TwoTowerStep):
         if not len(picked.texts):
             return torch.zeros(()) if with_loss else None
         ids = torch.from_numpy(picked.pool)
-        self.optimizer.catch_up_(self.classifier, ids)
+        self.optimizer.apply_pending_decay_(self.classifier, ids)
         rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
         encoding = self._encoding(
             TokenStore.concatenate(
