@@ -19,15 +19,14 @@ from sklearn.base import (
 )
 from torch import Tensor
 
-from skxc._data._batches import Batch, PairArrays, TrainingRows
+from skxc._data._batches import Batch, TrainingRows
 from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_reduce_
-from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import LabelChunk, two_pass_step
 from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
+from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
-from skxc._functional._top_k import Pairs
 from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import CalibratedMixin, LabelTextsMixin, TrainingSetup, warn_of_empty
 from skxc._mixins._memory import Memory
@@ -47,9 +46,8 @@ class PoolBatch(NamedTuple):
     """A batch's labels: ids where nothing else is said."""
 
     pool: NDArray[np.int64]  # ascending: the labels in the loss
-    positives: PairArrays
-    values: NDArray[np.float32]  # (n_pairs,) the positives' relevances
-    ignored: PairArrays | None  # neither positive nor negative
+    positives: Positives[NDArray[Any]]
+    ignored: Pairs[NDArray[Any]] | None  # neither positive nor negative
 
 
 class LabelPools:
@@ -86,18 +84,19 @@ class LabelPools:
 
     def of(self, batch: Batch) -> PoolBatch:
         """Positives, drawn where `positives_per_text` asks for it, and the pool around them."""
-        positives, values, ignored = batch.positives, batch.values, batch.ignored
+        positives, ignored = batch.positives, batch.ignored
         if self.positives_per_text is not None:
-            drawn = draw_positives(positives, values, self.positives_per_text, self.rng)
+            drawn = draw_positives(positives, self.positives_per_text, self.rng)
             ignored = _joined(_pairs(positives, ~drawn), ignored)
             # the draw went by relevance: the weights need not
-            positives, values = _pairs(positives, drawn), np.ones(drawn.sum(), np.float32)
+            ones = np.ones(drawn.sum(), np.float32)
+            positives = Positives(*_pairs(positives, drawn), ones)
         wanted = positives.labels
         if self.shortlists is not None:
             hard = draw_negatives(self.shortlists[batch.index], self.negatives_per_text, self.rng)
             wanted = np.concatenate([wanted, hard])
         pool = fill_pool(np.unique(wanted), self.candidates, self.pool_size, self.rng)
-        return PoolBatch(pool, positives, values, ignored)
+        return PoolBatch(pool, positives, ignored)
 
 
 class DualEncoderStep(TwoTowerStep):
@@ -131,7 +130,7 @@ class DualEncoderStep(TwoTowerStep):
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         labels = self.pools.of(batch)
-        if not len(labels.values):  # no text of the batch has a label to learn
+        if not len(labels.positives.values):  # no text of the batch has a label to learn
             return torch.zeros(()) if with_loss else None
         is_one_block = len(labels.pool) * len(batch) <= _SCORES_AT_ONCE
         step = self._step_on_block if is_one_block else self._step_on_chunks
@@ -150,7 +149,7 @@ class DualEncoderStep(TwoTowerStep):
         gradient, label_gradient, loss, _ = dense_pool_step(
             texts * mask,
             label_embeddings,
-            Positives(*self._tensors(places, labels.positives.rows[kept], labels.values[kept])),
+            Positives(*self._tensors(places, *(a[kept] for a in labels.positives[1:]))),
             self.loss,
             temperature=self.temperature,
             ignored=self._ignored_places(labels),
@@ -175,7 +174,7 @@ class DualEncoderStep(TwoTowerStep):
             lambda chunk: self._embed(self.label_tokens.take(chunk)),
             chunks,
             encoding.embeddings * mask,
-            Positives(*self._tensors(*labels.positives, labels.values)),
+            Positives(*self._tensors(*labels.positives)),
             self.loss,
             temperature=self.temperature,
             ignored=None if ignored is None else Pairs(*self._tensors(*ignored)),
@@ -188,7 +187,7 @@ class DualEncoderStep(TwoTowerStep):
         embeddings = super()._embed(tokens)
         return unit_rows(embeddings) if self.is_normalized else embeddings
 
-    def _ignored_places(self, labels: PoolBatch) -> Pairs | None:
+    def _ignored_places(self, labels: PoolBatch) -> Pairs[Tensor] | None:
         """The ignored pairs, by their labels' places in the pool."""
         if labels.ignored is None:
             return None
@@ -200,14 +199,14 @@ class DualEncoderStep(TwoTowerStep):
         return self._embed_all(self.label_tokens)
 
 
-def _pairs(pairs: PairArrays, kept: NDArray[np.bool_]) -> PairArrays:
-    return PairArrays(pairs.labels[kept], pairs.rows[kept])
+def _pairs(pairs: Positives[NDArray[Any]], kept: NDArray[np.bool_]) -> Pairs[NDArray[Any]]:
+    return Pairs(pairs.labels[kept], pairs.rows[kept])
 
 
-def _joined(pairs: PairArrays, others: PairArrays | None) -> PairArrays:
+def _joined(pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None) -> Pairs[NDArray[Any]]:
     if others is None:
         return pairs
-    return PairArrays(*(np.concatenate(arrays) for arrays in zip(pairs, others, strict=True)))
+    return Pairs(*(np.concatenate(arrays) for arrays in zip(pairs, others, strict=True)))
 
 
 class DualEncoderXC(

@@ -23,8 +23,8 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._backward import backward
-from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
-from skxc._functional._top_k import Pairs
+from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import to_device
 from skxc._mixins import FitMixin, TopKPredictMixin, TrainingSetup, as_read_only_tensor
 from skxc._mixins._memory import Memory
@@ -74,8 +74,8 @@ class ReneeStep(Step):
         embeddings = _with_intercept(F.dropout(embeddings, self.dropout))
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
-        labels, rows = map(torch.from_numpy, batch.positives)
-        positives = Positives(labels, to_device(rows, device), _to(batch.values, device))
+        labels, *others = batch.positives
+        positives = Positives(torch.from_numpy(labels), *(_to(a, device) for a in others))
         ignored, weights = batch.ignored, batch.sample_weight
         gradient, loss = one_vs_all_step_(
             self.weights,

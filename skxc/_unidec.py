@@ -28,10 +28,10 @@ from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_i
 from skxc._data._psl import pick_some_labels
 from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
-from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
+from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import LAST, Pairs, has_values
+from skxc._functional._top_k import LAST, has_values
 from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import (
     CalibratedMixin,
@@ -189,8 +189,8 @@ class PickedLabels(NamedTuple):
 
     texts: NDArray[np.int64]  # places in the batch of the texts that have a label in the pool
     pool: NDArray[np.int64]  # ascending label ids
-    positives: Positives  # `labels`: places in the pool; all that y knows of
-    ignored: Pairs | None  # likewise
+    positives: Positives[Tensor]  # `labels`: places in the pool; all that y knows of
+    ignored: Pairs[Tensor] | None  # likewise
 
 
 class UniDECStep(TwoTowerStep):
@@ -360,7 +360,7 @@ class UniDECStep(TwoTowerStep):
     def _pick(self, batch: Batch) -> PickedLabels:
         """The pool (PSL), and by the full ground truth what is whose positive in it."""
         sampling, hard = self.sampling, np.empty(0, np.int64)
-        drawn = draw_positives(batch.positives, batch.values, sampling.positives_per_text, self.rng)
+        drawn = draw_positives(batch.positives, sampling.positives_per_text, self.rng)
         if self.shortlists is not None:
             hard = draw_negatives(
                 self.shortlists[batch.index], sampling.negatives_per_text, self.rng
@@ -371,12 +371,12 @@ class UniDECStep(TwoTowerStep):
         pool = fill_pool(pool, self.candidates, n_filled, self.rng)
         kept, places = pairs_in_pool(batch.positives, pool)
         texts, rows = np.unique(batch.positives.rows[kept], return_inverse=True)
-        positives = Positives(*self._tensors(places, rows.ravel(), batch.values[kept]))
+        positives = Positives(*self._tensors(places, rows.ravel(), batch.positives.values[kept]))
         return PickedLabels(texts, pool, positives, self._ignored(batch, texts, pool))
 
     def _ignored(
         self, batch: Batch, texts: NDArray[np.int64], pool: NDArray[np.int64]
-    ) -> Pairs | None:
+    ) -> Pairs[Tensor] | None:
         """The batch's ignored pairs, by their places among the picked texts and labels."""
         if batch.ignored is None:
             return None

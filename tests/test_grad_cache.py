@@ -12,15 +12,14 @@ import torch.nn.functional as F
 from test_losses import EXACT, LOSSES, naive_loss
 from torch import nn
 
-from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import (
     CachedEncoding,
     LabelChunk,
     two_pass_step,
 )
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import Pairs
 
 TEMPERATURE = 0.3
 two_way = partial(softmax_pool_step, both_directions=True)

@@ -19,8 +19,9 @@ import skxc._mixins._predict as predict_module
 from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
+from skxc._functional._pairs import Pairs
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
+from skxc._functional._top_k import LAST, top_k_inner_products
 from skxc._mixins._score_weights import best_weights, candidates_of
 from skxc._training._lexicon import Lexicon, with_values
 from skxc._unidec import ScoreWeights, joined_words

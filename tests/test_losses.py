@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import (
     BalancedSoftmax,
     DecoupledSoftmax,
@@ -86,12 +85,11 @@ def naive_threshold(scores, k, alpha):
 def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_size=None):
     """Loss and gradient by the blocks of columns that the library works in."""
     rows, labels = targets.nonzero(as_tuple=True)
-    positives = Positives(labels, rows, targets[rows, labels])
     is_masked = torch.zeros_like(scores, dtype=torch.bool) if ignored is None else ignored
     if not loss.positives_compete:
         is_masked = is_masked | (targets > 0)
     starts = range(0, scores.shape[1], block_size or scores.shape[1])
-    amounts = handicaps(loss, positives, len(scores), scores.dtype)
+    amounts = handicaps(loss, rows, len(scores), scores.dtype)
 
     def masked(start):
         stop = start + (block_size or scores.shape[1])
@@ -106,7 +104,9 @@ def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_s
         )
 
     statistics = loss.row_statistics(lambda: map(masked, starts))
-    weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
+    weights = positive_weights(
+        targets[rows, labels], rows, len(scores), scores.dtype, sample_weight
+    )
     forces = pull(loss, statistics, scores[rows, labels], rows, weights)
     gradient = []
     for start in starts:
@@ -230,15 +230,11 @@ def test_an_ignored_label_might_as_well_not_exist(loss):
 
 
 def test_weights_are_shares_of_a_text_and_sample_weight_scales_it():
-    positives = Positives(
-        torch.tensor([0, 1, 1, 5]),
-        torch.tensor([3, 3, 0, 3]),
-        torch.tensor([0.5, 0.25, 0.1, 0.25]),
-    )
-    weights = positive_weights(positives, 4, torch.float32)
+    values, rows = torch.tensor([0.5, 0.25, 0.1, 0.25]), torch.tensor([3, 3, 0, 3])
+    weights = positive_weights(values, rows, 4, torch.float32)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 0.5, 0.125]))
     sample_weight = torch.tensor([3.0, 100.0, 100.0, 1.0])
-    weights = positive_weights(positives, 4, torch.float32, sample_weight)
+    weights = positive_weights(values, rows, 4, torch.float32, sample_weight)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 1.5, 0.125]))
 
 

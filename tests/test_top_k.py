@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skxc._functional._top_k import LAST, Pairs, top_k_inner_products, top_k_of_rows
+from skxc._functional._pairs import Pairs
+from skxc._functional._top_k import LAST, top_k_inner_products, top_k_of_rows
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ._backward import backward
-from ._fused_linear import Positives
 from ._losses import (
     Places,
     PoolLoss,
@@ -28,7 +27,7 @@ from ._losses import (
     pull,
     score_gradient_,
 )
-from ._top_k import Pairs
+from ._pairs import Pairs, Positives
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
 
@@ -87,11 +86,11 @@ def two_pass_step(
     encode: Encode,
     chunks: Sequence[LabelChunk],
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
-    positives: Positives,
+    positives: Positives[Tensor],
     loss: PoolLoss,
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
 ) -> tuple[Tensor, Tensor]:
     """Add the label side's gradient to the encoder's parameters; return the texts', and the loss.
@@ -114,12 +113,14 @@ def two_pass_step(
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
     positives, blocks = _place_pairs(chunks, positives, masked)
-    amounts = handicaps(loss, positives, len(texts), _wide(texts.dtype))
+    amounts = handicaps(loss, positives.rows, len(texts), _wide(texts.dtype))
     with torch.no_grad():
         first = _FirstPass(encode, blocks, texts, amounts, keeps_embeddings=loss.is_iterative)
         statistics = loss.row_statistics(first.score_blocks)
         first.embeddings.clear()
-        weights = positive_weights(positives, len(texts), statistics.dtype, sample_weight)
+        weights = positive_weights(
+            positives.values, positives.rows, len(texts), statistics.dtype, sample_weight
+        )
         forces = pull(loss, statistics, first.positive_scores(), positives.rows, weights)
         gradient = _second_pass(first, loss, statistics, forces)
     return gradient / temperature, forces.loss
@@ -215,8 +216,8 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _place_pairs(
-    chunks: Sequence[LabelChunk], positives: Positives, masked: Pairs
-) -> tuple[Positives, list[_Block]]:
+    chunks: Sequence[LabelChunk], positives: Positives[Tensor], masked: Pairs[Tensor]
+) -> tuple[Positives[Tensor], list[_Block]]:
     """Positives within the pool in the order of the chunks, and where each chunk has its pairs."""
     order = _ChunkOrder(chunks, positives.labels.device)
     kept, columns, ends = order.place(positives.labels)

@@ -25,9 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._fused_linear import Positives
+from ._pairs import Pairs, Positives
 from ._soft_top_k import ScoreBlocks, soft_top_k_threshold
-from ._top_k import Pairs
 
 Places = tuple[Tensor, Tensor]  # (n,) rows and (n,) columns of a block of scores
 
@@ -160,7 +159,8 @@ class Pull(NamedTuple):
 
 
 def positive_weights(
-    positives: Positives,
+    values: Tensor,  # (n_pairs,) relevances of the positives
+    rows: Tensor,  # (n_pairs,)
     batch_size: int,
     dtype: torch.dtype,
     sample_weight: Tensor | None = None,  # (batch,) not negative
@@ -172,7 +172,7 @@ def positive_weights(
     low relevances would count less. `sample_weight` multiplies a text's share; the divisor stays
     the number of texts.
     """
-    values, rows = positives.values.to(dtype), positives.rows
+    values = values.to(dtype)
     sums = row_sums(values, rows, batch_size)
     n_texts = (sums > 0).sum().clamp(min=1)
     # a sum of 0: all of a label's texts have weight 0
@@ -198,7 +198,9 @@ def mask_(scores: Tensor, places: Places) -> Tensor:
     return scores.index_put_(places, scores.new_full((), -torch.inf))
 
 
-def masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) -> Pairs:
+def masked_pairs(
+    positives: Positives[Tensor], ignored: Pairs[Tensor] | None, loss: PoolLoss
+) -> Pairs[Tensor]:
     """The pairs outside their rows' pools: the ignored, and positives that do not compete."""
     parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
     parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
@@ -208,13 +210,13 @@ def masked_pairs(positives: Positives, ignored: Pairs | None, loss: PoolLoss) ->
 
 
 def handicaps(
-    loss: PoolLoss, positives: Positives, batch_size: int, dtype: torch.dtype
+    loss: PoolLoss, rows: Tensor, batch_size: int, dtype: torch.dtype
 ) -> Tensor | None:  # (n_pairs,)
     """What is taken off the positives' scores before they compete, if anything."""
     if not loss.is_balanced:
         return None
-    ones = torch.ones(len(positives.rows), dtype=dtype, device=positives.rows.device)
-    return row_sums(ones, positives.rows, batch_size).log()[positives.rows]
+    ones = torch.ones(len(rows), dtype=dtype, device=rows.device)
+    return row_sums(ones, rows, batch_size).log()[rows]
 
 
 def lower_(scores: Tensor, places: Places, amounts: Tensor | None) -> Tensor:

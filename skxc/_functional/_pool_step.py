@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._fused_linear import Positives
 from ._losses import (
     PoolLoss,
     Softmax,
@@ -26,7 +25,7 @@ from ._losses import (
     row_sums,
     score_gradient_,
 )
-from ._top_k import Pairs
+from ._pairs import Pairs, Positives
 
 
 class PoolGradients(NamedTuple):
@@ -41,11 +40,11 @@ class PoolGradients(NamedTuple):
 def dense_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: places in the pool, in any order
     loss: PoolLoss,
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
 ) -> PoolGradients:
@@ -63,9 +62,11 @@ def dense_pool_step(
         positive_scores = scores[places]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.rows, masked.labels))
-        lower_(scores, places, handicaps(loss, positives, len(scores), scores.dtype))
+        lower_(scores, places, handicaps(loss, positives.rows, len(scores), scores.dtype))
         statistics = loss.row_statistics(lambda: [scores])
-        weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
+        weights = positive_weights(
+            positives.values, positives.rows, len(scores), scores.dtype, sample_weight
+        )
         forces = pull(loss, statistics, positive_scores, positives.rows, weights)
         score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
         return _pool_gradients(scores.T, texts, labels, temperature, forces.loss)
@@ -74,12 +75,12 @@ def dense_pool_step(
 def softmax_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: places in the pool, in any order
     loss: Softmax,
     *,
     temperature: float,
     both_directions: bool = False,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
 ) -> PoolGradients:
@@ -96,7 +97,7 @@ def softmax_pool_step(
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added)
-        places = (positives.labels, positives.rows)
+        places, values = (positives.labels, positives.rows), positives.values
         of_pairs = scores[places]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.labels, masked.rows))
@@ -104,18 +105,19 @@ def softmax_pool_step(
         exponentials = scores.sub_(tops).exp_()
         if loss.positives_compete:  # by sums of their own
             exponentials.index_put_(places, scores.new_zeros(()))
-        by_text = _one_way(loss, positives, of_pairs, exponentials.sum(0), tops, sample_weight)
+        by_text = _one_way(
+            loss, positives.rows, values, of_pairs, exponentials.sum(0), tops, sample_weight
+        )
         if not both_directions:
             gradient = exponentials.mul_(by_text.spread).index_put_(places, by_text.pairs)
             return _pool_gradients(gradient, texts, labels, temperature, by_text.loss)
         top = tops.max()
         shares = (tops - top).exp()
-        values = positives.values.to(scores.dtype)
+        values = values.to(scores.dtype)
         if sample_weight is not None:
             values = values * sample_weight[positives.rows]
-        swapped = Positives(positives.rows, positives.labels, values)
         sums = exponentials @ shares
-        by_label = _one_way(loss, swapped, of_pairs, sums, top.expand(len(sums)))
+        by_label = _one_way(loss, positives.labels, values, of_pairs, sums, top.expand(len(sums)))
         spread = torch.addcmul(by_text.spread, by_label.spread[:, None], shares)
         gradient = exponentials.mul_(spread).index_put_(places, by_text.pairs + by_label.pairs)
         return _pool_gradients(
@@ -133,20 +135,20 @@ class _OneWay(NamedTuple):
 
 def _one_way(
     loss: Softmax,
-    positives: Positives,
+    rows: Tensor,  # (n_pairs,) texts of the positives, or their labels
+    values: Tensor,  # (n_pairs,) relevances
     scores: Tensor,  # (n_pairs,) of the positives
     sums: Tensor,  # (n_rows,) of the negatives' exponentials, each divided by that of the top
     tops: Tensor,  # (n_rows,)
     sample_weight: Tensor | None = None,  # (n_rows,)
 ) -> _OneWay:
-    rows, n_rows = positives.rows, len(sums)
-    own = None
+    n_rows, own = len(sums), None
     if loss.positives_compete:
-        amounts = handicaps(loss, positives, n_rows, scores.dtype)
+        amounts = handicaps(loss, rows, n_rows, scores.dtype)
         own = ((scores if amounts is None else scores - amounts) - tops[rows]).exp()
         sums = sums + row_sums(own, rows, n_rows)
     sums = sums.clamp(min=torch.finfo(scores.dtype).tiny)
-    weights = positive_weights(positives, n_rows, scores.dtype, sample_weight)
+    weights = positive_weights(values, rows, n_rows, scores.dtype, sample_weight)
     forces = pull(loss, (sums.log() + tops)[None], scores, rows, weights)
     spread, pairs = forces.of_rows / sums, -forces.of_pairs
     if own is not None:
@@ -157,10 +159,10 @@ def _one_way(
 def one_vs_all_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: places in the pool, in any order
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # without a part in the loss; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # without a part in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
 ) -> PoolGradients:

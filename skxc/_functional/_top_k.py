@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ._pairs import Pairs
 
 # The score of a label that nothing speaks of: below every other, yet a number.
 LAST = -1e4
 # labels a maximum is taken of, where those above a known score are looked for
 _BLOCK = 32
-
-
-class Pairs(NamedTuple):
-    """(row, label) pairs, sorted by label."""
-
-    labels: Tensor  # (n_pairs,) int64, ascending
-    rows: Tensor  # (n_pairs,) int64
 
 
 def has_values(rows: Tensor) -> Tensor:  # (n, dim) -> (n,) bool
@@ -33,7 +27,7 @@ def top_k_inner_products(
     k: int,
     *,
     chunk_size: int,  # labels at a time
-    exclude: Pairs | None = None,
+    exclude: Pairs[Tensor] | None = None,
     last: Tensor | None = None,  # ascending labels that score `LAST`, whatever the query
     added: Callable[[int, int], Tensor] | None = None,  # (batch, stop - start) to their scores
 ) -> tuple[Tensor, Tensor]:

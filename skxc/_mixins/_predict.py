@@ -22,7 +22,8 @@ from torch import Tensor
 from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords
-from skxc._functional._top_k import LAST, Pairs, has_values, top_k_inner_products
+from skxc._functional._pairs import Pairs
+from skxc._functional._top_k import LAST, has_values, top_k_inner_products
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -434,7 +435,7 @@ def _scores(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
     return scores
 
 
-def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs:
+def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs[Tensor]:
     """The mask's pairs, sorted by label."""
     rows, labels = mask.nonzero()
     order = np.argsort(labels, kind="stable")
