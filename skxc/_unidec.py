@@ -31,7 +31,7 @@ from skxc._functional._backward import backward
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import LAST, has_values
+from skxc._functional._top_k import UNSEEN_SCORE, has_values
 from skxc._functional._unit_rows import unit_rows
 from skxc._mixins import (
     CalibratedMixin,
@@ -1025,7 +1025,7 @@ class UniDEC(
                 assert added is not None
                 block.append(added(0, self.n_labels_))
             scores = torch.stack(block).numpy()
-            scores[:, :, is_last] = LAST
+            scores[:, :, is_last] = UNSEEN_SCORE
             if part.exclude is not None:
                 scores[:, *part.exclude.nonzero()] = -np.inf
             yield scores

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skxc._data._batches import TrainingRows
-from skxc._functional._top_k import LAST
+from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._training._loop import History, Step
 from skxc._validation import (
     Target,
@@ -147,7 +147,7 @@ class LabelTextsMixin(TopKPredictMixin, FitMixin):
         """The best labels of training texts, their positives left out."""
         known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
         labels, scores = self._search(module, table, rows.tokens, k, known)
-        return np.where(scores > LAST, labels, -1)  # labels that nothing speaks of teach nothing
+        return np.where(scores > UNSEEN_SCORE, labels, -1)  # unseen ones teach nothing
 
     def _embedding_bytes(
         self, setup: TrainingSetup, settings: Mapping[str, Any], n_texts: int, n_labels: int

@@ -23,7 +23,7 @@ from skxc._data._batches import length_sorted_slices
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords
 from skxc._functional._pairs import Pairs
-from skxc._functional._top_k import LAST, has_values, top_k_inner_products
+from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
 from skxc._validation import (
     check_choice,
     check_exclude,
@@ -322,7 +322,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
                 assert added is not None
                 scores[rows] += added(0, self.n_labels_).cpu().numpy()
         if table.last is not None:
-            scores[:, table.last.cpu().numpy()] = LAST
+            scores[:, table.last.cpu().numpy()] = UNSEEN_SCORE
         if mask is not None:
             scores[mask.nonzero()] = -np.inf
         return scores
@@ -361,7 +361,7 @@ class TopKPredictMixin(SavingMixin, TransformerMixin):
                 k,
                 chunk_size=max(_SCORES_AT_ONCE // len(rows), k),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
-                last=table.last,
+                unseen=table.last,
                 added=table.word_scores(part),
             )
             labels[rows] = best[0].cpu().numpy()
