@@ -130,7 +130,7 @@ def test_the_two_way_loss_is_the_mean_over_both_directions(loss, weighted, ignor
 @pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gap", [1, 30, 200, 2000])
-def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype, gap):
+def test_scores_that_are_far_apart_give_finite_two_way_gradients(loss, dtype, gap):
     """One matrix of exponentials serves all texts: those of a label's scores may underflow."""
     texts = torch.tensor([[gap, 0.0], [0.0, 1.0], [-1.0, -gap]], dtype=dtype)
     labels = torch.tensor([[1.0, 0.0], [0.5, 0.1], [0.0, 1.0], [-1.0, 0.0]], dtype=dtype)
@@ -147,7 +147,7 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
     assert all(part.isfinite().all() for part in got)
     if 2 * gap < -math.log(torch.finfo(dtype).tiny):
         torch.testing.assert_close(got.scores.double(), gradient(1.0), rtol=1e-5, atol=1e-7)
-    else:  # the texts' own loss is exact all the same; no label pulls or pushes beyond its share
+    else:  # the texts' own loss is still exact; the gradient of a label stays within its share
         by_label = got.scores.double() - gradient(0.0)
         assert by_label.clamp(max=0).sum(1).min() >= -1 / 6 - 1e-6
         assert by_label.clamp(min=0).sum(1).max() <= 1 / 6 + 1e-6
@@ -157,7 +157,7 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("top", [20, 100, 1000])
 def test_a_positive_far_above_all_leaves_the_texts_loss_exact(loss, dtype, top):
-    """It does not compete in the decoupled softmax, and must not set the scale of what does."""
+    """In the decoupled softmax it does not compete: it must not scale the exponentials."""
     texts = torch.tensor([[1.0], [0.5]], dtype=dtype)
     labels = torch.tensor([[float(top)], [0.0], [-1.0], [0.5]], dtype=dtype)
     positives = Positives(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]), torch.ones(3))
@@ -174,7 +174,7 @@ def test_a_positive_far_above_all_leaves_the_texts_loss_exact(loss, dtype, top):
 
 
 @pytest.mark.parametrize("top", [10.0, 100.0, 1000.0])
-def test_a_text_without_a_negative_moves_nothing_in_two_ways(top):
+def test_a_text_without_a_negative_has_no_two_way_gradient(top):
     positives = Positives(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.ones(3))
     ignored = Pairs(torch.tensor([1]), torch.tensor([1]))
     texts, labels = torch.eye(2), torch.eye(2)
