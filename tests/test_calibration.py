@@ -8,7 +8,7 @@ import scipy.sparse as sp
 from scipy.special import expit, logit
 
 from skxc import DualEncoderXC
-from skxc._functional._top_k import LAST
+from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._mixins import CalibratedMixin
 from skxc._mixins._calibration import fit_sigmoid
 from skxc.datasets import make_extreme_classification
@@ -63,7 +63,7 @@ def test_a_weight_of_three_counts_as_three():
 
 def test_labels_that_nothing_speaks_of_are_left_out():
     scores, hits, weights = draw(5.0, -1.0, n=300)
-    more = np.full(50, LAST, np.float32), np.zeros(50, bool), np.ones(50, np.float32)
+    more = np.full(50, UNSEEN_SCORE, np.float32), np.zeros(50, bool), np.ones(50, np.float32)
     joined = (np.concatenate(pair) for pair in zip((scores, hits, weights), more, strict=True))
     assert fit_sigmoid(*joined, 10.0) == fit_sigmoid(scores, hits, weights, 10.0)
 

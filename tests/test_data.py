@@ -107,6 +107,6 @@ def test_a_batch_lists_its_positives_by_label():
     batch = rows.batch(np.array([3, 0, 2]))
     assert batch.positives.labels.tolist() == [1, 2, 2]
     assert batch.positives.rows.tolist() == [1, 0, 1]
-    assert batch.values.tolist() == [0.5, 1, 1]
+    assert batch.positives.values.tolist() == [0.5, 1, 1]
     assert batch.sample_weight.tolist() == [3, 0, 2]
     assert batch.tokens.lengths.tolist() == [4, 1, 3]

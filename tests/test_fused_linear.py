@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
-from skxc._functional._top_k import Pairs
+from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import stochastic_round_
 
 

@@ -12,15 +12,14 @@ import torch.nn.functional as F
 from test_losses import EXACT, LOSSES, naive_loss
 from torch import nn
 
-from skxc._functional._fused_linear import Positives
 from skxc._functional._grad_cache import (
     CachedEncoding,
     LabelChunk,
     two_pass_step,
 )
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import Pairs
 
 TEMPERATURE = 0.3
 two_way = partial(softmax_pool_step, both_directions=True)
@@ -131,7 +130,7 @@ def test_the_two_way_loss_is_the_mean_over_both_directions(loss, weighted, ignor
 @pytest.mark.parametrize("loss", SOFTMAXES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gap", [1, 30, 200, 2000])
-def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype, gap):
+def test_scores_that_are_far_apart_give_finite_two_way_gradients(loss, dtype, gap):
     """One matrix of exponentials serves all texts: those of a label's scores may underflow."""
     texts = torch.tensor([[gap, 0.0], [0.0, 1.0], [-1.0, -gap]], dtype=dtype)
     labels = torch.tensor([[1.0, 0.0], [0.5, 0.1], [0.0, 1.0], [-1.0, 0.0]], dtype=dtype)
@@ -148,7 +147,7 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
     assert all(part.isfinite().all() for part in got)
     if 2 * gap < -math.log(torch.finfo(dtype).tiny):
         torch.testing.assert_close(got.scores.double(), gradient(1.0), rtol=1e-5, atol=1e-7)
-    else:  # the texts' own loss is exact all the same; no label pulls or pushes beyond its share
+    else:  # the texts' own loss is still exact; the gradient of a label stays within its share
         by_label = got.scores.double() - gradient(0.0)
         assert by_label.clamp(max=0).sum(1).min() >= -1 / 6 - 1e-6
         assert by_label.clamp(min=0).sum(1).max() <= 1 / 6 + 1e-6
@@ -158,7 +157,7 @@ def test_scores_that_are_a_world_apart_give_finite_two_way_gradients(loss, dtype
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("top", [20, 100, 1000])
 def test_a_positive_far_above_all_leaves_the_texts_loss_exact(loss, dtype, top):
-    """It does not compete in the decoupled softmax, and must not set the scale of what does."""
+    """In the decoupled softmax it does not compete: it must not scale the exponentials."""
     texts = torch.tensor([[1.0], [0.5]], dtype=dtype)
     labels = torch.tensor([[float(top)], [0.0], [-1.0], [0.5]], dtype=dtype)
     positives = Positives(torch.tensor([0, 1, 3]), torch.tensor([0, 0, 1]), torch.ones(3))
@@ -175,7 +174,7 @@ def test_a_positive_far_above_all_leaves_the_texts_loss_exact(loss, dtype, top):
 
 
 @pytest.mark.parametrize("top", [10.0, 100.0, 1000.0])
-def test_a_text_without_a_negative_moves_nothing_in_two_ways(top):
+def test_a_text_without_a_negative_has_no_two_way_gradient(top):
     positives = Positives(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 1]), torch.ones(3))
     ignored = Pairs(torch.tensor([1]), torch.tensor([1]))
     texts, labels = torch.eye(2), torch.eye(2)
@@ -429,7 +428,7 @@ def test_a_cached_encoding_equals_one_graph_with_dropout_on(sizes):
         encoding, chunks = cached(problem, sizes)
         torch.rand(5)  # what is drawn in between changes nothing
         state = torch.get_rng_state()
-        encoding.send_back(upstream)
+        encoding.backward(upstream)
         assert torch.equal(torch.get_rng_state(), state)
         got = problem.gradients()
         problem.net.zero_grad()
@@ -444,12 +443,12 @@ def test_a_cached_encoding_equals_one_graph_with_dropout_on(sizes):
 
 
 @pytest.mark.parametrize("sizes", [[17], [9, 8]])
-def test_gradients_sent_back_add_to_those_that_are_there(sizes):
+def test_backward_adds_to_the_gradients_that_are_there(sizes):
     problem = Problem()
     encoding, _ = cached(problem, sizes)
     for parameter in problem.net.parameters():
         parameter.grad = torch.ones_like(parameter)
-    encoding.send_back(torch.zeros(17, 4, dtype=torch.float64))
+    encoding.backward(torch.zeros(17, 4, dtype=torch.float64))
     assert all((g == 1).all() for g in problem.gradients())
 
 
@@ -460,16 +459,16 @@ def test_gradients_sent_back_add_to_those_that_are_there(sizes):
 def test_one_chunk_keeps_its_graph_and_several_are_encoded_again(sizes, want):
     problem = Problem()
     encoding, _ = cached(problem, sizes)
-    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    encoding.backward(torch.ones(17, 4, dtype=torch.float64))
     assert problem.n_encoded == want
 
 
 @pytest.mark.parametrize("sizes", [[17], [9, 8]])
-def test_a_frozen_encoder_has_nothing_sent_back_to_it(sizes):
+def test_backward_through_a_frozen_encoder_does_nothing(sizes):
     problem = Problem()
     problem.net.requires_grad_(False)
     encoding, _ = cached(problem, sizes)
-    encoding.send_back(torch.ones(17, 4, dtype=torch.float64))
+    encoding.backward(torch.ones(17, 4, dtype=torch.float64))
     assert all(p.grad is None for p in problem.net.parameters())
 
 

@@ -19,8 +19,9 @@ import skxc._mixins._predict as predict_module
 from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
+from skxc._functional._pairs import Pairs
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._top_k import LAST, Pairs, top_k_inner_products
+from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
 from skxc._mixins._score_weights import best_weights, candidates_of
 from skxc._training._lexicon import Lexicon, with_values
 from skxc._unidec import ScoreWeights, joined_words
@@ -182,9 +183,9 @@ def test_added_scores_take_part_in_the_search_but_revive_no_label(chunk_size, k,
     added = 3 * torch.randn(4, 20, dtype=torch.float64, generator=g)
     dense, options = queries @ table.T + added, {}
     if limits:
-        mask, last = torch.rand(4, 20, generator=g) < 0.3, torch.tensor([6, 19])
-        dense = dense.index_fill(1, last, LAST).masked_fill(mask, -torch.inf)
-        options = {"exclude": Pairs(*mask.T.nonzero(as_tuple=True)), "last": last}
+        mask, unseen = torch.rand(4, 20, generator=g) < 0.3, torch.tensor([6, 19])
+        dense = dense.index_fill(1, unseen, UNSEEN_SCORE).masked_fill(mask, -torch.inf)
+        options = {"exclude": Pairs(*mask.T.nonzero(as_tuple=True)), "unseen": unseen}
     want = dense.sort(dim=1, descending=True, stable=True)
     labels, scores = top_k_inner_products(
         queries, table, k, chunk_size=chunk_size, added=lambda a, b: added[:, a:b], **options

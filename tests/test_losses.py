@@ -8,18 +8,17 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from skxc._functional._fused_linear import Positives
 from skxc._functional._losses import (
     BalancedSoftmax,
     DecoupledSoftmax,
     Softmax,
     SoftTopK,
-    handicaps,
-    lower_,
+    gradient_coefficients,
     mask_,
+    positive_offsets,
     positive_weights,
-    pull,
     score_gradient_,
+    subtract_offsets_,
 )
 
 LOSSES = [
@@ -86,12 +85,11 @@ def naive_threshold(scores, k, alpha):
 def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_size=None):
     """Loss and gradient by the blocks of columns that the library works in."""
     rows, labels = targets.nonzero(as_tuple=True)
-    positives = Positives(labels, rows, targets[rows, labels])
     is_masked = torch.zeros_like(scores, dtype=torch.bool) if ignored is None else ignored
     if not loss.positives_compete:
         is_masked = is_masked | (targets > 0)
     starts = range(0, scores.shape[1], block_size or scores.shape[1])
-    amounts = handicaps(loss, positives, len(scores), scores.dtype)
+    offsets = positive_offsets(loss, rows, len(scores), scores.dtype)
 
     def masked(start):
         stop = start + (block_size or scores.shape[1])
@@ -99,23 +97,27 @@ def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_s
             scores[:, start:stop].clone(), is_masked[:, start:stop].nonzero(as_tuple=True)
         )
         is_here = (labels >= start) & (labels < stop)
-        return lower_(
+        return subtract_offsets_(
             block,
             (rows[is_here], labels[is_here] - start),
-            None if amounts is None else amounts[is_here],
+            None if offsets is None else offsets[is_here],
         )
 
     statistics = loss.row_statistics(lambda: map(masked, starts))
-    weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
-    forces = pull(loss, statistics, scores[rows, labels], rows, weights)
+    weights = positive_weights(
+        targets[rows, labels], rows, len(scores), scores.dtype, sample_weight
+    )
+    coefficients = gradient_coefficients(loss, statistics, scores[rows, labels], rows, weights)
     gradient = []
     for start in starts:
         block = masked(start)
         is_here = (labels >= start) & (labels < start + block.shape[1])
-        places = (rows[is_here], labels[is_here] - start)
-        pulls = forces.of_pairs[is_here]
-        gradient.append(score_gradient_(loss, block, statistics, forces.of_rows, places, pulls))
-    return forces.loss, torch.cat(gradient, 1)
+        index = (rows[is_here], labels[is_here] - start)
+        of_positives = coefficients.of_positives[is_here]
+        gradient.append(
+            score_gradient_(loss, block, statistics, coefficients.of_rows, index, of_positives)
+        )
+    return coefficients.loss, torch.cat(gradient, 1)
 
 
 def make_batch(batch=7, n_labels=13, seed=0, *, relevance=False, ignores=False, scale=1.0):
@@ -169,13 +171,13 @@ def test_gradient_passes_gradcheck(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_pushes_and_pulls_of_a_text_are_equal(loss):
+def test_the_gradient_of_a_text_sums_to_0(loss):
     _, gradient = closed_form(loss, *make_batch(ignores=True))
     assert gradient.abs().sum() > 0.5
     torch.testing.assert_close(gradient.sum(1), torch.zeros(7, dtype=torch.float64), **EXACT)
 
 
-def test_only_plain_softmax_pushes_an_easy_positive_down():
+def test_only_plain_softmax_lowers_an_easy_positive():
     scores = torch.tensor([[6.0, 0.0, -1.0, 0.5, 0.2]], dtype=torch.float64)
     targets = torch.tensor([[1.0, 1.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
     _, coupled = closed_form(Softmax(), scores, targets)
@@ -185,7 +187,7 @@ def test_only_plain_softmax_pushes_an_easy_positive_down():
     assert (decoupled[0, 1:3] < -0.1).all()
 
 
-def test_decoupled_positives_do_not_see_each_other():
+def test_the_score_of_a_decoupled_positive_does_not_change_other_gradients():
     scores, targets, _ = make_batch()
     targets[0, 0] = 1
     loss, gradient = closed_form(DecoupledSoftmax(), scores, targets)
@@ -230,15 +232,11 @@ def test_an_ignored_label_might_as_well_not_exist(loss):
 
 
 def test_weights_are_shares_of_a_text_and_sample_weight_scales_it():
-    positives = Positives(
-        torch.tensor([0, 1, 1, 5]),
-        torch.tensor([3, 3, 0, 3]),
-        torch.tensor([0.5, 0.25, 0.1, 0.25]),
-    )
-    weights = positive_weights(positives, 4, torch.float32)
+    values, rows = torch.tensor([0.5, 0.25, 0.1, 0.25]), torch.tensor([3, 3, 0, 3])
+    weights = positive_weights(values, rows, 4, torch.float32)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 0.5, 0.125]))
     sample_weight = torch.tensor([3.0, 100.0, 100.0, 1.0])
-    weights = positive_weights(positives, 4, torch.float32, sample_weight)
+    weights = positive_weights(values, rows, 4, torch.float32, sample_weight)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 1.5, 0.125]))
 
 
@@ -256,7 +254,7 @@ def test_texts_without_a_positive_or_of_no_weight_have_no_gradient(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_a_batch_without_any_positive_is_nothing(loss):
+def test_a_batch_without_any_positive_has_no_loss_and_no_gradient(loss):
     scores, targets, _ = make_batch()
     value, gradient = closed_form(loss, scores, torch.zeros_like(targets))
     assert value == 0
@@ -265,7 +263,7 @@ def test_a_batch_without_any_positive_is_nothing(loss):
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("has_ignored", [False, True])
-def test_a_text_whose_only_label_is_its_positive_has_nothing_to_learn(loss, has_ignored):
+def test_a_text_whose_only_label_is_its_positive_has_no_loss_and_no_gradient(loss, has_ignored):
     scores = torch.tensor([[0.7, 3.0], [0.1, 1.0]], dtype=torch.float64)
     targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     ignored = torch.tensor([[False, True], [True, True]])

@@ -7,10 +7,11 @@ import pytest
 import scipy.sparse as sp
 import torch
 
-from skxc._data._batches import PairArrays, TrainingRows
+from skxc._data._batches import TrainingRows
 from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._tokens import TokenStore
 from skxc._dual_encoder import LabelPools
+from skxc._functional._pairs import Positives
 from skxc._mixins._predict import SearchTable
 
 N_DRAWS = 4000
@@ -19,17 +20,17 @@ NOISE = 4 * 0.5 / N_DRAWS**0.5
 
 
 def by_label(matrix):
-    """The pairs of a dense matrix sorted by label, and their values."""
+    """The pairs of a dense matrix and their values, sorted by label."""
     labels, rows = matrix.T.nonzero()
-    return PairArrays(labels, rows), matrix[rows, labels].astype(np.float32)
+    return Positives(labels, rows, matrix[rows, labels].astype(np.float32))
 
 
 # --------------------------------------------------------------------------------- draw_positives
 @pytest.mark.parametrize("n_per_text", [1, 2, 3, 100])
 def test_each_text_has_as_many_positives_drawn_as_it_has_or_is_asked_for(n_per_text):
     rng = np.random.default_rng(0)
-    positives, values = by_label(rng.random((9, 7)) * (rng.random((9, 7)) < 0.4))
-    drawn = draw_positives(positives, values, n_per_text, rng)
+    positives = by_label(rng.random((9, 7)) * (rng.random((9, 7)) < 0.4))
+    drawn = draw_positives(positives, n_per_text, rng)
     n_positives = np.bincount(positives.rows, minlength=9)
     assert 0 in n_positives
     n_drawn = np.bincount(positives.rows[drawn], minlength=9)
@@ -37,16 +38,16 @@ def test_each_text_has_as_many_positives_drawn_as_it_has_or_is_asked_for(n_per_t
 
 
 def test_no_pair_gives_no_draw():
-    positives, values = by_label(np.zeros((3, 2)))
-    assert draw_positives(positives, values, 1, np.random.default_rng(0)).shape == (0,)
+    positives = by_label(np.zeros((3, 2)))
+    assert draw_positives(positives, 1, np.random.default_rng(0)).shape == (0,)
 
 
 @pytest.mark.parametrize("n_per_text", [1, 2])
 def test_positives_are_drawn_without_replacement_in_proportion_to_their_relevance(n_per_text):
     values = np.array([0.1, 0.3, 0.6], np.float32)
-    positives = PairArrays(np.arange(3), np.zeros(3, np.int64))
+    positives = Positives(np.arange(3), np.zeros(3, np.int64), values)
     rng = np.random.default_rng(0)
-    draws = [draw_positives(positives, values, n_per_text, rng) for _ in range(N_DRAWS)]
+    draws = [draw_positives(positives, n_per_text, rng) for _ in range(N_DRAWS)]
     first = values / values.sum()
     # drawn second: some other came first, and the rest was shared out anew
     second = [sum(first[j] * first[i] / (1 - first[j]) for j in {0, 1, 2} - {i}) for i in range(3)]
@@ -98,7 +99,7 @@ def test_every_candidate_has_the_same_chance_to_fill_the_pool():
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_pairs_are_found_where_the_pool_has_their_label(pool, share):
     rng, pool = np.random.default_rng(0), np.array(pool, np.int64)
-    pairs, _ = by_label((rng.random((5, 7)) < share).astype(float))
+    pairs = by_label((rng.random((5, 7)) < share).astype(float))
     kept, places = pairs_in_pool(pairs, pool)
     want = [i for i, label in enumerate(pairs.labels) if label in pool]
     assert kept.tolist() == want
@@ -122,11 +123,11 @@ def make_pools(search=None, **parameters):
     return LabelPools(rows, np.arange(8), search, np.random.default_rng(0), **settings)
 
 
-def pairs_of(labels, rows):
+def pairs_of(labels, rows, values=None):
     return set(zip(rows.tolist(), labels.tolist(), strict=True))
 
 
-ALL = pairs_of(*by_label(Y)[0])
+ALL = pairs_of(*by_label(Y))
 EXCLUDED = {(0, 7), (2, 5)}
 
 
@@ -140,7 +141,7 @@ def test_positives_that_are_not_drawn_are_neither_positive_nor_negative(n):
         assert np.bincount(labels.positives.rows, minlength=3).tolist() == [n, n, 0]
         assert positives | pairs_of(*labels.ignored) == ALL | EXCLUDED
         assert not positives & pairs_of(*labels.ignored)
-        assert (labels.values == 1).all()  # relevance has had its say in the draw
+        assert (labels.positives.values == 1).all()  # relevance has had its say in the draw
         seen |= positives
     assert seen == ALL  # each in its turn
 

@@ -9,24 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxc._data._batches import PairArrays
 from skxc._data._pools import draw_positives, fill_pool, pairs_in_pool
 from skxc._data._psl import pick_some_labels
+from skxc._functional._pairs import Pairs, Positives
 
 NONE = np.empty(0, np.int64)
 
 
 def pairs_of(texts):
-    """PairArrays of each text's labels, and which are drawn: those that are said to be."""
+    """Positives of each text's labels, and which are drawn: those that are said to be."""
     pairs = sorted((label, row) for row, labels in enumerate(texts) for label in labels)
     labels, rows = np.array(pairs, np.int64).reshape(-1, 2).T
-    return PairArrays(labels, rows)
+    return Positives(labels, rows, np.ones(len(rows), np.float32))
 
 
 def pick(texts, drawn, hard, pool_size):
     """Of lists of labels: a text's positives, those drawn of them, its mined negatives."""
     positives = pairs_of(texts)
-    is_drawn = [label in drawn[row] for label, row in zip(*positives, strict=True)]
+    is_drawn = [label in drawn[row] for label, row, _ in zip(*positives, strict=True)]
     negatives = np.array([label for labels in hard for label in labels], np.int64)
     return pick_some_labels(positives, np.array(is_drawn, bool), negatives, pool_size).tolist()
 
@@ -64,7 +64,7 @@ def test_a_batch_of_usual_size_equals_the_rules_label_by_label():
     rng = np.random.default_rng(0)
     texts = [set((rng.random(rng.integers(0, 12)) ** 3 * 2000).astype(int)) for _ in range(300)]
     positives = pairs_of(texts)
-    is_drawn = draw_positives(positives, np.ones(len(positives.labels), np.float32), 3, rng)
+    is_drawn = draw_positives(positives, 3, rng)
     drawn = [set(positives.labels[is_drawn & (positives.rows == i)]) for i in range(300)]
     hard = [sorted(set((rng.random(6) ** 3 * 2000).astype(int)) - p) for p in texts]
     n_drawn = len(set().union(*drawn))
@@ -136,7 +136,7 @@ def test_one_texts_mined_negative_is_still_anothers_positive():
 
 @pytest.mark.parametrize("pool_size", [0, 3])
 def test_a_batch_without_labels_has_an_empty_pool(pool_size):
-    pool = pick_some_labels(PairArrays(NONE, NONE), np.empty(0, bool), NONE, pool_size)
+    pool = pick_some_labels(Pairs(NONE, NONE), np.empty(0, bool), NONE, pool_size)
     assert pool.dtype == np.int64
     assert pool.tolist() == []
 

@@ -105,11 +105,11 @@ def test_lazy_decay_equals_decaying_all_rows_in_every_step(seed):
     torch.testing.assert_close(table.detach(), naive.table(), **EXACT)
 
 
-def test_rows_that_catch_up_before_they_are_read_train_as_if_all_had_decayed():
+def test_applying_pending_decay_before_reading_equals_decaying_all_rows():
     table, gradients = make_table(), make_gradients([None] * 10)
     naive, optimizer = NaiveRowAdam(table), RowAdam([table], 1e-3, weight_decay=DECAY)
     for (rows, targets), rate in zip(gradients, RATES, strict=True):
-        optimizer.catch_up_(table, rows)
+        optimizer.apply_pending_decay_(table, rows)
         torch.testing.assert_close(table[rows], naive.table()[rows], **EXACT)
         run(optimizer, table, [(rows, (table[rows] - targets).detach())], [rate])
         naive.step(rows, naive.table()[rows] - targets, rate)
@@ -169,7 +169,7 @@ def test_moments_of_rows_not_in_the_step_are_frozen():
 
 
 @pytest.mark.parametrize("path", ["grad", "direct"])
-def test_a_row_that_stands_twice_in_a_gradient_is_summed(path):
+def test_gradients_of_a_repeated_row_are_summed(path):
     tables = [make_table(), make_table()]
     twice = torch.tensor([5, 1, 5]), torch.tensor([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]).double()
     once = torch.tensor([1, 5]), torch.tensor([[4.0, 5, 6], [8, 10, 12]]).double()
@@ -250,7 +250,7 @@ def test_in_float32_small_decays_add_up_over_a_long_training():
     torch.testing.assert_close(table[1], torch.full((DIM,), (1 - 1e-5) ** 5_000), rtol=1e-7, atol=0)
 
 
-def test_tables_and_groups_keep_their_own_books():
+def test_each_table_and_group_has_its_own_state_and_rates():
     tables = [make_table(seed=seed) for seed in range(3)]
     rates, decays = [0.1, 0.1, 0.01], [0.5, 0.5, 0.1]
     groups = [
@@ -285,7 +285,7 @@ def test_a_dense_gradient_is_refused():
         RowAdam([table], 0.1).step()
 
 
-def test_a_strange_table_is_refused():
+def test_a_table_of_another_optimiser_is_refused():
     rows, values = make_gradients([[1]])[0]
     with pytest.raises(ValueError, match=re.escape("table of shape (7, 3) is not one of")):
         RowAdam([make_table()], 0.1).step_rows_(make_table(), rows, values)

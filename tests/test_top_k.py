@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from skxc._functional._top_k import LAST, Pairs, top_k_inner_products, top_k_of_rows
+from skxc._functional._pairs import Pairs
+from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products, top_k_of_rows
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])
@@ -53,20 +54,20 @@ def test_block_maxima_find_the_same_scores_as_topk(n_columns, k):
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 20, 50])
-@pytest.mark.parametrize("last", [[0], [19], [2, 3, 6], range(20)])
+@pytest.mark.parametrize("unseen", [[0], [19], [2, 3, 6], range(20)])
 @pytest.mark.parametrize("excludes", [False, True])
-def test_last_labels_come_after_all_others_with_a_finite_score(chunk_size, last, excludes):
+def test_unseen_labels_come_after_all_others_with_a_finite_score(chunk_size, unseen, excludes):
     g = torch.Generator().manual_seed(0)
     queries, table = torch.randn(4, 3, generator=g), 100 * torch.randn(20, 3, generator=g)
-    last = torch.tensor(last)
-    dense = (queries @ table.T).index_fill(1, last, LAST)
+    unseen = torch.tensor(unseen)
+    dense = (queries @ table.T).index_fill(1, unseen, UNSEEN_SCORE)
     exclude = None
     if excludes:  # a label may be both: then it is not given at all
         mask = torch.rand(4, 20, generator=g) < 0.3
         dense = dense.masked_fill(mask, -torch.inf)
         exclude = Pairs(*mask.T.nonzero(as_tuple=True))
     labels, scores = top_k_inner_products(
-        queries, table, 20, chunk_size=chunk_size, exclude=exclude, last=last
+        queries, table, 20, chunk_size=chunk_size, exclude=exclude, unseen=unseen
     )
     torch.testing.assert_close(scores, dense.sort(1, descending=True).values)
     for row, given, values in zip(dense, labels, scores, strict=True):

@@ -15,8 +15,8 @@ from packaging.version import Version
 
 from skxc import _kernels
 from skxc._functional import _fused_linear
-from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
-from skxc._functional._top_k import Pairs
+from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import fused_step_for, stochastic_round_
 
 HAS_GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+
+from skxc._functional._pairs import Pairs, Positives
 
 from ._tokens import TokenStore
 
@@ -17,22 +19,14 @@ from ._tokens import TokenStore
 _WINDOW = 100
 
 
-class PairArrays(NamedTuple):
-    """(row, label) pairs sorted by label, each once."""
-
-    labels: NDArray[np.int64]  # (n_pairs,) ascending
-    rows: NDArray[np.int64]  # (n_pairs,) place in the batch
-
-
 @dataclass(frozen=True)
 class Batch:
     """What a step trains on."""
 
     index: NDArray[np.int64]  # (n_rows,) places among the training rows
     tokens: TokenStore
-    positives: PairArrays
-    values: NDArray[np.float32]  # (n_pairs,) relevance of each positive, in (0, 1]
-    ignored: PairArrays | None  # neither positive nor negative; none of the positives
+    positives: Positives[NDArray[Any]]
+    ignored: Pairs[NDArray[Any]] | None  # neither positive nor negative; none of the positives
     sample_weight: NDArray[np.float32] | None  # (n_rows,)
 
     def __len__(self) -> int:
@@ -67,22 +61,16 @@ class TrainingRows:
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The batch of `rows`."""
         part = self.take(rows)
-        positives, order = _by_label(part.Y)
-        return Batch(
-            rows,
-            part.tokens,
-            positives,
-            part.Y.data[order],
-            None if part.exclude is None else _by_label(part.exclude)[0],
-            part.sample_weight,
-        )
+        ignored = None if part.exclude is None else Pairs(*_by_label(part.exclude)[:2])
+        return Batch(rows, part.tokens, _by_label(part.Y), ignored, part.sample_weight)
 
 
-def _by_label(matrix: sp.csr_array) -> tuple[PairArrays, NDArray[np.int64]]:
-    """The stored pairs sorted by label, and their order."""
+def _by_label(matrix: sp.csr_array) -> Positives[NDArray[Any]]:
+    """The stored places and their values, sorted by label."""
     order = np.argsort(matrix.indices, kind="stable")
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    return PairArrays(matrix.indices[order].astype(np.int64), rows[order]), order
+    labels = matrix.indices[order].astype(np.int64)
+    return Positives(labels, rows[order], matrix.data[order])
 
 
 def epoch_batches(

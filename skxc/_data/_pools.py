@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batches import PairArrays
+from skxc._functional._pairs import Pairs, Positives
 
 
 def draw_positives(
-    positives: PairArrays,
-    values: NDArray[np.float32],  # (n_pairs,) the odds of each
+    positives: Positives[NDArray[Any]],  # relevances are the odds of being drawn
     n_per_text: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
@@ -19,7 +20,7 @@ def draw_positives(
     Exponential keys, divided by the odds: the smallest are such a draw (Efraimidis and Spirakis,
     2006), for all rows in one sort.
     """
-    keys = rng.exponential(size=len(values)) / values
+    keys = rng.exponential(size=len(positives.values)) / positives.values
     order = np.lexsort((keys, positives.rows))
     rows = positives.rows[order]
     starts = np.searchsorted(rows, rows)  # where each pair's row begins
@@ -59,9 +60,10 @@ def fill_pool(
 
 
 def pairs_in_pool(
-    pairs: PairArrays, pool: NDArray[np.int64]
+    pairs: Pairs[NDArray[Any]] | Positives[NDArray[Any]],
+    pool: NDArray[np.int64],  # ascending
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Which pairs' labels are in the ascending pool, and their places in it."""
+    """Which pairs' labels are in the pool, and their places in it."""
     places = np.searchsorted(pool, pairs.labels)
     is_in = pool[places.clip(max=max(len(pool) - 1, 0))] == pairs.labels if len(pool) else False
     kept = np.flatnonzero(is_in)

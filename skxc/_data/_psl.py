@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batches import PairArrays
+from skxc._functional._pairs import Pairs, Positives
 
 
 def pick_some_labels(
-    positives: PairArrays,  # all of the batch's
+    positives: Pairs[NDArray[Any]] | Positives[NDArray[Any]],  # all of the batch's
     drawn: NDArray[np.bool_],  # (n_pairs,) which of them are sampled
     hard: NDArray[np.int64],  # mined negatives drawn by all texts, with repeats; may be empty
     pool_size: int,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +17,7 @@ from torch import Tensor
 
 from skxc._kernels import fused_step_for, sgd_update_, to_device
 
-from ._top_k import Pairs
-
-
-class Positives(NamedTuple):
-    """The (row, label) pairs of a batch, sorted by label, each pair once."""
-
-    # on the CPU: the chunks' bounds are found without waiting for a GPU
-    labels: Tensor  # (n_pairs,) int64, ascending
-    rows: Tensor  # (n_pairs,) int64, place in the batch
-    values: Tensor  # (n_pairs,) relevance in (0, 1]
+from ._pairs import Pairs, Positives
 
 
 @dataclass(frozen=True)
@@ -42,13 +32,13 @@ class SGD:
 def one_vs_all_step_(
     weights: Tensor,  # (n_labels, dim), updated in place
     embeddings: Tensor,  # (batch, dim), detached; its dtype is the products'
-    positives: Positives,
+    positives: Positives[Tensor],  # labels on the CPU: their chunks are found without a wait
     sgd: SGD,
     *,
     chunk_size: int,  # labels at a time
     velocity: Tensor | None = None,  # (n_labels, dim), updated in place; needed for momentum
     sample_weight: Tensor | None = None,  # (batch,)
-    ignored: Pairs | None = None,  # without a part in the loss; none of the positives; on the CPU
+    ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives; on the CPU
     with_loss: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor | None]:
@@ -125,7 +115,7 @@ def one_vs_all_step_(
 
 
 def _pairs_with_targets(
-    positives: Positives, ignored: Pairs | None, device: torch.device
+    positives: Positives[Tensor], ignored: Pairs[Tensor] | None, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Labels (ascending), rows and targets of all pairs but plain negatives; nan: ignored."""
     labels, rows, values = positives

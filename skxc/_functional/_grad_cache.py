@@ -1,8 +1,8 @@
 """A dual encoder's training step over all labels, in two passes over chunks of them.
 
-It is the gradient cache of DEXML (Gupta et al., "Dual-Encoders for Extreme
-Multi-label Classification", ICLR 2024) without the caches: once the statistics of every row are
-known, the gradient of a chunk's scores is a closed form, and neither outlives the chunk.
+The gradient cache of DEXML (Gupta et al., "Dual-Encoders for Extreme Multi-label Classification",
+ICLR 2024) without its caches: once the statistics of every row are known, the gradient of a chunk's
+scores has a closed form, and both are freed with the chunk.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ._fused_linear import Positives
+from ._backward import backward
 from ._losses import (
-    Places,
+    GradientCoefficients,
     PoolLoss,
-    Pull,
-    handicaps,
-    lower_,
+    ScoreIndex,
+    gradient_coefficients,
     mask_,
     masked_pairs,
+    positive_offsets,
     positive_weights,
-    pull,
     score_gradient_,
+    subtract_offsets_,
 )
-from ._send_back import send_back
-from ._top_k import Pairs
+from ._pairs import Pairs, Positives
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
 
@@ -41,10 +40,11 @@ class LabelChunk(NamedTuple):
 
 
 class CachedEncoding:
-    """Embeddings of many inputs, chunk by chunk, whose gradient can be sent back later.
+    """Embeddings of many inputs, encoded chunk by chunk, with a backward pass.
 
-    One chunk keeps its graph. Several are encoded without one, and again when the gradient is
-    known, their dropout masks replayed: GradCache (Gao et al., 2021). Memory: one chunk's graph.
+    A single chunk keeps its graph. Several chunks are encoded without a graph; `backward` encodes
+    each again with its graph and the same dropout masks: GradCache (Gao et al., 2021). Memory: the
+    graph of one chunk.
     """
 
     def __init__(
@@ -69,15 +69,16 @@ class CachedEncoding:
             joined = torch.empty_like(joined).index_copy_(0, self.rows, joined)
         self.embeddings = joined
 
-    def send_back(self, gradient: Tensor) -> None:  # (n_rows, dim)
-        """Add the gradient of the embeddings to the encoder's parameters."""
+    def backward(self, output_gradient: Tensor) -> None:  # (n_rows, dim)
+        """Add to the gradients of the encoder's parameters."""
         if self._keeps_graph:
-            send_back([self._graph], [gradient if self._is_in_order else gradient[self.rows]])
+            gradient = output_gradient if self._is_in_order else output_gradient[self.rows]
+            backward([self._graph], [gradient])
             return
         states_after = _random_states(self.device)
         for (inputs, rows), states in zip(self.chunks, self._random_states, strict=True):
             _set_random_states(states, self.device)
-            send_back([self.encode(inputs)], [gradient[rows.to(self.device)]])
+            backward([self.encode(inputs)], [output_gradient[rows.to(self.device)]])
         _set_random_states(states_after, self.device)
 
 
@@ -85,24 +86,23 @@ def two_pass_step(
     encode: Encode,
     chunks: Sequence[LabelChunk],
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
-    positives: Positives,
+    positives: Positives[Tensor],
     loss: PoolLoss,
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
 ) -> tuple[Tensor, Tensor]:
-    """Add the label side's gradient to the encoder's parameters; return the texts', and the loss.
+    """Add the labels' gradient to the encoder's parameters; return the texts' and the loss.
 
-    Every chunk is encoded without a graph for the rows' statistics, then again with one, its
-    dropout masks replayed, and sent back at once. Memory: the scores and the graph of one chunk,
-    whatever the number of labels; an iterative loss also holds the label embeddings until the
-    statistics are known.
+    The first pass encodes every chunk without a graph, for the rows' statistics. The second encodes
+    it again with its graph and the same dropout masks, and runs its backward pass at once. Memory:
+    the scores and the graph of one chunk, for any number of labels; an iterative loss also holds
+    the label embeddings until the statistics are known.
 
-    The pool is the labels of all chunks, each in one of them; pairs of other labels are left out.
-    `encode` must give the same again from the same random state (no batch statistics), and enter
-    autocast by itself, if at all. The second pass ends where the first did, so that the random
-    states afterwards are as one pass leaves them.
+    The pool is the labels of all chunks; each label is in one chunk, and pairs of other labels are
+    left out. `encode` must return the same for the same random state (no batch statistics), and
+    must enter autocast by itself. The random states afterwards are those after one pass.
 
     Returns
     -------
@@ -112,59 +112,62 @@ def two_pass_step(
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
     positives, blocks = _place_pairs(chunks, positives, masked)
-    amounts = handicaps(loss, positives, len(texts), _wide(texts.dtype))
+    offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype))
     with torch.no_grad():
-        first = _FirstPass(encode, blocks, texts, amounts, keeps_embeddings=loss.is_iterative)
+        first = _FirstPass(encode, blocks, texts, offsets, keeps_embeddings=loss.is_iterative)
         statistics = loss.row_statistics(first.score_blocks)
         first.embeddings.clear()
-        weights = positive_weights(positives, len(texts), statistics.dtype, sample_weight)
-        forces = pull(loss, statistics, first.positive_scores(), positives.rows, weights)
-        gradient = _second_pass(first, loss, statistics, forces)
-    return gradient / temperature, forces.loss
+        weights = positive_weights(
+            positives.values, positives.rows, len(texts), statistics.dtype, sample_weight
+        )
+        coefficients = gradient_coefficients(
+            loss, statistics, first.positive_scores(), positives.rows, weights
+        )
+        gradient = _second_pass(first, loss, statistics, coefficients)
+    return gradient / temperature, coefficients.loss
 
 
 class _Block(NamedTuple):
     """The columns of one chunk."""
 
     inputs: Any
-    positives: Places  # rows and columns of its positives
-    pairs: slice  # where these stand among all positives
-    masked: Places  # rows and columns that are not in the rows' pools
+    positives: ScoreIndex  # its positives
+    pairs: slice  # the same among all positives
+    masked: ScoreIndex  # its scores outside of the rows' pools
 
 
 class _FirstPass:
-    """Encodes every chunk once, without a graph, and remembers what the second pass needs."""
+    """Encodes every chunk once, without a graph; keeps what the second pass needs."""
 
     def __init__(
         self,
         encode: Encode,
         blocks: list[_Block],
         texts: Tensor,  # (batch, dim), over the temperature
-        handicaps: Tensor | None,  # (n_pairs,)
+        offsets: Tensor | None,  # (n_pairs,)
         *,
         keeps_embeddings: bool,
     ) -> None:
         self.encode, self.blocks, self.texts = encode, blocks, texts
-        self.handicaps = handicaps
-        self.keeps_embeddings = keeps_embeddings
+        self.offsets, self.keeps_embeddings = offsets, keeps_embeddings
         self.random_states: list[list[Tensor]] = []
         self.embeddings: list[Tensor] = []
         self.scores_of_positives: list[Tensor] = []
 
     def score_blocks(self) -> Iterator[Tensor]:
-        """The masked scores, chunk by chunk; only the first call runs the encoder."""
+        """The scores as `pool_scores_`, chunk by chunk; only the first call encodes."""
         is_first = not self.random_states
         for i, block in enumerate(self.blocks):
             embeddings = self._encode(block) if is_first else self.embeddings[i]
             scores = _scores(self.texts, embeddings)
             if is_first:
                 self.scores_of_positives.append(scores[block.positives])
-            yield self.compete_(scores, block)
+            yield self.pool_scores_(scores, block)
 
-    def compete_(self, scores: Tensor, block: _Block) -> Tensor:
-        """The scores as the loss's normaliser sees them, in place."""
-        amounts = None if self.handicaps is None else self.handicaps[block.pairs]
-        return lower_(mask_(scores, block.masked), block.positives, amounts)
+    def pool_scores_(self, scores: Tensor, block: _Block) -> Tensor:
+        """The scores that the normaliser takes: masked, offsets subtracted, in place."""
+        offsets = None if self.offsets is None else self.offsets[block.pairs]
+        return subtract_offsets_(mask_(scores, block.masked), block.positives, offsets)
 
     def _encode(self, block: _Block) -> Tensor:
         self.random_states.append(_random_states(self.texts.device))
@@ -178,29 +181,35 @@ class _FirstPass:
         return torch.cat(self.scores_of_positives)
 
 
-def _second_pass(first: _FirstPass, loss: PoolLoss, statistics: Tensor, forces: Pull) -> Tensor:
-    """Send every chunk's gradient back through the encoder; return that of the texts."""
+def _second_pass(
+    first: _FirstPass, loss: PoolLoss, statistics: Tensor, coefficients: GradientCoefficients
+) -> Tensor:  # (batch, dim)
+    """Run the backward pass of every chunk; return the gradient of the texts."""
     text_gradient = torch.zeros_like(first.texts, dtype=statistics.dtype)
     for block, states in zip(first.blocks, first.random_states, strict=True):
         _set_random_states(states, first.texts.device)
-        # in a function of its own: nothing of a chunk is held while the next one is encoded
-        text_gradient += _send_back(first, block, loss, statistics, forces)
+        # a function of its own: it frees a chunk before the next one is encoded
+        text_gradient += _backward(first, block, loss, statistics, coefficients)
     return text_gradient
 
 
-def _send_back(
-    first: _FirstPass, block: _Block, loss: PoolLoss, statistics: Tensor, forces: Pull
+def _backward(
+    first: _FirstPass,
+    block: _Block,
+    loss: PoolLoss,
+    statistics: Tensor,
+    coefficients: GradientCoefficients,
 ) -> Tensor:  # (batch, dim)
-    """Encode a chunk with its graph, back-propagate; return its part of the texts' gradient."""
+    """Encode a chunk with its graph, run its backward pass; return its part of the texts'."""
     texts = first.texts
     with torch.enable_grad():
         embeddings = first.encode(block.inputs)
     labels = embeddings.detach().to(texts.dtype)
-    scores = first.compete_(_scores(texts, labels), block)
-    pulls = forces.of_pairs[block.pairs]
-    score_gradient_(loss, scores, statistics, forces.of_rows, block.positives, pulls)
+    scores = first.pool_scores_(_scores(texts, labels), block)
+    of_positives = coefficients.of_positives[block.pairs]
+    score_gradient_(loss, scores, statistics, coefficients.of_rows, block.positives, of_positives)
     gradient = scores.to(texts.dtype)
-    send_back([embeddings], [gradient.T @ texts])
+    backward([embeddings], [gradient.T @ texts])
     return gradient @ labels
 
 
@@ -213,9 +222,9 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _place_pairs(
-    chunks: Sequence[LabelChunk], positives: Positives, masked: Pairs
-) -> tuple[Positives, list[_Block]]:
-    """Positives within the pool in the order of the chunks, and where each chunk has its pairs."""
+    chunks: Sequence[LabelChunk], positives: Positives[Tensor], masked: Pairs[Tensor]
+) -> tuple[Positives[Tensor], list[_Block]]:
+    """The positives of the pool's labels in the order of the chunks, and the chunks' indices."""
     order = _ChunkOrder(chunks, positives.labels.device)
     kept, columns, ends = order.place(positives.labels)
     kept_masked, masked_columns, masked_ends = order.place(masked.labels)
@@ -228,7 +237,7 @@ def _place_pairs(
 
 
 class _ChunkOrder:
-    """Finds labels in the chunks."""
+    """Finds labels in the chunks of a pool."""
 
     def __init__(self, chunks: Sequence[LabelChunk], device: torch.device) -> None:
         ids = [_label_ids(chunk.labels, device) for chunk in chunks]
@@ -236,12 +245,12 @@ class _ChunkOrder:
         self.ids, self.places = torch.cat(ids).sort()
 
     def place(self, labels: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-        """The pairs within the pool in the order of the chunks, their columns, the chunks' ends."""
+        """Which labels are in the pool, by chunk; their columns in it; where each chunk begins."""
         nearest = torch.searchsorted(self.ids, labels).clamp_(max=len(self.ids) - 1)
         kept = (self.ids[nearest] == labels).nonzero().squeeze(1)
         places, by_place = self.places[nearest[kept]].sort()
         starts = self.edges[torch.searchsorted(self.edges, places, right=True) - 1]
-        # the batch's one look at where chunks begin: within the loops nothing waits for the device
+        # copied to the host once a batch: the loops over chunks do not wait for the device
         ends = torch.searchsorted(places, self.edges).tolist()
         return kept[by_place], places - starts, ends
 
@@ -257,7 +266,7 @@ def _slices(ends: list[int]) -> Iterator[slice]:
 
 
 def _random_states(device: torch.device) -> list[Tensor]:
-    """What dropout on the device draws from, and the CPU's state."""
+    """The random states of the CPU and of the device, from which dropout draws."""
     states = [torch.get_rng_state()]
     return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
 

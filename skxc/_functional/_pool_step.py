@@ -1,7 +1,7 @@
-"""Losses of a batch of texts over a pool of labels, in one block of scores: closed-form gradients.
+"""Losses of a batch of texts over a pool of labels: closed-form gradients from one block of scores.
 
-Scores are label-major, (pool, batch): so what words add to them is in the layout that torch's
-embedding_bag gives it.
+Scores are label-major, (pool, batch): the layout in which torch's embedding_bag returns the scores
+from words that are added to them.
 """
 
 from __future__ import annotations
@@ -13,43 +13,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._fused_linear import Positives
 from ._losses import (
     PoolLoss,
     Softmax,
-    handicaps,
-    lower_,
+    gradient_coefficients,
     mask_,
     masked_pairs,
+    positive_offsets,
     positive_weights,
-    pull,
     row_sums,
     score_gradient_,
+    subtract_offsets_,
 )
-from ._top_k import Pairs
+from ._pairs import Pairs, Positives
 
 
 class PoolGradients(NamedTuple):
-    """Of the mean loss, float32 or wider."""
+    """The mean loss and its gradients, float32 or wider."""
 
-    texts: Tensor  # (batch, dim)
-    labels: Tensor  # (pool, dim)
+    texts: Tensor  # (batch, dim) by the text embeddings
+    labels: Tensor  # (pool, dim) by the label embeddings
     loss: Tensor  # ()
-    scores: Tensor  # (pool, batch)
+    scores: Tensor  # (pool, batch) by the scores
 
 
 def dense_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     loss: PoolLoss,
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
-    added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
+    added: Tensor | None = None,  # (pool, batch) to the scores
 ) -> PoolGradients:
-    """Gradients of the mean loss by both sides' embeddings and by the scores; the loss."""
+    """The mean loss over the texts and its gradients; scores: inner products / temperature."""
     if isinstance(loss, Softmax):
         return softmax_pool_step(
             text_embeddings, label_embeddings, positives, loss,
@@ -57,122 +56,137 @@ def dense_pool_step(
         )  # fmt: skip
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
-        # the losses go through a text's scores
+        # text-major: the losses reduce over the scores of a text
         scores = _scores(texts, labels, added).T.contiguous()
-        places = (positives.rows, positives.labels)
-        positive_scores = scores[places]
+        index = (positives.rows, positives.labels)
+        positive_scores = scores[index]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.rows, masked.labels))
-        lower_(scores, places, handicaps(loss, positives, len(scores), scores.dtype))
+        offsets = positive_offsets(loss, positives.rows, len(scores), scores.dtype)
+        subtract_offsets_(scores, index, offsets)
         statistics = loss.row_statistics(lambda: [scores])
-        weights = positive_weights(positives, len(scores), scores.dtype, sample_weight)
-        forces = pull(loss, statistics, positive_scores, positives.rows, weights)
-        score_gradient_(loss, scores, statistics, forces.of_rows, places, forces.of_pairs)
-        return _pool_gradients(scores.T, texts, labels, temperature, forces.loss)
+        weights = positive_weights(
+            positives.values, positives.rows, len(scores), scores.dtype, sample_weight
+        )
+        mean_loss, of_positives, of_rows = gradient_coefficients(
+            loss, statistics, positive_scores, positives.rows, weights
+        )
+        score_gradient_(loss, scores, statistics, of_rows, index, of_positives)
+        return _pool_gradients(scores.T, texts, labels, temperature, mean_loss)
 
 
 def softmax_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     loss: Softmax,
     *,
     temperature: float,
     both_directions: bool = False,
-    ignored: Pairs | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
-    added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
+    added: Tensor | None = None,  # (pool, batch) to the scores
 ) -> PoolGradients:
     r"""As `dense_pool_step`, or the mean with the loss of the labels over the batch's texts.
 
-    Both are softmaxes of one matrix, so its exponentials are taken once. With the greatest score
-    :math:`m_i` that competes for a text and :math:`E_{li} = e^{s_{li} - m_i}`, 0 at the positives,
-    the sums of its columns, and of its rows weighted by :math:`e^{m_i}`, are all that the losses
-    need to know, and the gradient is :math:`E_{li} (a_i + e^{m_i} b_l)`, but for the positives.
+    Both directions are softmaxes of one matrix, whose exponentials are computed once. Let
+    :math:`m_i` be the largest score of the negatives (and positives, if these compete) of a text,
+    and :math:`E_{li} = e^{s_{li} - m_i}`, 0 at the positives. The losses need the sums of its
+    columns, and of its rows weighted by :math:`e^{m_i}`; the gradient is
+    :math:`E_{li} (a_i + e^{m_i} b_l)`, except at the positives.
 
-    In the labels' direction, scores more than 87 (float32) below the batch's greatest count as so
-    far below: a label that has no others pulls its own texts, and pushes none.
+    In the labels' direction, scores more than 87 (float32) below the largest of the batch count as
+    exactly that far below. A label whose scores are all so low still raises its own texts, but
+    lowers none.
     """
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added)
-        places = (positives.labels, positives.rows)
-        of_pairs = scores[places]
+        index, values = (positives.labels, positives.rows), positives.values
+        positive_scores = scores[index]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.labels, masked.rows))
-        tops = scores.amax(0).clamp(min=torch.finfo(scores.dtype).min)
-        exponentials = scores.sub_(tops).exp_()
-        if loss.positives_compete:  # by sums of their own
-            exponentials.index_put_(places, scores.new_zeros(()))
-        by_text = _one_way(loss, positives, of_pairs, exponentials.sum(0), tops, sample_weight)
+        largest = scores.amax(0).clamp(min=torch.finfo(scores.dtype).min)
+        exponentials = scores.sub_(largest).exp_()
+        if loss.positives_compete:  # `_one_way` adds them
+            exponentials.index_put_(index, scores.new_zeros(()))
+        sums = exponentials.sum(0)
+        by_text = _one_way(
+            loss, positives.rows, values, positive_scores, sums, largest, sample_weight
+        )
         if not both_directions:
-            gradient = exponentials.mul_(by_text.spread).index_put_(places, by_text.pairs)
+            gradient = exponentials.mul_(by_text.factors).index_put_(index, by_text.positives)
             return _pool_gradients(gradient, texts, labels, temperature, by_text.loss)
-        top = tops.max()
-        shares = (tops - top).exp()
-        values = positives.values.to(scores.dtype)
+        top = largest.max()
+        shares = (largest - top).exp()
+        values = values.to(scores.dtype)
         if sample_weight is not None:
             values = values * sample_weight[positives.rows]
-        swapped = Positives(positives.rows, positives.labels, values)
         sums = exponentials @ shares
-        by_label = _one_way(loss, swapped, of_pairs, sums, top.expand(len(sums)))
-        spread = torch.addcmul(by_text.spread, by_label.spread[:, None], shares)
-        gradient = exponentials.mul_(spread).index_put_(places, by_text.pairs + by_label.pairs)
+        by_label = _one_way(
+            loss, positives.labels, values, positive_scores, sums, top.expand(len(sums))
+        )
+        factors = torch.addcmul(by_text.factors, by_label.factors[:, None], shares)
+        gradient = exponentials.mul_(factors).index_put_(
+            index, by_text.positives + by_label.positives
+        )
         return _pool_gradients(
             gradient.mul_(0.5), texts, labels, temperature, (by_text.loss + by_label.loss) / 2
         )
 
 
 class _OneWay(NamedTuple):
-    """The loss of one direction, and what its gradient is made of."""
+    """The loss of one direction, and the parts of its gradient by the scores."""
 
     loss: Tensor  # ()
-    spread: Tensor  # (n_rows,) what the exponentials are multiplied by
-    pairs: Tensor  # (n_pairs,) the gradient by the positives' scores
+    factors: Tensor  # (n_rows,) of the exponentials
+    positives: Tensor  # (n_pairs,) the gradient at the positives
 
 
 def _one_way(
     loss: Softmax,
-    positives: Positives,
-    scores: Tensor,  # (n_pairs,) of the positives
-    sums: Tensor,  # (n_rows,) of the negatives' exponentials, each divided by that of the top
-    tops: Tensor,  # (n_rows,)
+    rows: Tensor,  # (n_pairs,) of the positives: their texts, or their labels
+    values: Tensor,  # (n_pairs,) their relevances
+    scores: Tensor,  # (n_pairs,) theirs
+    sums: Tensor,  # (n_rows,) of the negatives' exp(score - largest)
+    largest: Tensor,  # (n_rows,)
     sample_weight: Tensor | None = None,  # (n_rows,)
 ) -> _OneWay:
-    rows, n_rows = positives.rows, len(sums)
-    own = None
+    n_rows, own = len(sums), None
     if loss.positives_compete:
-        amounts = handicaps(loss, positives, n_rows, scores.dtype)
-        own = ((scores if amounts is None else scores - amounts) - tops[rows]).exp()
+        offsets = positive_offsets(loss, rows, n_rows, scores.dtype)
+        own = ((scores if offsets is None else scores - offsets) - largest[rows]).exp()
         sums = sums + row_sums(own, rows, n_rows)
     sums = sums.clamp(min=torch.finfo(scores.dtype).tiny)
-    weights = positive_weights(positives, n_rows, scores.dtype, sample_weight)
-    forces = pull(loss, (sums.log() + tops)[None], scores, rows, weights)
-    spread, pairs = forces.of_rows / sums, -forces.of_pairs
+    weights = positive_weights(values, rows, n_rows, scores.dtype, sample_weight)
+    mean_loss, of_positives, of_rows = gradient_coefficients(
+        loss, (sums.log() + largest)[None], scores, rows, weights
+    )
+    factors, by_positives = of_rows / sums, -of_positives
     if own is not None:
-        pairs += own * spread[rows]
-    return _OneWay(forces.loss, spread, pairs)
+        by_positives += own * factors[rows]
+    return _OneWay(mean_loss, factors, by_positives)
 
 
 def one_vs_all_pool_step(
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
     label_embeddings: Tensor,  # (pool, dim)
-    positives: Positives,  # `labels`: places in the pool, in any order
+    positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     *,
     temperature: float,
-    ignored: Pairs | None = None,  # without a part in the loss; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
-    added: Tensor | None = None,  # (pool, batch) to the scores over the temperature
+    added: Tensor | None = None,  # (pool, batch) to the scores
 ) -> PoolGradients:
-    """As `dense_pool_step`: binary cross-entropy, summed over the pool, its mean over the texts.
+    """As `dense_pool_step`, of binary cross-entropy: summed over the pool, mean over the texts.
 
-    All scores are lowered by the logarithm of the pool's size, which ranks nothing anew: so they
-    begin at probabilities that sum to 1, not at a half each, which would drown the positives.
+    The logarithm of the pool's size is subtracted from all scores, which keeps their order. So the
+    initial probabilities sum to 1; at 1/2 each, the negatives would outweigh the positives.
     """
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added).sub_(math.log(len(labels)))
-        places = (positives.labels, positives.rows)
+        index = (positives.labels, positives.rows)
         if ignored is not None:  # softplus and sigmoid of -inf are 0
             mask_(scores, (ignored.labels, ignored.rows))
         weights = scores.new_full((len(texts),), 1 / len(texts))
@@ -180,13 +194,13 @@ def one_vs_all_pool_step(
             weights *= sample_weight
         values = positives.values.to(scores.dtype)
         value = F.softplus(scores).sum(0) @ weights
-        value -= (weights[positives.rows] * values) @ scores[places]
-        errors = scores.sigmoid_().index_put_(places, -values, accumulate=True)
+        value -= (weights[positives.rows] * values) @ scores[index]
+        errors = scores.sigmoid_().index_put_(index, -values, accumulate=True)
         return _pool_gradients(errors.mul_(weights), texts, labels, temperature, value)
 
 
 def _scaled(texts: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Both in the texts' dtype; their products are the scores."""
+    """Texts / temperature and labels, both in the texts' dtype: their products are the scores."""
     return texts.detach() / temperature, labels.detach().to(texts.dtype)
 
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# The score of a label that nothing speaks of: below every other, yet a number.
-LAST = -1e4
-# labels a maximum is taken of, where those above a known score are looked for
+from ._pairs import Pairs
+
+# The score of an unseen label about which nothing is known: below every other, yet a number.
+UNSEEN_SCORE = -1e4
+# labels per maximum in the search for scores above a known one
 _BLOCK = 32
-
-
-class Pairs(NamedTuple):
-    """(row, label) pairs, sorted by label."""
-
-    labels: Tensor  # (n_pairs,) int64, ascending
-    rows: Tensor  # (n_pairs,) int64
 
 
 def has_values(rows: Tensor) -> Tensor:  # (n, dim) -> (n,) bool
@@ -33,15 +27,15 @@ def top_k_inner_products(
     k: int,
     *,
     chunk_size: int,  # labels at a time
-    exclude: Pairs | None = None,
-    last: Tensor | None = None,  # ascending labels that score `LAST`, whatever the query
-    added: Callable[[int, int], Tensor] | None = None,  # (batch, stop - start) to their scores
+    exclude: Pairs[Tensor] | None = None,
+    unseen: Tensor | None = None,  # ascending labels that score `UNSEEN_SCORE` for every query
+    added: Callable[[int, int], Tensor] | None = None,  # to labels start:stop, (batch, n)
 ) -> tuple[Tensor, Tensor]:
     """The `k` labels of the largest inner product with each query, best first.
 
-    Of labels with equal scores the first come first, whatever `k`.
-    Excluded pairs leave before the cut. Where fewer than `k` labels remain, the last scores are
-    -inf and their labels -1. Memory: (batch, chunk_size) scores, never (batch, n_labels).
+    Labels with equal scores are in ascending order, for every `k`. Excluded pairs are removed
+    before the `k` best are taken. If fewer than `k` labels remain, the row ends in scores of -inf
+    and labels of -1. Memory: (batch, chunk_size) scores, never (batch, n_labels).
 
     Returns
     -------
@@ -55,11 +49,11 @@ def top_k_inner_products(
         # (labels, batch), in the layout that the product leaves
         if added is None:
             scores = (queries @ chunk.T).T
-        else:  # one pass over the scores, in place of two
-            more = added(start, start + len(chunk)).to(queries.dtype)
-            scores = more.T.addmm_(chunk, queries.T)
-        if last is not None:
-            scores[last[_within(last, start, chunk_size)] - start] = LAST
+        else:  # product and sum in one pass over the scores
+            addend = added(start, start + len(chunk)).to(queries.dtype)
+            scores = addend.T.addmm_(chunk, queries.T)
+        if unseen is not None:
+            scores[unseen[_within(unseen, start, chunk_size)] - start] = UNSEEN_SCORE
         if exclude is not None:
             pairs = _within(exclude.labels, start, chunk_size)
             scores[exclude.labels[pairs] - start, exclude.rows[pairs]] = -torch.inf
@@ -75,7 +69,7 @@ def top_k_inner_products(
 
 
 def _within(labels: Tensor, start: int, chunk_size: int) -> slice:
-    """Where the labels of a chunk stand among the ascending `labels`."""
+    """The slice of the ascending `labels` that lies in the chunk."""
     ends = torch.tensor([start, start + chunk_size], device=labels.device)
     return slice(*torch.searchsorted(labels, ends).tolist())
 
@@ -85,15 +79,15 @@ def _above(
     least: Tensor,  # (batch,)
     k: int,
 ) -> tuple[Tensor, Tensor] | None:
-    """Scores above each row's `least` and their labels, ascending; padded by -inf.
+    """Scores above each row's `least` and their labels, ascending; padded with -inf.
 
-    Once k labels are known, a chunk has few that are better: maxima of blocks, one vectorised pass,
-    tell where. None where they are many: then all of a row are looked at as fast.
+    Once k labels are known, few labels of a chunk are better. Maxima of blocks, one vectorised
+    pass, show which blocks have them. None if these are many: a full search is as fast then.
 
     Returns
     -------
-    scores : Tensor of shape (batch, most of a row)
-    labels : Tensor of shape (batch, most of a row), int64
+    scores : Tensor of shape (batch, n_most), the width of the row that has most
+    labels : Tensor of shape (batch, n_most), int64
     """
     n_labels, batch = scores.shape
     whole = n_labels // _BLOCK * _BLOCK
@@ -120,10 +114,10 @@ def top_k_of_rows(
     scores: Tensor,  # (batch, n_columns)
     k: int,
 ) -> tuple[Tensor, Tensor]:
-    """``scores.topk(k)`` for few out of many columns; of equal scores, the first.
+    """``scores.topk(k)``, fast for a small k; of equal scores the first columns.
 
-    A row's k largest scores lie in the k blocks of columns with the largest maxima. Maxima are one
-    vectorised pass; torch.topk, the slow part, then sees k blocks in place of all columns.
+    The k largest scores of a row lie in the k blocks of columns with the largest maxima. The maxima
+    are one vectorised pass; torch.topk, the slow part, sees only these k blocks.
     """
     n_columns = scores.shape[1]
     block = 1 << round(math.log2(n_columns / k) / 2)
@@ -142,9 +136,9 @@ def top_k_of_rows(
 
 
 def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, largest first; of equals, the first.
+    """The k largest scores of each row, largest first; of equal scores the first columns.
 
-    torch.topk takes any of equals, and others for another k: rows that hold some are sorted.
+    torch.topk picks any of equal scores, and picks others for another k: rows with ties are sorted.
     """
     values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)

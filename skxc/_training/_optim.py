@@ -14,10 +14,11 @@ from ._row_optimizer import RowOptimizer
 
 
 class RowAdagrad(RowOptimizer):
-    """Adagrad with one accumulator a row, for row-sparse gradients.
+    """Adagrad with one accumulator per row, for row-sparse gradients.
 
-    A row's step is its learning rate over the root of its summed mean-square gradients: words seen
-    often slow down, rare ones keep their pace. Only rows in the gradient are read or written.
+    The step of a row is its gradient times the learning rate over the root of the summed mean
+    squares of its gradients, so that rare words keep larger steps than frequent ones. It reads and
+    writes only the rows in the gradient.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:
@@ -42,19 +43,19 @@ class RowAdagrad(RowOptimizer):
 
 
 def _rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of the gradient that are not 0, each once."""
+    """The nonzero rows of the gradient, each once, and their values."""
     if gradient.is_sparse:
-        gradient = _with_each_row_once(gradient)
+        gradient = _coalesced(gradient)
         return gradient._indices()[0], gradient._values()
     rows = gradient.any(1).nonzero().squeeze(1)
     return rows, gradient[rows]
 
 
-def _with_each_row_once(gradient: Tensor) -> Tensor:
-    """The gradient, summed over rows that stand in it twice.
+def _coalesced(gradient: Tensor) -> Tensor:
+    """The sparse gradient with its repeated rows summed.
 
-    One backward pass of a bag gives every row once, sorted, but autograd loses the mark of it; two
-    passes that add up do not. Looking is cheaper than sorting again.
+    One backward pass of an EmbeddingBag gives ascending rows, but autograd drops the flag that says
+    so; a sum over several passes repeats rows. The check is cheaper than sorting again.
     """
     rows = gradient._indices()[0]
     return gradient if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
@@ -76,7 +77,7 @@ def make_optimizers(
             {"params": [p for p in dense if p.ndim <= 1], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        # one kernel for all parameters of a group; on a CPU torch's own choice
+        # on a GPU one kernel for all parameters of a group; on a CPU torch's default
         is_fused = True if all(p.is_cuda for p in dense) else None
         optimizers.append(torch.optim.AdamW(groups, learning_rate, fused=is_fused))
     return optimizers
@@ -92,12 +93,12 @@ def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
 
 @torch.no_grad()
 def clip_gradients_(parameters: Iterable[nn.Parameter], max_norm: float) -> None:
-    """Scale all gradients so that their joint norm is at most `max_norm`; sparse ones too."""
+    """Scale all gradients, dense and sparse, so that their joint norm is at most `max_norm`."""
     gradients = []
     for parameter in parameters:
         if parameter.grad is not None:
             if parameter.grad.is_sparse:
-                parameter.grad = _with_each_row_once(parameter.grad)
+                parameter.grad = _coalesced(parameter.grad)
             gradients.append(parameter.grad)
     if not gradients:
         return

@@ -1,4 +1,4 @@
-"""AdamW for tables of which a step touches a few rows."""
+"""AdamW for large tables with row-sparse gradients."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ State = dict[str, Tensor]
 class RowAdam(RowOptimizer):
     """AdamW (Loshchilov and Hutter, 2019) that reads and writes only the rows in the gradient.
 
-    Where every row is in every step it is torch.optim.AdamW. A row that is not in a step keeps its
-    moments, which AdamW would shrink and step along; the bias correction counts the row's own
-    updates, so that its first is a full step whenever it comes.
+    It equals torch.optim.AdamW if every step has a gradient for every row. A row without a gradient
+    keeps its moments and is not updated by them. The bias correction counts the updates of each
+    row, so that the first update of a row is a full step.
 
-    Weight decay is owed by the other rows, too: `log_decay` adds up log(1 - lr * weight_decay) over
-    the steps, and a row pays the difference to what it has paid when it is next stepped. Call
-    `catch_up_` on the rows that are about to be read, `flush` before the whole table is.
+    Weight decay is lazy. `log_decay` sums log(1 - lr * weight_decay) over all steps, and
+    `row_log_decay` is the part of the sum that a row has had; the difference is pending and is
+    applied when the row is next stepped. Call `apply_pending_decay_` before you read some rows,
+    and `flush` before you read the whole table.
 
     Parameters
     ----------
@@ -47,14 +48,14 @@ class RowAdam(RowOptimizer):
         super().__init__(params, defaults)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Torch's, and the state of the group's tables: it is there before the first step."""
+        """Add the group as torch does, and initialise the state of its tables."""
         super().add_param_group(param_group)
         for table in self.param_groups[-1]["params"]:
             self.state[table] = _initial_state(table)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Step the tables that have a row-sparse gradient, on its rows."""
+        """Step the rows in the row-sparse gradient of every table."""
         for table in chain.from_iterable(group["params"] for group in self.param_groups):
             gradient = table.grad
             if gradient is None:
@@ -70,38 +71,38 @@ class RowAdam(RowOptimizer):
     def step_rows_(
         self,
         table: Tensor,  # (n_rows, dim), one of the optimiser's; updated in place
-        rows: Tensor,  # (n_touched,); best ascending and on the CPU, where looking costs no wait
-        values: Tensor,  # (n_touched, dim) their gradient; summed over a row that is there twice
+        rows: Tensor,  # (n_touched,); ascending and on the CPU is fastest
+        values: Tensor,  # (n_touched, dim) their gradient; summed over repeated rows
     ) -> None:
-        """Step some rows; the others owe the step's weight decay."""
+        """Step some rows; the weight decay of the others is pending."""
         group, state = self._group(table), self.state[table]
-        rows, values = _with_each_row_once(rows, values)
+        rows, values = _sum_repeated_rows(rows, values)
         rows, values = rows.to(table.device), values.to(table)
         state["log_decay"] += math.log1p(-group["lr"] * group["weight_decay"])
-        updated = table[rows].mul_(_pay_decay(state, rows))
+        updated = table[rows].mul_(_take_pending_decay(state, rows))
         direction = _direction(state, rows, values, group["betas"], group["eps"])
         table.index_copy_(0, rows, updated.sub_(direction, alpha=group["lr"]))
 
     @torch.no_grad()
-    def catch_up_(self, table: Tensor, rows: Tensor) -> None:
-        """Pay the weight decay that the rows owe, as before their embeddings are read."""
+    def apply_pending_decay_(self, table: Tensor, rows: Tensor) -> None:
+        """Apply the pending weight decay of some rows of the table."""
         rows = rows.to(table.device)
-        table.index_copy_(0, rows, table[rows].mul_(_pay_decay(self.state[table], rows)))
+        table.index_copy_(0, rows, table[rows].mul_(_take_pending_decay(self.state[table], rows)))
 
     @torch.no_grad()
     def flush(self) -> None:
-        """Pay the weight decay that any row owes."""
+        """Apply all pending weight decay."""
         for table, state in self.state.items():
-            owed = state["log_decay"] - state["row_log_decay"]
-            table.mul_(owed.exp().to(table)[:, None])
-            # all are even: counting anew keeps the sums small
+            pending = state["log_decay"] - state["row_log_decay"]
+            table.mul_(pending.exp().to(table)[:, None])
+            # nothing is pending now: sums that restart at 0 stay small
             state["log_decay"].zero_()
             state["row_log_decay"].zero_()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the state, in the tensors that are there.
+        """Copy the state into the existing tensors.
 
-        Torch would cast all to the table's dtype, in which small decays do not add up.
+        Torch would cast it to the table's dtype, too coarse for sums of small decays.
         """
         own = dict(self.state)
         super().load_state_dict(state_dict)
@@ -130,8 +131,8 @@ def _initial_state(table: Tensor) -> State:
     }
 
 
-def _with_each_row_once(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient, summed over rows that stand in it twice; looking is cheaper than sorting."""
+def _sum_repeated_rows(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows, each once, and their summed gradients; no sorting if they are ascending."""
     if bool((rows[1:] > rows[:-1]).all()):
         return rows, values
     rows, places = rows.unique(return_inverse=True)
@@ -141,11 +142,11 @@ def _with_each_row_once(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return rows, sums.index_put_((places,), values, accumulate=True)
 
 
-def _pay_decay(state: State, rows: Tensor) -> Tensor:  # (n_touched, 1)
-    """The factor that the rows owe, in the table's dtype; from here on they owe nothing."""
-    owed = state["log_decay"] - state["row_log_decay"][rows]
+def _take_pending_decay(state: State, rows: Tensor) -> Tensor:  # (n_touched, 1)
+    """The factor of the rows' pending decay, in the table's dtype; it is no longer pending."""
+    pending = state["log_decay"] - state["row_log_decay"][rows]
     state["row_log_decay"][rows] = state["log_decay"]
-    return owed.exp().to(state["first_moment"].dtype)[:, None]
+    return pending.exp().to(state["first_moment"].dtype)[:, None]
 
 
 def _direction(
@@ -155,7 +156,7 @@ def _direction(
     betas: tuple[float, float],
     eps: float,
 ) -> Tensor:  # (n_touched, dim)
-    """Adam's step per learning rate; the rows' moments and counts are updated in place."""
+    """Adam's step over the learning rate; updates the rows' moments and counts in place."""
     n_updates = state["n_updates"][rows].add_(1)
     first = state["first_moment"][rows].lerp_(gradient, 1 - betas[0])
     second = state["second_moment"][rows].mul_(betas[1])

@@ -1,4 +1,4 @@
-"""What optimisers of row-sparse tables share."""
+"""The base class of optimisers of row-sparse tables."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch.optim import Optimizer
 
 
 class RowOptimizer(Optimizer):
-    """torch's Optimizer, without its compiler.
+    """torch.optim.Optimizer that does not import torch's compiler.
 
-    torch marks these methods as not to be compiled, and the mark imports the compiler: a second and
-    more of every process, as long as a small set trains.
+    torch decorates these methods with "do not compile", and the decorator imports the compiler: one
+    second or more per process, as long as the training on a small data set.
     """
 
     add_param_group = inspect.unwrap(Optimizer.add_param_group)

@@ -1,4 +1,4 @@
-"""Gradients in closed form, sent back without torch's compiler; rows of length 1."""
+"""Backward from output gradients without torch's compiler; rows of length 1."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from skxc._functional._send_back import send_back
+from skxc._functional._backward import backward
 from skxc._functional._unit_rows import unit_rows
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_gradients_reach_the_leaves_as_autograd_sends_them(enabled):
+def test_gradients_reach_the_leaves_as_with_autograd(enabled):
     g = torch.Generator().manual_seed(0)
     leaves = [torch.randn(4, 3, generator=g, requires_grad=True) for _ in range(2)]
     outputs = [(leaves[0] * leaves[1]).sin(), leaves[1].exp().half(), leaves[0].detach()]
@@ -25,13 +25,13 @@ def test_gradients_reach_the_leaves_as_autograd_sends_them(enabled):
         retain_graph=True,
     )  # fmt: skip
     with torch.set_grad_enabled(enabled):
-        send_back(outputs, gradients)
+        backward(outputs, gradients)
     torch.testing.assert_close([leaf.grad for leaf in leaves], list(want))
 
 
-def test_nothing_is_sent_where_nothing_is_learnt():
+def test_outputs_without_a_graph_are_skipped():
     leaf = torch.ones(3)
-    send_back([leaf], [torch.ones(3)])
+    backward([leaf], [torch.ones(3)])
     assert leaf.grad is None
 
 
