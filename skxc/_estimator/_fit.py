@@ -34,7 +34,7 @@ from skxc._validation import (
     is_nameless,
     resolve_device,
 )
-from skxc.encoders import resolve_encoder
+from skxc.encoders._registry import resolve_encoder
 from skxc.encoders._base import Encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
@@ -193,7 +193,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
         inputs = self._checked(X, y, sample_weight, exclude, mode)
         device, seeds = resolve_device(self.device), self._seeds(mode)
-        self._ranker = None  # a GPU's copy of the model; prediction rebuilds it
+        vars(self).pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
         fitted = copy.copy(self)
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):

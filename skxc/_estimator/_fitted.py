@@ -40,7 +40,8 @@ class FittedModel(CommonParameters):
         """The model on `device`, built when first needed."""
         device = resolve_device(self.device)
         dtype, ranker = self._dtype(device), self._ranker
-        if ranker is None or ranker.device != device:
+        where = torch.empty(0, device=device).device  # "cuda" is "cuda:0" there
+        if ranker is None or ranker.device != where:
             module = self.encoder_.build_module().to(device).eval()
             self._ranker = ranker = self._method.restored(vars(self), module, dtype)
         elif ranker.dtype != dtype:

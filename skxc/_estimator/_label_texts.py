@@ -95,7 +95,7 @@ class LabelTextsMixin(FittedModel):
             "_label_names": np.concatenate([self._label_names, np.asarray(labels, object)]),
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
-            "_ranker": None,
+            "_ranker": None,  # of the labels before
             **self._method.grown(vars(self), self.encoder_.tokenize(texts)),
         }
         self.__dict__.update(grown)  # at once

@@ -278,9 +278,10 @@ class PredictMixin(FittedModel, TransformerMixin):
 
     def _in_container(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:
         """CSR of the labels that are not -1, in scikit-learn's sparse interface."""
-        matrix = top_k_matrix(labels, values.astype(dtype), self.n_labels_)
+        best = top_k_matrix(labels, values.astype(dtype), self.n_labels_)
         is_array = sklearn.get_config().get("sparse_interface") == "sparray"
-        return matrix if is_array else sp.csr_matrix(matrix)
+        container = sp.csr_array if is_array else sp.csr_matrix
+        return container((best.data, best.indices, best.indptr), shape=best.shape)
 
     # -------------------------------------------------------------------------- scikit-learn's API
     def __sklearn_tags__(self) -> Tags:

@@ -83,6 +83,21 @@ def make_optimizers(
     return optimizers
 
 
+def adam_with_state(parameters: list[nn.Parameter], learning_rate: float) -> Optimizer | None:
+    """Adam on those that are trained, its state there before the first step."""
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        return None
+    for parameter in trained:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
+    optimizer.step()  # by a gradient of 0: nothing moves
+    optimizer.zero_grad()
+    for state in optimizer.state.values():
+        state["step"].zero_()
+    return optimizer
+
+
 def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
     """Factor of every learning rate: linear warm-up to 1, then half a cosine down to 0."""
     n_warmup = round(n_steps * warmup_fraction)

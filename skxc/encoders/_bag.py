@@ -74,6 +74,7 @@ class BagOfWordsEncoder(BaseEstimator):
 
     is_padded: ClassVar[bool] = False
     is_pretrained: ClassVar[bool] = False
+    has_words: ClassVar[bool] = True
     dim_parameter: ClassVar[str] = "dim"
 
     def __init__(

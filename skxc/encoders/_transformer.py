@@ -135,6 +135,7 @@ class TransformerEncoder(BaseEstimator):
 
     is_padded: ClassVar[bool] = True
     is_pretrained: ClassVar[bool] = True
+    has_words: ClassVar[bool] = False
     dim_parameter: ClassVar[str] = "projection_dim"
 
     def __init__(
