@@ -65,8 +65,8 @@ class SearchTable(NamedTuple):
         table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
 
         def added(start: int, stop: int) -> Tensor:
-            pairs = batch.pairs(table.indptr, table.indices, np.arange(start, stop))
-            return batch.scores(pairs, torch.from_numpy(table.data[pairs.places])).T.to(
+            entries = batch.entries(table, np.arange(start, stop))
+            return batch.scores(entries, torch.from_numpy(table.data[entries.positions])).T.to(
                 self.rows.device
             )
 

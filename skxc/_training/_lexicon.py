@@ -51,15 +51,15 @@ class Lexicon:
     ) -> Tensor:  # (pool, batch)
         """The scores that the words give; `step_` takes their gradient."""
         batch = BatchWords(texts)
-        self._pairs = batch.pairs(self.of_label_texts.indptr, self.of_label_texts.indices, labels)
-        self._picked = self.learnt[torch.from_numpy(self._pairs.places)].requires_grad_()
-        return batch.scores(self._pairs, self._picked)
+        self._entries = batch.entries(self.of_label_texts, labels)
+        self._picked = self.learnt[torch.from_numpy(self._entries.positions)].requires_grad_()
+        return batch.scores(self._entries, self._picked)
 
     @torch.no_grad()
     def step_(self, rate: float) -> None:
         """Move the picked weights down the gradient that `scores` was given."""
         assert self._picked.grad is not None
-        places = torch.from_numpy(self._pairs.places)
+        places = torch.from_numpy(self._entries.positions)
         moved = self._picked.detach().add_(self._picked.grad, alpha=-self.learning_rate * rate)
         self.learnt.index_copy_(0, places, moved)
 
