@@ -1,4 +1,4 @@
-"""The labels that a training step looks at, where it does not look at all of them."""
+"""The pool of labels of a training step."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from skxc._functional._pairs import Pairs, Positives
 
 
 def draw_positives(
-    positives: Positives[NDArray[Any]],  # relevances are the odds of being drawn
+    positives: Positives[NDArray[Any]],  # drawn in proportion to relevance
     n_per_text: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """Which pairs are drawn: `n_per_text` of each row, without replacement.
 
-    Exponential keys, divided by the odds: the smallest are such a draw (Efraimidis and Spirakis,
-    2006), for all rows in one sort.
+    Each pair gets an exponential key over its relevance, and the smallest keys of a row are drawn
+    (Efraimidis and Spirakis, 2006): one sort for all rows.
     """
     keys = rng.exponential(size=len(positives.values)) / positives.values
     order = np.lexsort((keys, positives.rows))
@@ -34,26 +34,26 @@ def draw_negatives(
     n_per_text: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """`n_per_text` labels of each text's shortlist, all texts' together."""
+    """`n_per_text` labels of each text's shortlist, in one array; fewer from a shorter list."""
     keys = rng.random(shortlists.shape)
     keys[shortlists < 0] = 2
     n_drawn = min(n_per_text, shortlists.shape[1])
-    places = np.argpartition(keys, n_drawn - 1, axis=1)[:, :n_drawn]
-    drawn = np.take_along_axis(shortlists, places, axis=1)
+    positions = np.argpartition(keys, n_drawn - 1, axis=1)[:, :n_drawn]
+    drawn = np.take_along_axis(shortlists, positions, axis=1)
     return drawn[drawn >= 0].astype(np.int64)
 
 
 def fill_pool(
-    pool: NDArray[np.int64],  # candidates that must be in it, ascending, each once
+    pool: NDArray[np.int64],  # candidates that stay in it, ascending, each once
     candidates: NDArray[np.int64],  # ascending, each once
     pool_size: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """The pool, and random candidates up to `pool_size` labels; ascending, each once."""
+    """The pool, filled to `pool_size` with random candidates; ascending, each once."""
     if pool_size >= len(candidates):
         return candidates
     n_free = max(pool_size - len(pool), 0)
-    # as many more as could be in the pool already: never all candidates, which may be millions
+    # some are in the pool already, so draw more; never all candidates, which may be millions
     n_drawn = min(n_free + len(pool), len(candidates))
     random = candidates[rng.choice(len(candidates), n_drawn, replace=False)]
     return np.union1d(pool, random[np.isin(random, pool, invert=True)][:n_free])
@@ -63,8 +63,8 @@ def pairs_in_pool(
     pairs: Pairs[NDArray[Any]] | Positives[NDArray[Any]],
     pool: NDArray[np.int64],  # ascending
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Which pairs' labels are in the pool, and their places in it."""
-    places = np.searchsorted(pool, pairs.labels)
-    is_in = pool[places.clip(max=max(len(pool) - 1, 0))] == pairs.labels if len(pool) else False
+    """Indices of the pairs whose labels are in the pool, and the positions of these labels."""
+    positions = np.searchsorted(pool, pairs.labels)
+    is_in = pool[positions.clip(max=max(len(pool) - 1, 0))] == pairs.labels if len(pool) else False
     kept = np.flatnonzero(is_in)
-    return kept, places[kept]
+    return kept, positions[kept]

@@ -1,4 +1,4 @@
-"""Pick Some Labels: the few thousand labels that a batch learns most from (UniDEC)."""
+"""Pick Some Labels: UniDEC's choice of the pool of a batch."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ def pick_some_labels(
     hard: NDArray[np.int64],  # mined negatives drawn by all texts, with repeats; may be empty
     pool_size: int,
 ) -> NDArray[np.int64]:
-    """The pool of a batch, as UniDEC fills it: ascending, `pool_size` labels at most, each once.
+    """The pool of a batch by UniDEC's rules: at most `pool_size` labels, ascending, each once.
 
-    In this order: sampled positives; mined negatives; the batch's other positives. Each kind is
-    added as far as there is room, the labels that most texts asked for first, of those that equally
-    many asked for the lowest first. With room to spare all positives are in.
+    Three kinds of labels are added in this order, until the pool is full: sampled positives; mined
+    negatives; the other positives of the batch. Within a kind the most frequent labels come first;
+    of equally frequent labels, the lowest.
 
-    The caller decides what is whose positive, by all of `positives` and not only those `drawn`: one
-    text's mined negative may be another's positive.
+    The targets of the pool are all of `positives`, not only those `drawn`: a mined negative of one
+    text may be a positive of another.
     """
     pool = np.empty(0, np.int64)
-    for asked in (positives.labels[drawn], hard, positives.labels):
-        pool = np.union1d(pool, _most_asked(asked, pool, pool_size - len(pool)))
+    for labels in (positives.labels[drawn], hard, positives.labels):
+        pool = np.union1d(pool, _most_frequent(labels, pool, pool_size - len(pool)))
     return pool
 
 
-def _most_asked(
-    asked: NDArray[np.int64],  # with repeats
-    pool: NDArray[np.int64],  # labels that need not be asked for
+def _most_frequent(
+    labels: NDArray[np.int64],  # with repeats
+    pool: NDArray[np.int64],
     n_labels: int,
 ) -> NDArray[np.int64]:
-    """At most `n_labels` labels asked for most often that are not in the pool."""
-    labels, counts = np.unique(asked, return_counts=True)
+    """The `n_labels` most frequent labels that are not in the pool; fewer if there are not more."""
+    labels, counts = np.unique(labels, return_counts=True)
     is_new = np.isin(labels, pool, assume_unique=True, invert=True)
     labels, counts = labels[is_new], counts[is_new]
     return labels[np.argsort(-counts, kind="stable")[:n_labels]]
