@@ -67,9 +67,9 @@ def unsorted(dense):
 def test_word_scores_and_their_gradient_equal_the_dense_product(words):
     texts, table = sp.csr_array(words.texts), unsorted(words.label_texts)
     batch = BatchWords(texts)
-    pairs = batch.pairs(table.indptr, table.indices, words.labels)
+    entries = batch.entries(table, words.labels)
     weights = torch.from_numpy(table.data).requires_grad_()
-    scores = batch.scores(pairs, weights[torch.from_numpy(pairs.places)])
+    scores = batch.scores(entries, weights[torch.from_numpy(entries.positions)])
     dense = torch.from_numpy(words.label_texts).requires_grad_()
     want = dense[torch.from_numpy(words.labels)] @ torch.from_numpy(words.texts).T
     torch.testing.assert_close(scores, want, **EXACT)
@@ -81,14 +81,14 @@ def test_word_scores_and_their_gradient_equal_the_dense_product(words):
     torch.testing.assert_close(by_pair, by_cell[table.tocoo().coords], **EXACT)
 
 
-def test_only_pairs_with_a_word_of_the_batch_are_picked():
+def test_only_entries_of_the_batch_words_are_taken():
     table = sp.csr_array(np.array([[1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]))
     batch = BatchWords(sp.csr_array(np.array([[0, 2.0, 0, 0], [0, 0, 0, 0], [0, 3.0, 0, 4.0]])))
     assert batch.weights.tolist() == [[2, 0, 3], [0, 0, 4]]  # of words 1 and 3
-    pairs = batch.pairs(table.indptr, table.indices, np.array([0, 1, 2]))
-    assert pairs.places.tolist() == [1, 2, 4]
-    assert pairs.words.tolist() == [0, 1, 1]
-    assert pairs.offsets.tolist() == [0, 2, 2, 3]
+    entries = batch.entries(table, np.array([0, 1, 2]))
+    assert entries.positions.tolist() == [1, 2, 4]
+    assert entries.words.tolist() == [0, 1, 1]
+    assert entries.offsets.tolist() == [0, 2, 2, 3]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -99,9 +99,9 @@ def test_without_a_common_word_all_scores_are_0(dtype, n_labels, has_words, has_
     texts, table = np.zeros((2, 5), dtype), np.zeros((n_labels, 5), dtype)
     texts[:, 1], table[:, 4] = has_words, has_pairs
     batch, table = BatchWords(sp.csr_array(texts)), sp.csr_array(table)
-    pairs = batch.pairs(table.indptr, table.indices, np.arange(n_labels))
-    weights = torch.from_numpy(table.data[pairs.places]).requires_grad_()
-    scores = batch.scores(pairs, weights)
+    entries = batch.entries(table, np.arange(n_labels))
+    weights = torch.from_numpy(table.data[entries.positions]).requires_grad_()
+    scores = batch.scores(entries, weights)
     assert torch.equal(scores, torch.zeros(n_labels, 2, dtype=torch.from_numpy(texts).dtype))
     scores.sum().backward()
     assert weights.grad.shape == (0,)
@@ -110,7 +110,7 @@ def test_without_a_common_word_all_scores_are_0(dtype, n_labels, has_words, has_
 # ------------------------------------------------------------------------------ pairs of a lexicon
 @every_problem
 @given(problems)
-def test_pairs_are_words_of_a_labels_texts_and_of_its_own(words):
+def test_entries_are_words_of_a_labels_texts_and_of_its_own(words):
     matrices = [unsorted(dense) for dense in words.dense]
     pairs = co_occurring_pairs(*matrices)
     labels, ids = words.is_pair.nonzero()

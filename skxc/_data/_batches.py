@@ -14,16 +14,16 @@ from skxc._functional._pairs import Pairs, Positives
 
 from ._tokens import TokenStore
 
-# Rows are shuffled, then sorted by length within windows of this many batches: batches of like
-# lengths (little padding), yet different company every epoch.
+# Rows are shuffled, then sorted by length within windows of this many batches: the texts of a batch
+# have similar lengths (little padding), and batches differ from epoch to epoch.
 _WINDOW = 100
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step trains on."""
+    """The rows of one training step."""
 
-    index: NDArray[np.int64]  # (n_rows,) places among the training rows
+    index: NDArray[np.int64]  # (n_rows,) positions among the training rows
     tokens: TokenStore
     positives: Positives[NDArray[Any]]
     ignored: Pairs[NDArray[Any]] | None  # neither positive nor negative; none of the positives
@@ -66,7 +66,7 @@ class TrainingRows:
 
 
 def _by_label(matrix: sp.csr_array) -> Positives[NDArray[Any]]:
-    """The stored places and their values, sorted by label."""
+    """The matrix's entries, sorted by label."""
     order = np.argsort(matrix.indices, kind="stable")
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     labels = matrix.indices[order].astype(np.int64)
@@ -80,7 +80,7 @@ def epoch_batches(
     *,
     is_bucketed: bool,
 ) -> list[NDArray[np.int64]]:
-    """Every row once, in random batches; of like lengths where `is_bucketed`."""
+    """Every row once, in random batches; of similar lengths if `is_bucketed`."""
     order = rng.permutation(len(lengths))
     if not is_bucketed:
         return list(_slices(order, batch_size))
@@ -91,21 +91,21 @@ def epoch_batches(
 
 
 def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) -> float:
-    """Share of an epoch's token places that padding to the batch's longest text fills."""
+    """Share of padding in an epoch, if the texts of a batch are padded to the longest."""
     padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
     return 1.0 - float(lengths.sum()) / padded if padded else 0.0
 
 
-# a matrix product over 155 rows takes longer than one over 160
+# rows of a slice are a multiple of it: a matrix product over 155 rows is slower than over 160
 _ALIGNED = 16
 
 
 def length_sorted_slices(
     lengths: NDArray[np.int64],
     batch_size: int,  # rows at most
-    max_tokens: int,  # padded tokens at most, where one row does not take more
+    max_tokens: int,  # padded tokens at most, unless a single row has more
 ) -> Iterator[NDArray[np.int64]]:
-    """Every row once, sorted by length where not all fit: what prediction embeds together."""
+    """Every row once, in slices to embed together; sorted by length if they do not fit in one."""
     if not len(lengths):
         return
     if len(lengths) <= min(batch_size, max_tokens // max(int(lengths.max()), 1)):
@@ -114,7 +114,7 @@ def length_sorted_slices(
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
-        # no more fit than if all were as short as the first
+        # an upper bound: as many as fit if all are as short as the first
         n_at_most = min(batch_size, max_tokens // max(int(lengths[order[start]]), 1))
         rows = order[start : start + max(n_at_most, 1)]
         padded = lengths[rows] * np.arange(1, len(rows) + 1)

@@ -38,7 +38,7 @@ class TokenStore:
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        # where each kept token stood: its text's start, plus its place within the text
+        # the old position of each token: the start of its text plus its position within the text
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
         weights = None if self.weights is None else self.weights[source]
         return TokenStore(self.ids[source], offsets, weights)

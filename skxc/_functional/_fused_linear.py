@@ -1,9 +1,9 @@
 """One-vs-all training of a linear layer over all labels, in one pass over its weights.
 
-Binary cross-entropy has no normaliser that couples the labels, so a chunk of labels can be scored,
-turned into a gradient and updated before the next chunk is looked at: neither the (batch, n_labels)
-scores nor the (n_labels, dim) gradient ever exist. Method: Renee (Jain et al., MLSys 2023,
-section 4); updating chunk by chunk: ELMO (ICML 2025).
+Binary cross-entropy has no normaliser that couples the labels. So the scores, the gradient and the
+update of one chunk of labels are done before the next chunk: neither the (batch, n_labels) scores
+nor the (n_labels, dim) gradient are ever held. Method: Renee (Jain et al., MLSys 2023, section 4);
+updates chunk by chunk: ELMO (ICML 2025).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ._pairs import Pairs, Positives
 
 @dataclass(frozen=True)
 class SGD:
-    """How the weights are stepped: torch.optim.SGD's parameters and their meaning."""
+    """The parameters of the weights' update, as in torch.optim.SGD."""
 
     learning_rate: float
     weight_decay: float = 0.0
@@ -31,8 +31,8 @@ class SGD:
 
 def one_vs_all_step_(
     weights: Tensor,  # (n_labels, dim), updated in place
-    embeddings: Tensor,  # (batch, dim), detached; its dtype is the products'
-    positives: Positives[Tensor],  # labels on the CPU: their chunks are found without a wait
+    embeddings: Tensor,  # (batch, dim), detached; products are in its dtype
+    positives: Positives[Tensor],  # `labels` on the CPU, to be split without a wait for a GPU
     sgd: SGD,
     *,
     chunk_size: int,  # labels at a time
@@ -46,14 +46,14 @@ def one_vs_all_step_(
 
     .. math:: \sum_i w_i \sum_l \log(1 + e^{z_{il}}) - y_{il} z_{il}, \quad z = E W^\top
 
-    is summed, not averaged, over batch and labels (Renee's learning rates mean the sum).
+    is a sum over batch and labels, not a mean: Renee's learning rates are for the sum.
 
     Returns
     -------
     gradient : Tensor of shape (batch, dim)
         d loss / d embeddings, at the weights *before* the update, float32 or wider.
     loss : Tensor or None
-        The sum above before the update, where `with_loss`.
+        The sum above, before the update; None without `with_loss`.
     """
     fused_step_ = fused_step_for(weights, embeddings)
     if fused_step_ is not None and velocity is None:
@@ -74,33 +74,34 @@ def one_vs_all_step_(
     starts = range(0, len(weights), chunk_size)
     if ignored is None:
         ignored = Pairs(positives.labels[:0], positives.labels[:0])
-    # the chunks' bounds are found here, on the host: within the loop nothing waits for a GPU
-    bounds, masked_bounds = (_chunk_slices(p.labels, starts) for p in (positives, ignored))
-    labels, *masked_pairs = (to_device(t, device) for t in (positives.labels, *ignored))
+    # on the CPU, before the loop: within it nothing waits for a GPU
+    slices, ignored_slices = (_chunk_slices(p.labels, starts) for p in (positives, ignored))
+    labels, ignored_labels, ignored_rows = (
+        to_device(t, device) for t in (positives.labels, *ignored)
+    )
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
-    for start, pair, masked in zip(starts, bounds, masked_bounds, strict=True):
+    for start, here, out in zip(starts, slices, ignored_slices, strict=True):
         chunk = weights[start : start + chunk_size]
-        pairs = (labels[pair] - start, positives.rows[pair])
-        values = positives.values[pair].to(wide)
-        products = chunk.to(embeddings.dtype)
-        scores = torch.mm(products, embeddings.T, out=buffer[: len(chunk)]).to(wide)
-        # softplus and sigmoid of -inf are 0: no loss, no gradient
-        if masked.start < masked.stop:
-            places = (masked_pairs[0][masked] - start, masked_pairs[1][masked])
-            scores.index_put_(places, scores.new_full((), -torch.inf))
+        index = (labels[here] - start, positives.rows[here])
+        values = positives.values[here].to(wide)
+        chunk_weights = chunk.to(embeddings.dtype)
+        scores = torch.mm(chunk_weights, embeddings.T, out=buffer[: len(chunk)]).to(wide)
+        if out.start < out.stop:  # softplus and sigmoid of -inf are 0: no loss, no gradient
+            ignored_index = (ignored_labels[out] - start, ignored_rows[out])
+            scores.index_put_(ignored_index, scores.new_full((), -torch.inf))
         if loss is not None:
-            loss += _loss_sum(scores, pairs, values, sample_weight)
-        # in float32: bfloat16 is spaced 2^-8 below 1 and would lose small errors of positives
+            loss += _loss_sum(scores, index, values, sample_weight)
+        # in float32: bfloat16 has a spacing of 2^-8 below 1 and loses small errors of positives
         error = scores.sigmoid_()
-        if pair.start < pair.stop:
-            error.index_put_(pairs, error[pairs] - values)
+        if here.start < here.stop:
+            error.index_put_(index, error[index] - values)
         if sample_weight is not None:
             error *= sample_weight
         error = error.to(embeddings.dtype)
         if wide == embeddings.dtype:
-            gradient.addmm_(error.T, products)
+            gradient.addmm_(error.T, chunk_weights)
         else:
-            gradient += error.T @ products
+            gradient += error.T @ chunk_weights
         sgd_update_(
             chunk,
             error,
@@ -117,7 +118,7 @@ def one_vs_all_step_(
 def _pairs_with_targets(
     positives: Positives[Tensor], ignored: Pairs[Tensor] | None, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels (ascending), rows and targets of all pairs but plain negatives; nan: ignored."""
+    """Labels (ascending), rows and targets of positives and of ignored pairs (nan)."""
     labels, rows, values = positives
     if ignored is None:
         return to_device(labels, device), rows, values.float()
@@ -129,19 +130,19 @@ def _pairs_with_targets(
 
 
 def _chunk_slices(labels: Tensor, starts: range) -> list[slice]:
-    """Where each chunk's pairs stand among the ascending `labels`."""
+    """The slice of the ascending `labels` that lies in each chunk."""
     bounds = torch.searchsorted(labels, torch.tensor([*starts])).tolist()
     return [slice(a, b) for a, b in pairwise([*bounds, len(labels)])]
 
 
 def _loss_sum(
     scores: Tensor,  # (labels, batch)
-    pairs: tuple[Tensor, Tensor],
+    index: tuple[Tensor, Tensor],  # of the positives
     values: Tensor,
     sample_weight: Tensor | None,
 ) -> Tensor:
     """Binary cross-entropy of a chunk, summed."""
     if sample_weight is None:
-        return F.softplus(scores).sum() - (values * scores[pairs]).sum()
-    per_text = F.softplus(scores).sum(0).index_add_(0, pairs[1], -values * scores[pairs])
+        return F.softplus(scores).sum() - (values * scores[index]).sum()
+    per_text = F.softplus(scores).sum(0).index_add_(0, index[1], -values * scores[index])
     return per_text @ sample_weight.to(scores.dtype)

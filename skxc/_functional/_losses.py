@@ -125,8 +125,8 @@ class SoftTopK:
 
     :math:`p_l = \sigma(\alpha (s_l + t))`, t such that :math:`\sum_l p_l = k`;
     :math:`\ell = -\log p_p`, :math:`e = \alpha (1 - p_p)`,
-    :math:`Z = -t`; :math:`\pi_l \propto p_l (1 - p_l)` by the implicit function theorem. In a row of
-    k labels or fewer, all are in the top k: probabilities are 1, loss and gradient 0.
+    :math:`Z = -t`; :math:`\pi_l \propto p_l (1 - p_l)` by the implicit function theorem. A row of k
+    labels or fewer has all of them in its top k: probabilities are 1, loss and gradient 0.
     """
 
     k: float = 5

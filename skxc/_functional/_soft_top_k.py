@@ -1,4 +1,4 @@
-"""The soft top-k operator: one threshold a row, at which sigmoids of the scores sum to k.
+"""The soft top-k operator: a threshold for each row, at which sigmoids of its scores sum to k.
 
 Method: SoftTop-k of DEXML (Gupta et al., "Dual-Encoders for Extreme Multi-label Classification",
 ICLR 2024), after Thomas Ahle (math.stackexchange.com, question 3280757).
@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-# A row of scores in blocks of columns, (batch, block) each, read only; -inf: not in the pool. Every
-# call goes through them anew.
+# Every call iterates over the scores in blocks of columns, (batch, block) each, read only;
+# -inf: not in the pool.
 ScoreBlocks = Callable[[], Iterable[Tensor]]
 
 _MAX_PASSES = 16
-# In widths of the sigmoid, 1 / alpha: a wider bracket is halved, in a narrower one Newton's steps
+# In widths of the sigmoid, 1 / alpha: a wider bracket is halved; in a narrower one Newton's steps
 # converge.
 _NEWTON_WIDTH = 4.0
 
@@ -29,9 +29,9 @@ def soft_top_k_threshold(
     r"""The root t of :math:`\sum_l \sigma(\alpha (s_l + t)) = k` of every row, and the slope there.
 
     At most 16 passes over the blocks: one for the bracket ``[-max s + c, -min s + c]`` with ``c =
-    logit(k / n) / alpha`` (the paper's code takes -10 and 10 for alpha c, which misses the root of
-    a long flat row), then halving, then Newton. A row of n <= k labels gets a threshold at which
-    every probability is 1.
+    logit(k / n) / alpha``, then halving, then Newton. (The paper's code takes -10 and 10 for
+    alpha c, which misses the root of a long flat row.) For a row of n <= k labels every probability
+    is 1 at the threshold.
 
     Returns
     -------
@@ -46,14 +46,14 @@ def soft_top_k_threshold(
     precision = 2 * torch.finfo(low.dtype).eps
     for _ in range(_MAX_PASSES - 1):
         excess, size, slope = _excess_and_slope(blocks, threshold, k, alpha)
-        # the scores' own rounding moves the sum by as much
+        # the rounding of the scores changes the sum by as much
         is_root = (excess.abs() <= precision * (1 + alpha * threshold.abs()) * size) | is_full
         low = torch.where(excess < 0, threshold, low)
         high = torch.where(excess > 0, threshold, high)
-        # Newton's step for the sum's logarithm, which is straight where all probabilities are small
+        # Newton's step for the logarithm of the sum, which is linear if all probabilities are small
         newton = threshold - torch.log1p(excess / k) * (k + excess) / slope
         is_newton = (newton >= low) & (newton <= high) & ((high - low) * alpha <= _NEWTON_WIDTH)
-        # a root found while the bracket is wide stays; others are halved on
+        # a root found in a wide bracket is kept; other wide brackets are halved
         otherwise = torch.where(is_root, threshold, (low + high) / 2)
         threshold = torch.where(is_newton, newton, otherwise)
         if bool(is_root.all()):
@@ -62,7 +62,7 @@ def soft_top_k_threshold(
 
 
 def _bracket(blocks: ScoreBlocks, k: float, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Lowest and highest possible threshold, and the number of labels, of every row; one pass."""
+    """The lowest and highest threshold and the number of labels of every row; one pass."""
     lows, highs, counts = zip(*_extremes(blocks()), strict=True)
     n_labels = torch.stack(counts).sum(0)
     smallest, largest = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
@@ -73,7 +73,7 @@ def _bracket(blocks: ScoreBlocks, k: float, alpha: float) -> tuple[Tensor, Tenso
 
 
 def _extremes(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Smallest and largest score, and the number of labels, of every row of every block."""
+    """The smallest and largest score and the number of labels of every row, block by block."""
     for block in blocks:
         is_absent = block == -torch.inf
         n_labels = (block.shape[1] - is_absent.sum(1)).to(block.dtype)
@@ -83,10 +83,10 @@ def _extremes(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor
 def _excess_and_slope(
     blocks: ScoreBlocks, threshold: Tensor, k: float, alpha: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every row the sum of probabilities minus k, the size of its terms, the slope; one pass.
+    """The sum of probabilities minus k, the size of its terms and its slope, by row; one pass.
 
-    Probabilities above 1/2 enter as 1 minus the rest: where k labels stand out, the sum is all but
-    k over a wide range of thresholds, and only the rests tell which one is the root.
+    A probability above 1/2 is counted as 1 minus the rest. If k labels stand out, the sum is nearly
+    k for a wide range of thresholds, and only the rests show where the root is.
     """
     rests, n_above, rests_above, slope = (torch.zeros_like(threshold) for _ in range(4))
     for block in blocks():

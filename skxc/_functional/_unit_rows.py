@@ -1,4 +1,4 @@
-"""Rows of length 1."""
+"""Rows scaled to length 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
 
 
 class _UnitRows(torch.autograd.Function):
-    """The gradient loses its part along the row, and is divided by the length that was."""
+    """The gradient minus its part along the row, over the length before the scaling."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:

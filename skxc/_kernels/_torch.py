@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on `device`; a GPU is not waited for, and finishes what it was given before."""
+    """The tensor on `device`; the copy to a GPU is asynchronous."""
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
@@ -18,16 +18,16 @@ def stochastic_round_(
     values: Tensor,  # float32, same shape
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Write `values` into `target`, each rounded up or down so that its mean is right.
+    """Write `values` into `target`, each rounded up or down at random, right on average.
 
-    Sixteen random bits are added to the float32 pattern and the low half is cut off. bfloat16 has
-    float32's exponent, so this is exact rounding on the absolute grid at zero and for subnormals
-    too. A step too small for round-to-nearest still moves the weight on average.
+    Adds sixteen random bits to the float32 pattern and cuts off its low half. bfloat16 has the
+    exponent of float32, so this is exact at zero and for subnormals too. A step too small for
+    rounding to nearest still moves the weight on average.
     """
     noise = torch.randint(
         0, 1 << 16, values.shape, dtype=torch.int32, device=values.device, generator=generator
     )
-    # a GPU's nan is all ones: adding to it would give -0
+    # a GPU's nan has all bits set: adding to it would give -0
     noise += values.view(torch.int32).clamp(max=0x7FFF0000)
     target.view(torch.int16).copy_(noise.bitwise_right_shift_(16))
     return target
@@ -43,7 +43,7 @@ def sgd_update_(
     velocity: Tensor | None = None,  # (labels, dim), float32 or wider, updated in place
     generator: torch.Generator | None = None,
 ) -> None:
-    """One SGD step on the weights from ``error @ embeddings``, the gradient never kept.
+    """One SGD step on the weights with the gradient ``error @ embeddings``, which is not kept.
 
     Weight decay is added to the gradient before the momentum, as in torch.optim.SGD.
     """

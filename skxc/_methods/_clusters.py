@@ -1,4 +1,4 @@
-"""Batches of like texts: their labels are one another's hard negatives."""
+"""Clusters of similar texts: in a batch, their labels are hard negatives of each other."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-# as in NGAME's and UniDEC's code: the gain in mean cosine at which a level is done
+# a level stops at a smaller gain in mean cosine, as in NGAME's and UniDEC's code
 _TOLERANCE = 1e-4
-# a place of a node without a row; at most one a node, and always its first
-_FREE = -1
+# an empty slot of a node; a node has at most one, its first
+_EMPTY = -1
 
 
 @torch.no_grad()
@@ -24,32 +24,32 @@ def balanced_clusters(
     *,
     max_iterations: int = 20,  # of every level
 ) -> list[NDArray[np.int64]]:
-    """Every row once, in clusters of at least `n_per_cluster` and at most twice as many like rows.
+    """Every row once, in clusters of `n_per_cluster` to twice as many similar rows.
 
-    Balanced 2-means by cosine, to depth floor(log2(n_rows / n_per_cluster)): NGAME's batches
-    (Dahiya et al., WSDM 2023), as UniDEC makes them. The sizes of all clusters differ by at most
-    one. Fewer rows than `n_per_cluster` are one cluster.
+    Balanced 2-means by cosine, to depth floor(log2(n_rows / n_per_cluster)): the batches of NGAME
+    (Dahiya et al., WSDM 2023), as in UniDEC. The sizes of all clusters differ by at most one. Fewer
+    rows than `n_per_cluster` are one cluster.
 
     All nodes of a level are halved together. Memory: a copy of the embeddings, float32 or wider.
     """
     depth = max((len(embeddings) // n_per_cluster).bit_length() - 1, 0)
-    # shuffled: ties, as between duplicates, are cut by chance, from where 2-means can go on
+    # shuffled: ties, as between duplicates, are split at random, from which 2-means can improve
     nodes = torch.from_numpy(rng.permutation(len(embeddings))).to(embeddings.device)[None]
     for _ in range(depth):
         nodes = _halved(nodes, embeddings, rng, max_iterations)
-    return [rows[rows != _FREE] for rows in nodes.cpu().numpy()]
+    return [rows[rows != _EMPTY] for rows in nodes.cpu().numpy()]
 
 
 def _halved(
-    nodes: Tensor,  # (n_nodes, width) rows; sizes differ by at most one, so this is the whole level
+    nodes: Tensor,  # (n_nodes, width) rows of a level; sizes differ by at most one
     embeddings: Tensor,  # (n_rows, dim)
     rng: np.random.Generator,
     max_iterations: int,
 ) -> Tensor:  # (2 * n_nodes, ceil(width / 2)) halves, side by side
     order = _ranks_of_two_means(nodes, embeddings, rng, max_iterations)
     left, right = nodes.gather(1, order).tensor_split([_left_size(nodes)], dim=1)
-    # left keeps the free place, if any: right has one where the width was odd
-    right = F.pad(right, (left.shape[1] - right.shape[1], 0), value=_FREE)
+    # an empty slot stays in the left half; of an odd width, the right half gets one
+    right = F.pad(right, (left.shape[1] - right.shape[1], 0), value=_EMPTY)
     return torch.stack([left, right], dim=1).flatten(0, 1)
 
 
@@ -58,52 +58,52 @@ def _ranks_of_two_means(
     embeddings: Tensor,  # (n_rows, dim)
     rng: np.random.Generator,
     max_iterations: int,
-) -> Tensor:  # (n_nodes, width) places: the left cluster's first
-    """Alternate between centroids and the cut at the median of the cosines' difference.
+) -> Tensor:  # (n_nodes, width) slots: those of the left cluster first
+    """Alternate between centroids and the cut at the median of the difference of cosines.
 
-    Neither can lower the mean cosine of points with their centroid, so a node that has settled is
-    not hurt by what others still need.
+    Neither step can lower the mean cosine of points with their centroid, so further iterations do
+    not harm nodes that have converged.
     """
-    is_free = nodes == _FREE
+    is_empty = nodes == _EMPTY
     points = _unit_points(nodes, embeddings)
-    centroids = points.take_along_dim(_seed_places(is_free, rng)[:, :, None], dim=1)
+    centroids = points.take_along_dim(_seed_slots(is_empty, rng)[:, :, None], dim=1)
     score = -torch.inf
     for _ in range(max_iterations):
         cosines = (points @ centroids.mT).mT  # (n_nodes, 2, width); the other order is slower
-        order = _order(cosines, is_free)
-        is_left = torch.zeros_like(is_free).scatter_(1, order[:, : _left_size(nodes)], True)
-        is_mine = torch.stack([is_left & ~is_free, ~is_left], dim=1)
-        last, score = score, float(cosines.mul_(is_mine).sum(dtype=torch.float64))
-        if score - last < _TOLERANCE * len(embeddings):
+        order = _order(cosines, is_empty)
+        is_left = torch.zeros_like(is_empty).scatter_(1, order[:, : _left_size(nodes)], True)
+        is_member = torch.stack([is_left & ~is_empty, ~is_left], dim=1)
+        previous, score = score, float(cosines.mul_(is_member).sum(dtype=torch.float64))
+        if score - previous < _TOLERANCE * len(embeddings):
             break
-        centroids = F.normalize(is_mine.to(points.dtype) @ points, dim=2)
+        centroids = F.normalize(is_member.to(points.dtype) @ points, dim=2)
     return order
 
 
 def _unit_points(nodes: Tensor, embeddings: Tensor) -> Tensor:  # (n_nodes, width, dim)
-    """The nodes' embeddings at length 1; zeros stay: as near to one centroid as to another."""
+    """The nodes' embeddings at length 1; zeros stay zeros, equally near to all centroids."""
     points = embeddings[nodes.clamp(min=0)]
-    # centroids are sums over up to all rows: too many for half precision
+    # centroids are sums over up to all rows, too many for half precision
     points = points.to(torch.promote_types(points.dtype, torch.float32))
     return points.div_(torch.linalg.vector_norm(points, dim=2, keepdim=True).clamp_(min=1e-12))
 
 
-def _seed_places(is_free: Tensor, rng: np.random.Generator) -> Tensor:  # (n_nodes, 2)
-    """Two different places of every node; NumPy's draws are the same on every device."""
-    sizes = (~is_free).sum(1).cpu().numpy()
+def _seed_slots(is_empty: Tensor, rng: np.random.Generator) -> Tensor:  # (n_nodes, 2)
+    """Two different slots of every node; NumPy's draws are the same on every device."""
+    sizes = (~is_empty).sum(1).cpu().numpy()
     first = rng.integers(sizes)
     second = (first + 1 + rng.integers(sizes - 1)) % sizes
     from_the_end: NDArray[Any] = np.stack([first, second], axis=1) + 1
-    return torch.from_numpy(is_free.shape[1] - from_the_end).to(is_free.device)
+    return torch.from_numpy(is_empty.shape[1] - from_the_end).to(is_empty.device)
 
 
-def _order(cosines: Tensor, is_free: Tensor) -> Tensor:  # (n_nodes, width)
-    """The free place, then the rows that lean to the left centroid, then those to the right."""
-    lean = cosines[:, 1] - cosines[:, 0]
-    # first, not last: nan, where training has diverged, sorts behind everything
-    return lean.masked_fill_(is_free, -torch.inf).argsort(dim=1, stable=True)
+def _order(cosines: Tensor, is_empty: Tensor) -> Tensor:  # (n_nodes, width)
+    """The empty slot, then the rows from nearest to the left centroid to nearest to the right."""
+    difference = cosines[:, 1] - cosines[:, 0]
+    # empty first, not last: nan, after training has diverged, sorts behind everything
+    return difference.masked_fill_(is_empty, -torch.inf).argsort(dim=1, stable=True)
 
 
 def _left_size(nodes: Tensor) -> int:
-    """Places of the left half, the free one among them: halves differ by at most one row."""
+    """Slots of the left half, with the empty one: halves differ by at most one row."""
     return (nodes.shape[1] + 1) // 2

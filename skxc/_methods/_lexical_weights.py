@@ -57,7 +57,7 @@ class LexicalWeights:
     ) -> Tensor:  # (pool, batch)
         """The scores that the words give; `step_` takes their gradient."""
         batch, table = BatchWords(texts), self.of_label_texts
-        self._entries = batch.pairs(table.indptr, table.indices, labels)
+        self._entries = batch.entries(table.indptr, table.indices, labels)
         self._picked = self.learnt[torch.from_numpy(self._entries.places)].requires_grad_()
         return batch.scores(self._entries, self._picked)
 

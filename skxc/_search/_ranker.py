@@ -47,7 +47,7 @@ class LabelTable(NamedTuple):
         table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
 
         def added(start: int, stop: int) -> Tensor:
-            entries = batch.pairs(table.indptr, table.indices, np.arange(start, stop))
+            entries = batch.entries(table.indptr, table.indices, np.arange(start, stop))
             weights = torch.from_numpy(table.data[entries.places])
             return batch.scores(entries, weights).T.to(self.rows.device)
 
