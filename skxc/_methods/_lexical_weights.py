@@ -56,18 +56,18 @@ class LexicalWeights:
         labels: NDArray[np.int64],  # (pool,)
     ) -> Tensor:  # (pool, batch)
         """The scores that the words give; `step_` takes their gradient."""
-        batch, table = BatchWords(texts), self.of_label_texts
-        self._entries = batch.entries(table.indptr, table.indices, labels)
-        self._picked = self.learnt[torch.from_numpy(self._entries.places)].requires_grad_()
+        batch = BatchWords(texts)
+        self._entries = batch.entries(self.of_label_texts, labels)
+        self._picked = self.learnt[torch.from_numpy(self._entries.positions)].requires_grad_()
         return batch.scores(self._entries, self._picked)
 
     @torch.no_grad()
     def step_(self, rate: float) -> None:
         """Move the picked weights down the gradient that `scores` was given."""
         assert self._picked.grad is not None
-        places = torch.from_numpy(self._entries.places)
+        positions = torch.from_numpy(self._entries.positions)
         moved = self._picked.detach().add_(self._picked.grad, alpha=-self.learning_rate * rate)
-        self.learnt.index_copy_(0, places, moved)
+        self.learnt.index_copy_(0, positions, moved)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """CSR with two values at each place."""

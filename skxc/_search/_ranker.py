@@ -47,8 +47,8 @@ class LabelTable(NamedTuple):
         table, batch = self.words, BatchWords(tokens.as_csr(self.words.shape[1]))
 
         def added(start: int, stop: int) -> Tensor:
-            entries = batch.entries(table.indptr, table.indices, np.arange(start, stop))
-            weights = torch.from_numpy(table.data[entries.places])
+            entries = batch.entries(table, np.arange(start, stop))
+            weights = torch.from_numpy(table.data[entries.positions])
             return batch.scores(entries, weights).T.to(self.rows.device)
 
         return added
