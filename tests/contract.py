@@ -115,7 +115,7 @@ def assert_equal_models(a, b):
 
 def state_of(estimator):
     """All that was learnt, to compare with later."""
-    return copy.deepcopy({k: v for k, v in vars(estimator).items() if k != "_runtime"})
+    return copy.deepcopy({k: v for k, v in vars(estimator).items() if k != "_ranker"})
 
 
 def assert_unchanged(estimator, state):

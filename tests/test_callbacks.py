@@ -133,11 +133,11 @@ def test_a_broken_off_fit_tears_its_callbacks_down_and_leaves_the_model(clf, dat
 
     recorder = Interrupting()
     clf.fit(data.texts, data.Y)
-    before = copy.deepcopy({k: v for k, v in vars(clf).items() if k != "_runtime"})
+    before = copy.deepcopy({k: v for k, v in vars(clf).items() if k != "_ranker"})
     with pytest.raises(KeyboardInterrupt):
         clf.set_callbacks(recorder).fit(data.texts, data.Y)
     assert recorder.calls[-1] == "teardown"
-    assert vars(clf).keys() - {"_skl_callbacks", "_runtime"} == before.keys()
+    assert vars(clf).keys() - {"_skl_callbacks", "_ranker"} == before.keys()
     np.testing.assert_array_equal(clf.label_embeddings_, before["label_embeddings_"])
 
 

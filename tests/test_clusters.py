@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxc._data._clusters import balanced_clusters
+from skxc._methods._clusters import balanced_clusters
 
 
 def clusters_of(embeddings, n_per_cluster, seed=0, **kwargs):

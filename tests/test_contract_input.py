@@ -382,7 +382,7 @@ def test_a_training_set_too_big_for_memory_is_refused_before_training(
     fitted, data, monkeypatch, caplog
 ):
     state = state_of(fitted)
-    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: 1000)
     with (
         caplog.at_level(logging.INFO, "skxc"),
         pytest.raises(ValueError, match=re.escape("Training needs about")) as caught,

@@ -20,7 +20,7 @@ from containers import MATRICES
 from contract import N_LABELS, N_TEXTS, TINY, assert_equal_models, assert_unchanged, state_of
 from sklearn.exceptions import NotFittedError
 
-from skxc._mixins._fit import FitMixin
+from skxc._estimator._fit import FitMixin
 from skxc._training._loop import _Loop
 
 

@@ -875,7 +875,7 @@ def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(
     make, data, monkeypatch, negatives, excludes
 ):
     held_out = []
-    monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
+    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
     monkeypatch.setattr(DualEncoderXC, "_tune", lambda self, setup: held_out.append(setup.held_out))
     weights = np.arange(1.0, N_TEXTS + 1)  # they tell which text is which
     exclude = data.exclude if excludes else None

@@ -22,8 +22,8 @@ from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
 from skxc._functional._pairs import Pairs
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
-from skxc._mixins._score_weights import best_weights, candidates_of
-from skxc._training._lexicon import Lexicon, with_values
+from skxc._search._score_weights import best_weights, candidates_of
+from skxc._methods._lexical_weights import Lexicon, with_values
 from skxc._unidec import ScoreWeights, joined_words
 
 

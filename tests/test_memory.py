@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
-from skxc._mixins._fit import FitMixin, _Resume
-from skxc._mixins._memory import Memory, _left_in_container, check_memory
+from skxc._estimator._fit import FitMixin, FitMode
+from skxc._training._memory import Memory, _left_in_container, check_memory
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -27,7 +27,7 @@ def toy_estimate(settings):
 
 
 def toy_check(monkeypatch, free, **settings):
-    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: free)
+    monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: free)
     check_memory(toy_estimate, settings, SAVERS, CPU, held={})
 
 
@@ -76,7 +76,7 @@ def test_what_does_not_fit_is_refused_with_the_largest_values_that_would(
 
 
 def test_what_is_allocated_already_is_not_asked_for_twice(monkeypatch):
-    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: 40 * MIB)
+    monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: 40 * MIB)
     settings = {"dim": 60, "batch_size": 30}
     check_memory(toy_estimate, settings, SAVERS, CPU, held={"cpu": 50 * MIB})
     with pytest.raises(ValueError, match="Training needs about 90 MiB"):
@@ -142,7 +142,7 @@ def test_wider_embeddings_and_larger_batches_need_more(estimator, data):
 @ESTIMATORS
 def test_the_estimate_for_another_width_is_the_one_that_width_gives(estimator, data):
     clf = make(estimator, data, encoder=BagOfWordsEncoder(dim=96))
-    task = clf._checked(data.texts, data.Y, None, None, _Resume())
+    task = clf._checked(data.texts, data.Y, None, None, FitMode())
     setup = clf._setup(task, CPU, [0])
     narrowed = clf._memory(setup, setup.settings | {"dim": 24, "batch_size": 10})
     other = make(estimator, data, encoder=BagOfWordsEncoder(dim=24), batch_size=10)
@@ -196,7 +196,7 @@ def test_an_error_names_a_value_that_then_fits(estimator, data, monkeypatch):
     clf = make(estimator, data)
     parts = clf.memory_estimate(data.texts, data.Y)["cpu"]
     monkeypatch.setattr(
-        "skxc._mixins._memory.free_bytes", lambda device: sum(parts.values()) * 2 // 3
+        "skxc._training._memory.free_bytes", lambda device: sum(parts.values()) * 2 // 3
     )
     monkeypatch.setattr(FitMixin, "_held_bytes", lambda self, setup: {})
     with pytest.raises(ValueError, match="which would fit") as raised:

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 
 from skxc._data._batches import TrainingRows
-from skxc._data._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
+from skxc._methods._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._tokens import TokenStore
 from skxc._dual_encoder import LabelPools
 from skxc._functional._pairs import Positives

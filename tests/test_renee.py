@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
 from skxc._functional._fused_linear import SGD
-from skxc._mixins import TrainingSetup
+from skxc._training._setup import TrainingSetup
 from skxc._renee import ReneeStep, _log_odds, _with_intercept
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
@@ -128,7 +128,7 @@ def test_label_texts_let_unseen_labels_rank(data):
 def test_augmentation_adds_each_label_text_as_a_document(data, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "skxc._mixins._fit.train", lambda step, rows, *a, **k: seen.append(rows) or [{"loss": 0}]
+        "skxc._estimator._fit.train", lambda step, rows, *a, **k: seen.append(rows) or [{"loss": 0}]
     )
     weights = np.linspace(0, 1, 300)
     make_clf(label_texts=data.label_texts).fit(data.texts, data.Y, sample_weight=weights)
@@ -184,7 +184,7 @@ def test_a_label_first_seen_in_a_later_partial_fit_can_win():
 
 
 def test_too_large_a_classifier_is_refused_before_training(data, monkeypatch):
-    monkeypatch.setattr("skxc._mixins._memory.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: 1000)
     clf = make_clf(momentum=0.9)
     with pytest.raises(ValueError, match=re.escape("Training needs about")) as raised:
         clf.fit(data.texts, data.Y)

@@ -112,7 +112,7 @@ def assert_same(a, b, name="model"):
         assert repr(a.get_state()) == repr(b.get_state()), name
     elif isinstance(a, BaseEstimator):
         # `_stop_words_id`: where scikit-learn saw an object in memory
-        skipped = ("_runtime", "_stop_words_id")
+        skipped = ("_ranker", "_stop_words_id")
         states = [{k: v for k, v in vars(e).items() if k not in skipped} for e in (a, b)]
         assert_same(*states, name)
     elif isinstance(a, dict):
@@ -157,7 +157,7 @@ def test_a_loaded_model_holds_and_answers_what_the_saved_one_does(trained, tmp_p
 
 def test_an_attribute_that_is_not_saved_would_be_noticed(trained, tmp_path):
     model = saved(trained, tmp_path / "model")
-    for name in set(vars(trained)) - {"_runtime"}:
+    for name in set(vars(trained)) - {"_ranker"}:
         lacking = copy.copy(model)
         delattr(lacking, name)
         with pytest.raises(AssertionError):

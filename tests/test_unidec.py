@@ -443,7 +443,7 @@ def test_scores_are_the_weighted_mean_of_both_views_or_the_one_that_there_is(
 @pytest.mark.parametrize("dim", [None, 5])
 def test_the_score_weight_is_the_best_of_the_held_out_texts(make, data, monkeypatch, dim):
     seen = spy(monkeypatch, UniDEC, "_tune")
-    monkeypatch.setattr("skxc._mixins._fit.LEAST_TUNING_TEXTS", 1)
+    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
     settings = {"projection_dim": dim, "lexical_learning_rate": 0}
     model = make(**settings).fit(data.texts, data.Y)
     (((_, setup), _),), values = seen, []

@@ -193,7 +193,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
         inputs = self._checked(X, y, sample_weight, exclude, mode)
         device, seeds = resolve_device(self.device), self._seeds(mode)
-        vars(self).pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
+        self.__dict__.pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
         fitted = copy.copy(self)
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
@@ -329,7 +329,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         if not mode.is_resumed or is_nameless(target.classes):
             self._label_names = _label_names(target, inputs.label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
-        vars(self).update(ended.arrays)
+        self.__dict__.update(ended.arrays)
 
     def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
         """Fit what turns scores into probabilities, where they are none themselves."""

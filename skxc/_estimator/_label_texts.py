@@ -84,8 +84,8 @@ class LabelTextsMixin(FittedModel):
         # what `predict_labels` answers so far: the labels' texts, or their names
         has_texts = not np.array_equal(self._label_names, self.classes_)
         names = self._new_classes(texts, classes)
-        rows = self.transform_labels(texts)
-        warn_of_unknown_words(rows.any(axis=1), texts)
+        rows, tokens = self.transform_labels(texts), self.encoder_.tokenize(texts)
+        warn_of_unknown_words(tokens.lengths > 0, texts)
         labels = texts if has_texts else names
         grown = {
             "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
@@ -96,7 +96,7 @@ class LabelTextsMixin(FittedModel):
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
             "_ranker": None,  # of the labels before
-            **self._method.grown(vars(self), self.encoder_.tokenize(texts)),
+            **self._method.grown(vars(self), tokens),
         }
         self.__dict__.update(grown)  # at once
         return self

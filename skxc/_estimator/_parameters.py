@@ -82,7 +82,9 @@ class CommonParameters:
                 values |= defaults
         return values
 
-    def _settings(self, encoder: Encoder, dim: int, Y: sp.csr_array, *, is_partial: bool) -> Settings:
+    def _settings(
+        self, encoder: Encoder, dim: int, Y: sp.csr_array, *, is_partial: bool
+    ) -> Settings:
         """The parameters of the method, with a value for this encoder and these texts."""
         defaults = self._default_values(encoder)
         if not is_partial:  # a small set needs steps more than it needs large batches
@@ -92,7 +94,7 @@ class CommonParameters:
         if isinstance(epochs, range):  # a text's labels share its gradient: one each
             labels_per_text = Y.nnz / max(Y.shape[0], 1)
             defaults["epochs"] = int(np.clip(labels_per_text, epochs[0], epochs[-1]))
-        values = {"dim": dim}
+        values: dict[str, Any] = {"dim": dim}
         for name in (f.name for f in fields(self._method.Settings) if f.name != "dim"):
             value = getattr(self, name)
             values[name] = defaults.get(name) if value is None else value

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 import sklearn
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skxc._persistence import (
@@ -59,7 +60,7 @@ _PER_LABEL = (
 )
 
 
-class SavingMixin(FittedModel):
+class SavingMixin(FittedModel, BaseEstimator):
     """`save`, and the state that pickles hold."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:

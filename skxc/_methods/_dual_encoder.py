@@ -222,9 +222,7 @@ def _head(is_normalized: bool) -> Any:
     return unit_rows if is_normalized else torch.nn.Identity()
 
 
-def _joined(
-    pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None
-) -> Pairs[NDArray[Any]]:
+def _joined(pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None) -> Pairs[NDArray[Any]]:
     if others is None:
         return pairs
     return Pairs(*(np.concatenate(arrays) for arrays in zip(pairs, others, strict=True)))

@@ -114,9 +114,7 @@ class ReneeMethod(Method[ReneeSettings]):
 
     def ranker(self) -> Ranker:
         """The classifier's rows."""
-        return _ranker(
-            self.module, all_gather_rows(self.weights), self.is_seen, self.weights.dtype
-        )
+        return _ranker(self.module, all_gather_rows(self.weights), self.is_seen, self.weights.dtype)
 
     def end(self, setup: TrainingSetup[ReneeSettings]) -> Ended:
         """The rows in float32, on the host."""

@@ -433,4 +433,3 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             host["copies"] += 4 * n_pairs * settings.early_stopping
             host["published"] += 16 * n_pairs  # the words again, and both kinds of weights joined
         return Memory(device, host)
-

@@ -34,6 +34,7 @@ class UniDECSettings(TwoTowerSettings):
     classifier_learning_rate: float
     lexical_learning_rate: float
 
+
 def check_decay(settings: UniDECSettings) -> None:
     if settings.classifier_learning_rate * settings.weight_decay >= 1:
         raise ValueError(

@@ -62,7 +62,6 @@ class Step(Protocol):
         """The part of it that is not the model: what the step's own updates remember."""
 
 
-
 @dataclass(frozen=True)
 class Schedule:
     """How long and how to train; see the estimators' parameters of the same names."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -124,7 +124,8 @@ def check_memory(
         if needed > free:
 
             def fits(name: str, value: int, place: str = place, free: int = free) -> bool:
-                changed = estimate(replace(settings, **{name: value})).by_place(device)[place]
+                changes: dict[str, Any] = {name: value}
+                changed = estimate(replace(settings, **changes)).by_place(device)[place]
                 return sum(changed.values()) <= free
 
             raise ValueError(
@@ -143,9 +144,7 @@ def _held_bytes(setup: TrainingSetup[S]) -> dict[str, int]:
 
 def _advice(settings: Settings, remedies: Remedies, fits: Callable[[str, int], bool]) -> str:
     """The largest value that fits of every setting that alone would do; else all of them."""
-    values = {
-        name: _largest(getattr(settings, name), partial(fits, name)) for name in remedies
-    }
+    values = {name: _largest(getattr(settings, name), partial(fits, name)) for name in remedies}
     enough = [remedies[name](value) for name, value in values.items() if value]
     if enough:
         return f"Pass {' or '.join(enough)}, which would fit."

@@ -12,7 +12,9 @@ from ._loop import Step
 from ._optim import RowAdagrad
 
 
-def optimizer_arrays(optimizers: list[Optimizer], step: Step, *, is_partial: bool) -> dict[str, Any]:
+def optimizer_arrays(
+    optimizers: list[Optimizer], step: Step, *, is_partial: bool
+) -> dict[str, Any]:
     """The state of the optimisers, and of the step's own.
 
     After `fit` that is row-wise Adagrad's one number a row, without which words that were learnt
