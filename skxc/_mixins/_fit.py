@@ -43,8 +43,8 @@ from skxc._validation import (
     is_nameless,
     resolve_device,
 )
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.encoders._base import Encoder, EncoderModule
+from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._declarations import EstimatorDeclarations
@@ -106,7 +106,7 @@ class TrainingSetup:
     def word_pairs(self) -> sp.csr_array:
         """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
         assert self.label_tokens is not None
-        n_words: int = self.encoder.n_words  # type: ignore[attr-defined]
+        n_words: int = self.encoder.n_words
         return co_occurring_pairs(
             self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
         )
@@ -599,28 +599,6 @@ def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:
     if is_nameless(target.classes) and label_texts is not None and target.kind != "classes":
         return np.array(label_texts, dtype=object)
     return target.classes
-
-
-def resolve_encoder(encoder: Any) -> Any:
-    """An unfitted encoder object of our own for what the user passed."""
-    if isinstance(encoder, str):
-        return BagOfWordsEncoder() if encoder == "bag" else TransformerEncoder(model=encoder)
-    needed = (
-        "fit",
-        "tokenize",
-        "build_module",
-        "get_params",
-        "is_padded",
-        "is_pretrained",
-        "dim_parameter",
-        "reading_bytes",
-    )
-    if isinstance(encoder, type) or not all(hasattr(encoder, name) for name in needed):
-        raise TypeError(
-            f"encoder={encoder!r} is not an encoder. Pass 'bag', a Hugging Face model id, a local "
-            f"folder, or an object of skxc.encoders."
-        )
-    return clone(encoder)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
-from ._base import EncoderModule
+from ._base import Encoder, EncoderModule
 from ._files import (
     read_tokenizer,
     read_transformer,
@@ -58,7 +58,7 @@ _REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes th
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 
 
-class TransformerEncoder(BaseEstimator):
+class TransformerEncoder(Encoder, BaseEstimator):
     r"""Pooled last hidden states of a pretrained transformer [1]_.
 
     A text is cut into the model's own tokens, at most `max_length` of them; the last hidden
@@ -183,7 +183,7 @@ class TransformerEncoder(BaseEstimator):
         UserWarning
             If the model's files lack weights, which then start at random.
         """
-        self._check_parameters()
+        self.check_parameters()
         with silence(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
             config = load_config(self.model)
@@ -266,8 +266,21 @@ class TransformerEncoder(BaseEstimator):
         module.load_state_dict(state, assign=True)
         return module
 
-    def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
-        """Write what transformers and sentence-transformers read; return the rest."""
+    def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
+        """Write what transformers and sentence-transformers read.
+
+        Parameters
+        ----------
+        folder : Path
+            An empty folder.
+        is_normalized : bool
+            Whether sentence-transformers is to scale embeddings to length 1.
+
+        Returns
+        -------
+        dict
+            The fitted attributes that no file holds.
+        """
         max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
         write_transformer(folder, self.config_, self.weights_)
         write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
@@ -281,15 +294,33 @@ class TransformerEncoder(BaseEstimator):
         )
         return {name: getattr(self, name) for name in _REST}
 
-    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        """Set the fitted attributes from what `_write_files` wrote and returned."""
+    def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
+        """Set the fitted attributes from what `write_files` wrote and returned.
+
+        Parameters
+        ----------
+        files : ModelFolder
+            The saved model.
+        rest : dict
+            What `write_files` returned.
+        is_mapped : bool
+            Whether arrays are to be read-only maps of their files.
+        """
         self.config_, self.weights_ = read_transformer(files, is_mapped=is_mapped)
         self.tokenizer_json_ = read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
 
-    def _check_parameters(self) -> None:
-        """Raise for parameters that no model accepts."""
+    def check_parameters(self) -> None:
+        """Raise for parameters that no model accepts.
+
+        Raises
+        ------
+        TypeError
+            If a parameter has a wrong type.
+        ValueError
+            If a parameter is out of range.
+        """
         if not isinstance(self.model, str):
             raise TypeError(
                 f"model must be a str, got {self.model!r}. Pass the identifier of a model on the "
