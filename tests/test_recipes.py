@@ -73,7 +73,7 @@ def test_there_are_recipes_for_every_estimator() -> None:
 def test_a_recipes_parameters_are_the_estimators_and_in_range(recipe: Path) -> None:
     clf = make(recipe)
     clf._check_parameters()
-    clf.encoder._check_parameters()
+    clf.encoder.check_parameters()
 
 
 @every_recipe

@@ -527,11 +527,11 @@ def test_missing_model(model: str) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_auto_pooling_does_not_guess_for_a_model_that_it_cannot_see() -> None:
-    from skxc.encoders._transformer import _published_pooling
+    from skxc.encoders._hub import published_pooling
 
     message = "pooling='auto' reads modules.json of model='skxc-tests/no-such-model', which was"
     with pytest.raises(OSError, match=re.escape(message)):
-        _published_pooling("skxc-tests/no-such-model")
+        published_pooling("skxc-tests/no-such-model")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import skxc
 from skxc._persistence import CONFIG, check_replaceable, read_config
 
 from ._errors import InputError, input_checked
+from ._estimators import best_labels, check_parameters, label_names
 from ._streams import batches, opened_input, opened_output
 
 if TYPE_CHECKING:
@@ -34,19 +36,19 @@ def fit(
     overwrite: bool,
     layout: str,
     encoder: str,
-    bag: dict[str, Any],
-    transformer: dict[str, Any],
     **parameters: Any,
 ) -> None:
-    """Train and save."""
+    """Train and save; `parameters` are the estimator's, and those of each encoder by its name."""
     from skxc._validation import resolve_device
+    from skxc.encoders._registry import ENCODERS
 
-    began = time.perf_counter()
+    start = time.perf_counter()
+    of_encoders = {name: parameters.pop(name, {}) for name in ENCODERS}
     with input_checked():
         _check_is_free(Path(out), overwrite=overwrite)
-        # () is no None: the data's texts come last, since reading them may take long
-        clf = estimator(_encoder(encoder, bag, transformer), label_texts=(), **parameters)
-        clf._check_parameters()
+        # () is not None: label texts are set last, since reading the data may take long
+        clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
+        check_parameters(clf)
         resolve_device(clf.device)
         dataset = _dataset(data, layout)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
@@ -56,7 +58,7 @@ def fit(
     sys.stdout.write(
         f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
-        f"{time.perf_counter() - began:.1f} s\n"
+        f"{time.perf_counter() - start:.1f} s\n"
     )
 
 
@@ -70,20 +72,20 @@ def _check_is_free(folder: Path, *, overwrite: bool) -> None:
         raise InputError(f"--out {folder}: {parent} cannot be written to. Pass another folder.")
 
 
-def _encoder(encoder: str, bag: dict[str, Any], transformer: dict[str, Any]) -> Any:
-    from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
+    """The encoder, with its own parameters; those of the others must have their defaults."""
+    from skxc.encoders._registry import BY_MODEL, ENCODERS, encoder_name, make_encoder
 
-    is_bag = encoder == "bag"
-    other, given = (
-        (TransformerEncoder("any"), transformer) if is_bag else (BagOfWordsEncoder(), bag)
-    )
-    for name, value in given.items():
-        if value != getattr(other, name):
+    chosen = encoder_name(encoder)
+    for name, values in of_encoders.items():
+        defaults = inspect.signature(ENCODERS[name]).parameters
+        changed = [p for p, value in values.items() if value != defaults[p].default]
+        if changed and name != chosen:
             raise InputError(
-                f"--{'transformer' if is_bag else 'bag'}.{name} is no parameter of --encoder "
-                f"{encoder}. Leave it out, or pass {'a model' if is_bag else 'bag'} as --encoder."
+                f"--{name}.{changed[0]} is no parameter of --encoder {encoder}. Leave it out, or "
+                f"pass {'a model' if name == BY_MODEL else name} as --encoder."
             )
-    return BagOfWordsEncoder(**bag) if is_bag else TransformerEncoder(encoder, **transformer)
+    return make_encoder(encoder, **of_encoders[chosen])
 
 
 def _dataset(data: str, layout: str) -> Bunch:
@@ -95,10 +97,8 @@ def _dataset(data: str, layout: str) -> Bunch:
 
 
 def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
-    """The data's label texts, needed where labels are nothing but their texts."""
-    from skxc._mixins import LabelTextsMixin
-
-    if dataset.label_texts is None and isinstance(clf, LabelTextsMixin):
+    """The data's label texts, which estimators that embed them need."""
+    if dataset.label_texts is None and hasattr(clf, "transform_labels"):
         raise InputError(
             f"{data} has no label texts, which {type(clf).__name__} needs. Add a file of them "
             f"(Y.txt, a text a line), or train renee."
@@ -136,23 +136,10 @@ def predict(
         clf = _loaded(model, device)
         with opened_output(out) as output:
             for batch in batches(source, path):
-                lines = [line(*best) for best in _best(clf, batch, top_k)]
+                lines = [line(*best) for best in best_labels(clf, batch, top_k)]
                 # what JSON has no other way to write: half a character, from someone's label file
                 output.write("".join(lines).encode(errors="backslashreplace"))
                 output.flush()
-
-
-def _best(clf: Any, texts: list[str], k: int) -> Iterator[tuple[list[Any], list[float]]]:
-    """The names and probabilities of the best labels of each text."""
-    if clf._target_kind == "classes":  # they sum to 1 over all classes
-        every = clf.predict_proba(texts)
-        labels = (-every).argsort(1, kind="stable")[:, :k]
-        proba = every[range(len(texts)), labels.T].T
-    else:
-        labels, proba = clf._top_k_proba(texts, None, k)
-    for row, values in zip(labels, proba, strict=True):
-        # the shortest text that gives the same float32 back
-        yield clf._label_names[row].tolist(), [float(str(value)) for value in values]
 
 
 def _json_line(labels: list[Any], proba: list[float]) -> str:
@@ -218,9 +205,10 @@ def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
             f"{data} has {n_labels} labels, but the model {clf.n_labels_}. Pass the data set that "
             f"the model was trained on, or one with the same labels in the same order."
         )
-    if dataset.label_texts is None or not isinstance(clf._label_names[0], str):
+    names = label_names(clf)
+    if dataset.label_texts is None or not isinstance(names[0], str):
         return
-    pairs = enumerate(zip(clf._label_names, dataset.label_texts, strict=True))
+    pairs = enumerate(zip(names, dataset.label_texts, strict=True))
     differing = [(i, name, text) for i, (name, text) in pairs if name != text]
     if differing:
         i, name, text = differing[0]

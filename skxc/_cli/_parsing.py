@@ -86,7 +86,7 @@ def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
 
 
 def fit_parser(name: str, estimator: type) -> Parser:
-    from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+    from skxc.encoders._registry import BY_MODEL, ENCODERS
 
     parser = _parser(
         f"fit {name}",
@@ -104,13 +104,7 @@ def fit_parser(name: str, estimator: type) -> Parser:
     )
     _add_layout(parser)
     group = parser.add_argument_group(f"parameters of {estimator.__name__}")
-    group.add_argument(
-        "--encoder",
-        type=str,
-        default="bag",
-        help='"bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id '
-        "or a local folder. (str, default: bag)",
-    )
+    _add_encoder(group)
     _add_parameters(group, estimator, skip=("encoder", "label_texts", "warm_start", "verbose"))
     group.add_argument(
         "--verbose",
@@ -119,11 +113,24 @@ def fit_parser(name: str, estimator: type) -> Parser:
         help="1: a progress bar, or a line an epoch where stderr is no terminal; 0: neither. "
         "(int, default: 1)",
     )
-    group = parser.add_argument_group("parameters of the embedded encoder, --encoder bag")
-    _add_parameters(group, BagOfWordsEncoder, "bag.")
-    group = parser.add_argument_group("parameters of a pretrained encoder, any other --encoder")
-    _add_parameters(group, TransformerEncoder, "transformer.", skip=("model",))
+    for name, encoder in ENCODERS.items():
+        value = "with any other --encoder" if name == BY_MODEL else f"with --encoder {name}"
+        group = parser.add_argument_group(f"parameters of {encoder.__name__}, {value}")
+        _add_parameters(group, encoder, f"{name}.", skip=("model",))
     return parser
+
+
+def _add_encoder(group: Any) -> None:
+    from skxc.encoders._registry import BY_MODEL, ENCODERS
+
+    named = {name: _first_line(cls) for name, cls in ENCODERS.items() if name != BY_MODEL}
+    texts = [f'"{name}": {text}' for name, text in named.items()]
+    texts.append("Any other string: a Hugging Face model id or a local folder. (str, default: bag)")
+    group.add_argument("--encoder", type=str, default="bag", help=" ".join(texts))
+
+
+def _first_line(owner: type) -> str:
+    return _plain((owner.__doc__ or "").split("\n")[0])
 
 
 def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[str] = ()) -> None:

@@ -11,14 +11,29 @@ import scipy.sparse as sp
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Token ids of many texts, one after the other: ragged, nothing padded.
+    """Token ids of many texts, one after the other, without padding.
 
-    Text ``i`` holds ``ids[offsets[i]:offsets[i + 1]]``.
+    Parameters
+    ----------
+    ids : ndarray of shape (n_tokens,), uint16 or uint32
+        Ids of the tokens: uint16 where the vocabulary has at most 65,536.
+    offsets : ndarray of shape (n_texts + 1,), int64
+        Text ``i`` holds ``ids[offsets[i]:offsets[i + 1]]``.
+    weights : ndarray of shape (n_tokens,), float32, default=None
+        Weights of the tokens, such as TF-IDF. None: they have none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skxc.encoders import TokenStore
+    >>> tokens = TokenStore(np.array([4, 2, 7], np.uint16), np.array([0, 2, 2, 3]))
+    >>> len(tokens), tokens.lengths.tolist()
+    (3, [2, 0, 1])
     """
 
-    ids: np.ndarray  # (n_tokens,) uint16 where the vocabulary fits, else uint32
-    offsets: np.ndarray  # (n_texts + 1,) int64
-    weights: np.ndarray | None = None  # (n_tokens,) float32
+    ids: np.ndarray
+    offsets: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -34,7 +49,18 @@ class TokenStore:
         return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
 
     def take(self, rows: np.ndarray) -> TokenStore:
-        """The texts at `rows`, in that order."""
+        """Take some of the texts.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int
+            Which ones, in the order that is wanted.
+
+        Returns
+        -------
+        TokenStore
+            The texts at `rows`.
+        """
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -44,13 +70,35 @@ class TokenStore:
         return TokenStore(self.ids[source], offsets, weights)
 
     def as_csr(self, n_ids: int) -> sp.csr_array:
-        """The weights as a matrix (n_texts, n_ids); 1 where tokens have none."""
+        """Give the weights as a sparse matrix.
+
+        Parameters
+        ----------
+        n_ids : int
+            Size of the vocabulary.
+
+        Returns
+        -------
+        sparse array of shape (n_texts, n_ids), float32
+            A token's weight in its own column; 1 where tokens have none.
+        """
         weights = np.ones(len(self.ids), np.float32) if self.weights is None else self.weights
         return sp.csr_array((weights, self.ids.astype(np.int32), self.offsets), (len(self), n_ids))
 
     @staticmethod
     def concatenate(stores: Sequence[TokenStore]) -> TokenStore:
-        """The texts of all `stores`, which share one vocabulary."""
+        """Join stores.
+
+        Parameters
+        ----------
+        stores : sequence of TokenStore
+            Stores with the same vocabulary.
+
+        Returns
+        -------
+        TokenStore
+            The texts of all `stores`.
+        """
         starts = np.cumsum([0] + [s.offsets[-1] for s in stores])
         offsets = [s.offsets[:-1] + start for s, start in zip(stores, starts, strict=False)]
         weights = [s.weights for s in stores if s.weights is not None]

@@ -24,11 +24,10 @@ from skxc._persistence import (
     write_tensors,
 )
 from skxc._validation import check_texts
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.encoders._registry import encoder_classes
 
 from ._fitted import FittedModel
 
-_ENCODERS = {cls.__name__: cls for cls in (BagOfWordsEncoder, TransformerEncoder)}
 _LIBRARIES = (
     "numpy",
     "safetensors",
@@ -91,7 +90,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         config = self._packed(packed)
         with replaced_folder(folder) as path:
             (path / ENCODER).mkdir()
-            config["encoder"]["fitted"] = self.encoder_._write_files(
+            config["encoder"]["fitted"] = self.encoder_.write_files(
                 path / ENCODER, is_normalized=vars(self).get("_is_normalized", False)
             )
             write_tensors(path / _TENSORS, packed.tensors)
@@ -136,7 +135,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         fitted = packed.unpack(config["fitted"])
         vars(model).update(fitted if config["format_version"] > 1 else _upgraded(fitted))
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
-        model.encoder_._read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
+        model.encoder_.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         for name in _PER_LABEL:
             if hasattr(model, name) and len(getattr(model, name)) != model.n_labels_:
                 raise ValueError(
@@ -200,10 +199,10 @@ def _pack_encoder(encoder: Any, packed: Packed) -> Any:
     if isinstance(encoder, str):
         return str(encoder)
     name = type(encoder).__name__
-    if _ENCODERS.get(name) is not type(encoder):
+    if encoder_classes().get(name) is not type(encoder):
         raise TypeError(
             f"encoder={encoder!r} is a {type(encoder).__qualname__}, and skxc.load makes only "
-            f"{' and '.join(_ENCODERS)}. Use joblib.dump for this model."
+            f"{' and '.join(encoder_classes())}. Use joblib.dump for this model."
         )
     return {"class": name, "parameters": packed.pack(encoder.get_params(), "encoder")}
 
@@ -211,6 +210,6 @@ def _pack_encoder(encoder: Any, packed: Packed) -> Any:
 def _unpack_encoder(value: Any, packed: Packed) -> Any:
     if isinstance(value, str):
         return value
-    encoder = _ENCODERS[value["class"]](**packed.unpack(value["parameters"]))
-    encoder._check_parameters()
+    encoder = encoder_classes()[value["class"]](**packed.unpack(value["parameters"]))
+    encoder.check_parameters()
     return encoder

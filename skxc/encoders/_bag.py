@@ -21,7 +21,7 @@ from skxc._functional._unit_rows import unit_rows
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
 
-from ._base import EncoderModule
+from ._base import WEIGHTS, Encoder, EncoderModule
 
 # Length of an embedding, whatever its width, so that one learning rate serves every width.
 _LENGTH = 16.0
@@ -31,10 +31,10 @@ _TENSORS_A_WORD = 2
 # A word's string and number, and its place in a dictionary while it grows; a token's while counted.
 _BYTES_A_WORD = 215
 _BYTES_A_TOKEN = 22
-_WORDS, _TENSORS = "words.json", "model.safetensors"  # of a saved encoder
+_WORDS = "words.json"  # of a saved encoder
 
 
-class BagOfWordsEncoder(BaseEstimator):
+class BagOfWordsEncoder(Encoder, BaseEstimator):
     """TF-IDF-weighted sum of learnt word embeddings, scaled to one length.
 
     Needs no download, no GPU and no pretrained weights: vocabulary and weights come from
@@ -72,8 +72,6 @@ class BagOfWordsEncoder(BaseEstimator):
     [1, 0]
     """
 
-    is_padded: ClassVar[bool] = False
-    is_pretrained: ClassVar[bool] = False
     has_words: ClassVar[bool] = True
     dim_parameter: ClassVar[str] = "dim"
 
@@ -115,7 +113,7 @@ class BagOfWordsEncoder(BaseEstimator):
         ValueError
             If a parameter is out of range.
         """
-        self._check_parameters()
+        self.check_parameters()
         self.vectorizer_ = self._fitted_vectorizer(texts, label_texts)
         shape = (len(self.vectorizer_.idf_), self.dim)
         table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
@@ -123,7 +121,16 @@ class BagOfWordsEncoder(BaseEstimator):
         self.weights_ = {"table": table}
         return self
 
-    def _check_parameters(self) -> None:
+    def check_parameters(self) -> None:
+        """Raise where a parameter is not accepted.
+
+        Raises
+        ------
+        TypeError
+            If a parameter has a wrong type.
+        ValueError
+            If a parameter is out of range.
+        """
         check_integer("dim", self.dim, 1)
         if isinstance(self.min_df, Integral):
             check_integer("min_df", self.min_df, 1)
@@ -227,16 +234,44 @@ class BagOfWordsEncoder(BaseEstimator):
         """
         return _BagModule(torch.tensor(self.weights_["table"]))
 
-    def _write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
-        """Write the words and their arrays; return how words are found."""
+    def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
+        """Write the words and their arrays.
+
+        Parameters
+        ----------
+        folder : Path
+            An empty folder.
+        is_normalized : bool
+            Not used.
+
+        Returns
+        -------
+        dict
+            How words are found in a text.
+        """
         fitted = self.vectorizer_
         write_json(folder / _WORDS, fitted.get_feature_names_out().tolist())
-        write_tensors(folder / _TENSORS, self.weights_ | {"idf": fitted.idf_})
+        write_tensors(folder / WEIGHTS, self.weights_ | {"idf": fitted.idf_})
         return {"ngram_range": list(fitted.ngram_range), "token_pattern": fitted.token_pattern}
 
-    def _read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        """Set the fitted attributes from what `_write_files` wrote and returned."""
-        self.weights_ = files.tensors(f"{ENCODER}/{_TENSORS}", is_mapped=is_mapped)
+    def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
+        """Set the fitted attributes from what `write_files` wrote and returned.
+
+        Parameters
+        ----------
+        files : ModelFolder
+            The saved model.
+        rest : dict
+            What `write_files` returned.
+        is_mapped : bool
+            Whether arrays are to be read-only maps of their files.
+
+        Raises
+        ------
+        ValueError
+            If the words and the arrays do not match.
+        """
+        self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
         words, idf = files.json(f"{ENCODER}/{_WORDS}"), self.weights_.pop("idf")
         if not len(words) == len(idf) == len(self.weights_["table"]):
             raise ValueError(

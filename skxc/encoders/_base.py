@@ -1,7 +1,8 @@
-"""What every encoder offers to the training loop."""
+"""What an encoder is, and the torch module that it builds."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -11,57 +12,267 @@ import torch
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore
-from skxc._persistence import ModelFolder
+from skxc._persistence import ENCODER, ModelFolder, write_tensors
+
+WEIGHTS = "model.safetensors"  # the file of a saved encoder's arrays
 
 
 class EncoderModule(nn.Module):
-    """A torch module that embeds a batch of texts."""
+    """A torch module that embeds a batch of texts.
+
+    Attributes
+    ----------
+    dim : int
+        Width of an embedding.
+
+    Examples
+    --------
+    >>> from skxc.encoders import BagOfWordsEncoder
+    >>> encoder = BagOfWordsEncoder(dim=8, min_df=1).fit(["red apple"], seed=0)
+    >>> module = encoder.build_module()
+    >>> module(encoder.tokenize(["an apple", "red"])).shape
+    torch.Size([2, 8])
+    """
 
     dim: int
 
-    def forward(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim)
-        """Embeddings of the texts, not yet dropped out."""
+    def forward(self, tokens: TokenStore) -> Tensor:
+        """Embed texts.
+
+        Parameters
+        ----------
+        tokens : TokenStore
+            What the encoder's `tokenize` made of the texts.
+
+        Returns
+        -------
+        Tensor of shape (n_texts, dim)
+            The embeddings, before dropout.
+        """
         raise NotImplementedError
 
     def activation_bytes(
-        self,
-        lengths: np.ndarray,  # (n,) tokens of the texts that batches are drawn from
-        n_texts: int,
-        dim: int,
-        dtype: torch.dtype,  # bfloat16: under autocast
+        self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
     ) -> int:
-        """What embedding `n_texts` at once holds until their gradient is there, at width `dim`."""
+        """Memory that embedding texts takes, until their gradients are computed.
+
+        Parameters
+        ----------
+        lengths : ndarray of shape (n,)
+            Numbers of tokens of all the texts that batches are drawn from.
+        n_texts : int
+            Texts embedded at once.
+        dim : int
+            Width of the embeddings: the module's, or a smaller one that is to be tried.
+        dtype : torch.dtype
+            ``torch.bfloat16`` where the module runs under autocast, else ``torch.float32``.
+
+        Returns
+        -------
+        int
+            Bytes.
+        """
         raise NotImplementedError
 
 
 class Encoder(Protocol):
-    """A public encoder object: parameters only, until `fit` reads texts or weights.
+    """What turns texts into tokens, and tokens into embeddings.
 
-    An estimator clones it, so one object can serve many fits. Fitted attributes are NumPy arrays,
-    strings and dicts: they pickle, memory-map and save without torch.
+    An encoder holds parameters only, until `fit` reads texts or weights. An estimator fits a clone
+    of it, so that one encoder can serve many estimators. Fitted attributes are NumPy arrays,
+    strings and dicts: they are pickled, memory-mapped and saved without torch.
+
+    To write an encoder, derive from this class and from ``sklearn.base.BaseEstimator``; write
+    `fit`, `tokenize`, `build_module` and `reading_bytes`; set `dim_parameter`, and the other class
+    variables where their defaults are wrong. A model with an encoder of your own is saved by
+    joblib: ``save`` and :func:`skxc.load` accept only the encoders of this module.
+
+    Attributes
+    ----------
+    is_padded : bool, default=False
+        A batch costs as much as its longest text: training puts texts of similar length together.
+    is_pretrained : bool, default=False
+        The weights know the language before training: estimators take smaller steps.
+    has_words : bool, default=False
+        Tokens are words with TF-IDF weights: :class:`~skxc.UniDEC` can learn weights for pairs of a
+        label and a word.
+    n_words : int, default=0
+        Number of these words, once fitted.
+    dim_parameter : str
+        Name of the parameter that sets the width of the embeddings: errors about memory name it.
+    weights_ : dict of str to ndarray
+        The state of the torch module.
+
+    Examples
+    --------
+    An encoder that averages embeddings of bytes:
+
+    >>> import numpy as np
+    >>> import torch
+    >>> from sklearn.base import BaseEstimator
+    >>> from skxc import ReneeClassifier
+    >>> from skxc.encoders import Encoder, EncoderModule, TokenStore
+    >>> class ByteModule(EncoderModule):
+    ...     def __init__(self, table):
+    ...         super().__init__()
+    ...         self.dim = table.shape[1]
+    ...         self.table = torch.nn.Parameter(table)
+    ...
+    ...     def forward(self, tokens):
+    ...         device = self.table.device
+    ...         ids, offsets = torch.tensor(tokens.ids.astype(int)), torch.tensor(tokens.offsets)
+    ...         return torch.nn.functional.embedding_bag(
+    ...             ids.to(device), self.table, offsets[:-1].to(device)
+    ...         )
+    ...
+    ...     def activation_bytes(self, lengths, n_texts, dim, dtype):
+    ...         return 4 * dim * n_texts
+    >>> class ByteEncoder(Encoder, BaseEstimator):
+    ...     dim_parameter = "dim"
+    ...
+    ...     def __init__(self, *, dim=16):
+    ...         self.dim = dim
+    ...
+    ...     def fit(self, texts, *, label_texts=(), seed):
+    ...         rng = np.random.default_rng(seed)
+    ...         self.weights_ = {"table": rng.standard_normal((256, self.dim), dtype=np.float32)}
+    ...         return self
+    ...
+    ...     def tokenize(self, texts):
+    ...         encoded = [text.encode() for text in texts]
+    ...         ids = np.frombuffer(b"".join(encoded), np.uint8).astype(np.uint16)
+    ...         return TokenStore(ids, np.cumsum([0, *map(len, encoded)]))
+    ...
+    ...     def build_module(self):
+    ...         return ByteModule(torch.tensor(self.weights_["table"]))
+    ...
+    ...     def reading_bytes(self, n_tokens):
+    ...         return 0, 2 * n_tokens
+    >>> clf = ReneeClassifier(ByteEncoder(), epochs=40, random_state=0)
+    >>> clf = clf.fit(["aa", "ab", "zz", "zy"], ["first", "first", "last", "last"])
+    >>> clf.predict(["ba", "yz"]).tolist()
+    ['first', 'last']
     """
 
-    is_padded: ClassVar[bool]  # a batch costs its longest text: length-bucket the batches
-    is_pretrained: ClassVar[bool]  # which of an estimator's two sets of defaults is meant for it
-    dim_parameter: ClassVar[str]  # the name of the parameter that narrows its embeddings
-    weights_: dict[str, np.ndarray]  # the module's state
+    is_padded: ClassVar[bool] = False
+    is_pretrained: ClassVar[bool] = False
+    has_words: ClassVar[bool] = False
+    dim_parameter: ClassVar[str]
+    weights_: dict[str, np.ndarray]
 
-    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str], seed: int) -> Self: ...
+    @abstractmethod
+    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
+        """Learn the vocabulary, or load it; set `weights_`.
 
-    def tokenize(self, texts: Sequence[str]) -> TokenStore: ...
+        Parameters
+        ----------
+        texts : sequence of str
+            Texts.
+        label_texts : sequence of str, default=()
+            The labels' texts.
+        seed : int
+            Seed of the weights that are drawn at random.
 
-    def _write_files(
-        self, folder: Path, *, is_normalized: bool
-    ) -> dict[str, Any]: ...  # what is in no file, as JSON
+        Returns
+        -------
+        Encoder
+            The encoder itself.
 
-    def _read_files(
-        self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool
-    ) -> None: ...
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+        """
 
-    def build_module(self) -> EncoderModule: ...  # holding a copy of `weights_`, on the CPU
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> TokenStore:
+        """Cut texts into tokens.
 
-    # bytes of the fitted vocabulary, and what reading texts of so many tokens took on top
-    def reading_bytes(self, n_tokens: int) -> tuple[int, int]: ...
+        Parameters
+        ----------
+        texts : sequence of str
+            The texts.
+
+        Returns
+        -------
+        TokenStore
+            The tokens of each text, without padding; an empty text may have none.
+        """
+
+    @abstractmethod
+    def build_module(self) -> EncoderModule:
+        """Build the torch module.
+
+        Returns
+        -------
+        EncoderModule
+            On the CPU, in training mode, with a copy of `weights_`. Its state has the same names.
+        """
+
+    @abstractmethod
+    def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
+        """Memory of the vocabulary, and of reading texts.
+
+        Parameters
+        ----------
+        n_tokens : int
+            Tokens of all texts.
+
+        Returns
+        -------
+        tuple of (int, int)
+            Bytes that stay, and bytes that `fit` and `tokenize` need on top while they run.
+        """
+
+    @property
+    def n_words(self) -> int:
+        """Words whose TF-IDF weights `tokenize` gives; 0 where `has_words` is False."""
+        return 0
+
+    def check_parameters(self) -> None:
+        """Raise where a parameter is not accepted: when a saved encoder is loaded.
+
+        Raises
+        ------
+        TypeError
+            If a parameter has a wrong type.
+        ValueError
+            If a parameter is out of range.
+        """
+
+    def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
+        """Write the fitted encoder, for ``save``; by default, `weights_` alone.
+
+        Parameters
+        ----------
+        folder : Path
+            An empty folder.
+        is_normalized : bool
+            Whether the estimator scales embeddings to length 1. Files that other libraries read
+            can say so.
+
+        Returns
+        -------
+        dict
+            What is in none of the files, as JSON holds it.
+        """
+        write_tensors(folder / WEIGHTS, self.weights_)
+        return {}
+
+    def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
+        """Set the fitted attributes again, for :func:`skxc.load`.
+
+        Parameters
+        ----------
+        files : ModelFolder
+            The saved model; its `json`, `text` and `tensors` read a file by its path, such as
+            ``"encoder/model.safetensors"``.
+        rest : dict
+            What `write_files` returned.
+        is_mapped : bool
+            Whether arrays are to be read-only maps of their files.
+        """
+        self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -15,7 +15,7 @@ ENCODERS: dict[str, type[Any]] = {"bag": BagOfWordsEncoder, "transformer": Trans
 # the one that any other string stands for: a model's identifier or folder, its parameter `model`
 BY_MODEL = "transformer"
 
-_MEMBERS = ["fit", "tokenize", "build_module", "reading_bytes", "dim_parameter"]
+_MEMBERS = [name for name in vars(Encoder) if not name.startswith("_")] + ["dim_parameter"]
 
 
 def encoder_name(encoder: str) -> str:
@@ -44,17 +44,6 @@ def resolve_encoder(encoder: Any) -> Any:
     return clone(encoder)
 
 
-def encoder_class(name: str) -> type[Any]:
-    """The class of this name, for encoders that are loaded."""
-    classes = classes_by_name()
-    if name not in classes:
-        raise ValueError(
-            f"{name} is no encoder that this skxc knows: it has {' and '.join(classes)}. "
-            f"Upgrade skxc."
-        )
-    return classes[name]
-
-
-def classes_by_name() -> dict[str, type[Any]]:
-    """The registered classes by the names that saved models have for them."""
+def encoder_classes() -> dict[str, type[Any]]:
+    """The encoders by the names of their classes, as saved models have them."""
     return {cls.__name__: cls for cls in ENCODERS.values()}
