@@ -394,7 +394,7 @@ def test_a_training_set_too_big_for_memory_is_refused_before_training(
 
 
 def test_a_dense_result_too_big_for_memory_is_refused(fitted_dense, monkeypatch):
-    monkeypatch.setattr("skxc._mixins._predict.free_bytes", lambda device: 8 * N_LABELS * 1000)
+    monkeypatch.setattr("skxc._estimator._predict.free_bytes", lambda device: 8 * N_LABELS * 1000)
     assert fitted_dense.predict_proba([""] * 1000).shape == (1000, N_LABELS)
     message = "A dense result of 1001 texts x 6 labels needs 0.0 GiB. Pass fewer texts, or set"
     with pytest.raises(ValueError, match=re.escape(message)):

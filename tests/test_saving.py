@@ -525,7 +525,7 @@ def test_a_broken_off_save_leaves_what_was_there(
     if is_there:
         bag_model.save(tmp_path / "model")
     before = digests(tmp_path)
-    module = "skxc._persistence._writing" if step.startswith("_") else "skxc._mixins._saving"
+    module = "skxc._persistence._writing" if step.startswith("_") else "skxc._estimator._saving"
 
     def fail(*args):
         raise error("broken off")

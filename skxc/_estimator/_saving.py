@@ -133,7 +133,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
         fitted = packed.unpack(config["fitted"])
-        vars(model).update(fitted if config["format_version"] > 1 else _upgraded(fitted))
+        model.__dict__.update(fitted if config["format_version"] > 1 else _upgraded(fitted))
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
         model.encoder_.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         for name in _PER_LABEL:
@@ -149,7 +149,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         return model
 
     def __getstate__(self) -> Mapping[str, Any]:
-        state: dict[str, Any] = dict(super().__getstate__())  # type: ignore[call-overload]
+        state: dict[str, Any] = dict(super().__getstate__())
         state.pop("_ranker", None)  # torch objects are rebuilt from the arrays
         return state | {"_skxc_version": _version()}
 
@@ -163,7 +163,7 @@ class SavingMixin(FittedModel, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        super().__setstate__(state)  # type: ignore[misc]
+        super().__setstate__(state)
 
 
 def _upgraded(fitted: dict[str, Any]) -> dict[str, Any]:
