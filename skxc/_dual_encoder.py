@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator
+from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator, documented
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import Encoder
 
 
+@documented
 @dataclass(eq=False, repr=False, kw_only=True)
 class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     r"""Texts and label texts in one space, by one encoder: the nearest labels are predicted.
@@ -33,10 +34,7 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
 
     Parameters
     ----------
-    encoder : str or encoder object, default="bag"
-        "bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id or a
-        local folder. Or an object of :mod:`skxc.encoders`: then, and only then, a grid search
-        reaches its parameters, as ``encoder__dim``.
+    <encoder>
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
         Needed by `fit`.
@@ -79,61 +77,26 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
-    warmup_fraction : float, default=0.05
-        Share of the steps over which the learning rates rise; then they fall along a cosine.
-    max_grad_norm : float, default=None
-        Clip the encoder's gradient to this norm; None: no clipping.
+    <warmup_fraction, max_grad_norm>
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
-    top_k : int, default=100
-        Labels a text that sparse predictions hold. May be changed after `fit`.
-    threshold : float or array-like of shape (n_labels,), default=0.5
-        Least probability of a label in `predict`; an array gives each label its own. May be changed
-        after `fit`; :func:`skxc.model_selection.tune_threshold` finds good ones.
-    early_stopping : bool, default=False
-        Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
-        for `n_iter_no_change` epochs, and keep the best epoch.
-    validation_fraction : float, default=0.1
-        Share of the training texts held out.
-    n_iter_no_change : int, default=5
-        Epochs without improvement before stopping.
-    sparse_output : bool or "auto", default="auto"
-        "auto": predictions come in y's container. May be changed after `fit`.
-    device : str or torch.device, default="auto"
-        "auto": CUDA where there is one, else the CPU.
+    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
         bfloat16 on CUDA, float32 elsewhere.
-    random_state : int, RandomState instance or None, default=None
-        Seeds everything; same data, seed and kind of device: the same model.
-    warm_start : bool, default=False
-        `fit` goes on from the fitted weights and vocabulary, with the same labels.
-    verbose : int, default=0
-        1: a progress bar, in terminals and notebooks. Epochs and the estimate of memory are logged
-        under "skxc" at level INFO whatever it is.
+    <random_state, warm_start, verbose>
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_labels,)
         Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y; then
         those of `add_labels`.
-    n_labels_ : int
-        Number of labels.
-    label_counts_ : ndarray of shape (n_labels,), int64
-        Training texts of each label, as given: what propensities are computed from.
+    <n_labels_, label_counts_, is_seen_>
     label_texts_ : ndarray of shape (n_labels,), object
         Their texts.
     label_embeddings_ : ndarray of shape (n_labels, dim), float32
         Their texts' embeddings; 0 where the encoder knows no word of one.
-    encoder_ : encoder object
-        The fitted encoder.
-    history_ : list of dict
-        Per epoch: mean loss a text (on sampled steps), seconds, share of padding (padded encoders)
-        and validation score (early stopping).
-    n_iter_ : int
-        Epochs run.
-    n_samples_seen_ : int
-        Training texts given; over all calls of `partial_fit`.
+    <encoder_, history_, n_iter_, n_samples_seen_>
 
     Notes
     -----

@@ -12,10 +12,11 @@ from sklearn.base import (
 from ._calibration import CalibratedMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
+from ._parameters import documented
 from ._predict import PredictMixin
 from ._saving import SavingMixin
 
-__all__ = ["CalibratedMixin", "LabelTextsMixin", "XCEstimator"]
+__all__ = ["CalibratedMixin", "LabelTextsMixin", "XCEstimator", "documented"]
 
 
 class XCEstimator(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from skxc._training._loop import History, EpochCallback
+from skxc._training._loop import EpochCallback, History
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,8 +34,8 @@ from skxc._validation import (
     is_nameless,
     resolve_device,
 )
-from skxc.encoders._registry import resolve_encoder
 from skxc.encoders._base import Encoder
+from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._fitted import FittedModel

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,10 +17,67 @@ from skxc.encoders._base import Encoder
 
 _LEAST_STEPS_AN_EPOCH = 50
 
+C = TypeVar("C", bound=type)
+
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class CommonParameters:
-    """Parameters of every estimator: one name, one default, one meaning."""
+    """Parameters of every estimator: one name, one default, one meaning.
+
+    Parameters
+    ----------
+    encoder : str or encoder object, default="bag"
+        "bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id or a
+        local folder. Or an object of :mod:`skxc.encoders`: then, and only then, a grid search
+        reaches its parameters, as ``encoder__dim``.
+    warmup_fraction : float, default=0.05
+        Share of the steps over which the learning rates rise; then they fall along a cosine.
+    max_grad_norm : float, default=None
+        Clip the encoder's gradient to this norm; None: no clipping.
+    top_k : int, default=100
+        Labels a text that sparse predictions hold. May be changed after `fit`.
+    threshold : float or array-like of shape (n_labels,), default=0.5
+        Least probability of a label in `predict`; an array gives each label its own. May be changed
+        after `fit`; :func:`skxc.model_selection.tune_threshold` finds good ones.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
+        for `n_iter_no_change` epochs, and keep the best epoch.
+    validation_fraction : float, default=0.1
+        Share of the training texts held out.
+    n_iter_no_change : int, default=5
+        Epochs without improvement before stopping.
+    sparse_output : bool or "auto", default="auto"
+        "auto": predictions come in y's container. May be changed after `fit`.
+    device : str or torch.device, default="auto"
+        "auto": CUDA where there is one, else the CPU.
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything; same data, seed and kind of device: the same model.
+    warm_start : bool, default=False
+        `fit` goes on from the fitted weights and vocabulary, with the same labels.
+    verbose : int, default=0
+        1: a progress bar, in terminals and notebooks. Epochs and the estimate of memory are logged
+        under "skxc" at level INFO whatever it is.
+
+    Attributes
+    ----------
+    n_labels_ : int
+        Number of labels.
+    label_counts_ : ndarray of shape (n_labels,), int64
+        Training texts of each label, as given: what propensities are computed from.
+    is_seen_ : ndarray of shape (n_labels,), bool
+        Labels that training has seen: some training text has them (or, of `ReneeClassifier`, their
+        own text taught their row). The others are unseen labels: their texts alone can rank them.
+    encoder_ : encoder object
+        The fitted encoder.
+    history_ : list of dict
+        Per epoch: mean loss a text (on sampled steps), seconds, share of padding (padded encoders),
+        validation score (early stopping) and, of `UniDEC`, "without_positive": the share of texts
+        none of whose labels was picked.
+    n_iter_ : int
+        Epochs run.
+    n_samples_seen_ : int
+        Training texts given; over all calls of `partial_fit`.
+    """
 
     encoder: Any = field(default="bag", kw_only=False)
     label_texts: Any = None
@@ -99,3 +157,16 @@ class CommonParameters:
             value = getattr(self, name)
             values[name] = defaults.get(name) if value is None else value
         return self._method.Settings(**values)
+
+
+def documented(cls: C) -> C:
+    """Fill in what `CommonParameters` says of parameters and attributes, where lines <name> ask."""
+    entries = dict(
+        re.findall(r"^    (\w+)( : .*\n(?:        .*\n)+)", CommonParameters.__doc__ or "", re.M)
+    )
+
+    def described(match: re.Match[str]) -> str:
+        return "".join(f"    {name}{entries[name]}" for name in match[1].split(", "))
+
+    cls.__doc__ = re.sub(r"^    <([\w, ]+)>\n", described, cls.__doc__ or "", flags=re.M)
+    return cls

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -34,7 +33,7 @@ from ._heads import Heads
 from ._lexical_weights import LexicalWeights, as_csr, with_new_labels
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
-from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
+from ._two_towers import TwoTowerMethod, warn_of_unknown_words
 from ._unidec_score import ScoreParts, ScoreWeights, joined_words, texts_at_once
 from ._unidec_start import (
     UniDECSettings,
