@@ -191,13 +191,16 @@ def gradient_coefficients(
     loss: PoolLoss,
     statistics: Tensor,  # (n_statistics, batch)
     scores: Tensor,  # (n_pairs,) of the positives
+    values: Tensor,  # (n_pairs,) their relevances
     rows: Tensor,  # (n_pairs,)
-    weights: Tensor,  # (n_pairs,)
+    sample_weight: Tensor | None = None,  # (batch,)
 ) -> GradientCoefficients:
     """The mean loss and the coefficients of its gradient."""
+    batch_size = statistics.shape[1]
+    weights = positive_weights(values, rows, batch_size, scores.dtype, sample_weight)
     losses, errors = loss.losses_and_errors(scores, statistics[:, rows])
     of_positives = weights * errors
-    of_rows = row_sums(of_positives, rows, statistics.shape[1])
+    of_rows = row_sums(of_positives, rows, batch_size)
     return GradientCoefficients(weights @ losses, of_positives, of_rows)
 
 
@@ -210,11 +213,11 @@ def masked_pairs(
     positives: Positives[Tensor], ignored: Pairs[Tensor] | None, loss: PoolLoss
 ) -> Pairs[Tensor]:
     """The pairs outside of the pool: ignored ones, and positives that do not compete."""
-    parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
-    parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
-    if not parts:
-        return Pairs(positives.labels[:0], positives.rows[:0])
-    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    n_masked = 0 if loss.positives_compete else len(positives.rows)
+    own = Pairs(positives.labels[:n_masked], positives.rows[:n_masked])
+    if ignored is None:
+        return own
+    return Pairs(*(torch.cat(parts) for parts in zip(own, ignored, strict=True)))
 
 
 def positive_offsets(

@@ -20,7 +20,6 @@ from ._losses import (
     mask_,
     masked_pairs,
     positive_offsets,
-    positive_weights,
     row_sums,
     score_gradient_,
     subtract_offsets_,
@@ -65,11 +64,8 @@ def dense_pool_step(
         offsets = positive_offsets(loss, positives.rows, len(scores), scores.dtype)
         subtract_offsets_(scores, index, offsets)
         statistics = loss.row_statistics(lambda: [scores])
-        weights = positive_weights(
-            positives.values, positives.rows, len(scores), scores.dtype, sample_weight
-        )
         mean_loss, of_positives, of_rows = gradient_coefficients(
-            loss, statistics, positive_scores, positives.rows, weights
+            loss, statistics, positive_scores, positives.values, positives.rows, sample_weight
         )
         score_gradient_(loss, scores, statistics, of_rows, index, of_positives)
         return _pool_gradients(scores.T, texts, labels, temperature, mean_loss)
@@ -112,7 +108,7 @@ def softmax_pool_step(
             exponentials.index_put_(index, scores.new_zeros(()))
         sums = exponentials.sum(0)
         by_text = _one_way(
-            loss, positives.rows, values, positive_scores, sums, largest, sample_weight
+            loss, values, positives.rows, positive_scores, sums, largest, sample_weight
         )
         if not both_directions:
             gradient = exponentials.mul_(by_text.factors).index_put_(index, by_text.positives)
@@ -124,7 +120,7 @@ def softmax_pool_step(
             values = values * sample_weight[positives.rows]
         sums = exponentials @ shares
         by_label = _one_way(
-            loss, positives.labels, values, positive_scores, sums, top.expand(len(sums))
+            loss, values, positives.labels, positive_scores, sums, top.expand(len(sums))
         )
         factors = torch.addcmul(by_text.factors, by_label.factors[:, None], shares)
         gradient = exponentials.mul_(factors).index_put_(
@@ -145,8 +141,8 @@ class _OneWay(NamedTuple):
 
 def _one_way(
     loss: Softmax,
-    rows: Tensor,  # (n_pairs,) of the positives: their texts, or their labels
-    values: Tensor,  # (n_pairs,) their relevances
+    values: Tensor,  # (n_pairs,) relevances of the positives
+    rows: Tensor,  # (n_pairs,) their texts, or their labels
     scores: Tensor,  # (n_pairs,) theirs
     sums: Tensor,  # (n_rows,) of the negatives' exp(score - largest)
     largest: Tensor,  # (n_rows,)
@@ -158,9 +154,8 @@ def _one_way(
         own = ((scores if offsets is None else scores - offsets) - largest[rows]).exp()
         sums = sums + row_sums(own, rows, n_rows)
     sums = sums.clamp(min=torch.finfo(scores.dtype).tiny)
-    weights = positive_weights(values, rows, n_rows, scores.dtype, sample_weight)
     mean_loss, of_positives, of_rows = gradient_coefficients(
-        loss, (sums.log() + largest)[None], scores, rows, weights
+        loss, (sums.log() + largest)[None], scores, values, rows, sample_weight
     )
     factors, by_positives = of_rows / sums, -of_positives
     if own is not None:
