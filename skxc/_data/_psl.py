@@ -22,8 +22,8 @@ def pick_some_labels(
     negatives; the other positives of the batch. Within a kind the most frequent labels come first;
     of equally frequent labels, the lowest.
 
-    The targets of the pool are all of `positives`, not only those `drawn`: a mined negative of one
-    text may be a positive of another.
+    All of `positives` are targets, not only those `drawn`: a text's mined negative may be another's
+    positive.
     """
     pool = np.empty(0, np.int64)
     for labels in (positives.labels[drawn], hard, positives.labels):
@@ -36,7 +36,7 @@ def _most_frequent(
     pool: NDArray[np.int64],
     n_labels: int,
 ) -> NDArray[np.int64]:
-    """The `n_labels` most frequent labels that are not in the pool; fewer if there are not more."""
+    """The most frequent labels that are not in the pool, `n_labels` at most."""
     labels, counts = np.unique(labels, return_counts=True)
     is_new = np.isin(labels, pool, assume_unique=True, invert=True)
     labels, counts = labels[is_new], counts[is_new]

@@ -41,9 +41,8 @@ class LabelChunk(NamedTuple):
 class CachedEncoding:
     """Embeddings of many inputs, encoded chunk by chunk, with a backward pass.
 
-    A single chunk keeps its graph. Several chunks are encoded without a graph; `backward` encodes
-    each again with its graph and the same dropout masks: GradCache (Gao et al., 2021). Memory: the
-    graph of one chunk.
+    A single chunk keeps its graph. Of several, `backward` encodes each again with its graph and the
+    same dropout masks: GradCache (Gao et al., 2021). Memory: the graph of one chunk.
     """
 
     def __init__(
@@ -113,14 +112,14 @@ def two_pass_step(
     positives, blocks = _split_pairs(chunks, positives, masked)
     offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype))
     with torch.no_grad():
-        first = _FirstPass(encode, blocks, texts, offsets, keeps_embeddings=loss.is_iterative)
+        first = _FirstPass(encode, blocks, texts, loss, offsets)
         statistics = loss.row_statistics(first.score_blocks)
         first.embeddings.clear()
         scores = torch.cat(first.positive_scores)
         coefficients = gradient_coefficients(
             loss, statistics, scores, positives.values, positives.rows, sample_weight
         )
-        gradient = _second_pass(first, loss, statistics, coefficients)
+        gradient = _second_pass(first, statistics, coefficients)
     return gradient / temperature, coefficients.loss
 
 
@@ -141,12 +140,11 @@ class _FirstPass:
         encode: Encode,
         blocks: list[_Block],
         texts: Tensor,  # (batch, dim), over the temperature
+        loss: PoolLoss,
         offsets: Tensor | None,  # (n_pairs,)
-        *,
-        keeps_embeddings: bool,
     ) -> None:
         self.encode, self.blocks, self.texts = encode, blocks, texts
-        self.offsets, self.keeps_embeddings = offsets, keeps_embeddings
+        self.loss, self.offsets = loss, offsets
         self.random_states: list[list[Tensor]] = []
         self.embeddings: list[Tensor] = []
         self.positive_scores: list[Tensor] = []  # chunk by chunk
@@ -169,38 +167,34 @@ class _FirstPass:
     def _encode(self, block: _Block) -> Tensor:
         self.random_states.append(_random_states(self.texts.device))
         embeddings = self.encode(block.inputs).to(self.texts.dtype)
-        if self.keeps_embeddings:
+        if self.loss.is_iterative:
             self.embeddings.append(embeddings)
         return embeddings
 
 
 def _second_pass(
-    first: _FirstPass, loss: PoolLoss, statistics: Tensor, coefficients: GradientCoefficients
+    first: _FirstPass, statistics: Tensor, coefficients: GradientCoefficients
 ) -> Tensor:  # (batch, dim)
     """Run the backward pass of every chunk; return the gradient of the texts."""
     text_gradient = torch.zeros_like(first.texts, dtype=statistics.dtype)
     for block, states in zip(first.blocks, first.random_states, strict=True):
         _set_random_states(states, first.texts.device)
         # a function of its own: it frees a chunk before the next one is encoded
-        text_gradient += _backward(first, block, loss, statistics, coefficients)
+        text_gradient += _backward(first, block, statistics, coefficients)
     return text_gradient
 
 
 def _backward(
-    first: _FirstPass,
-    block: _Block,
-    loss: PoolLoss,
-    statistics: Tensor,
-    coefficients: GradientCoefficients,
+    first: _FirstPass, block: _Block, statistics: Tensor, coefficients: GradientCoefficients
 ) -> Tensor:  # (batch, dim)
     """Encode a chunk with its graph, run its backward pass; return its part of the texts'."""
-    texts = first.texts
+    texts, (_, of_positives, of_rows) = first.texts, coefficients
     with torch.enable_grad():
         embeddings = first.encode(block.inputs)
     labels = embeddings.detach().to(texts.dtype)
     scores = first.pool_scores_(_scores(texts, labels), block)
-    of_positives = coefficients.of_positives[block.pairs]
-    score_gradient_(loss, scores, statistics, coefficients.of_rows, block.positives, of_positives)
+    of_positives = of_positives[block.pairs]
+    score_gradient_(first.loss, scores, statistics, of_rows, block.positives, of_positives)
     gradient = scores.to(texts.dtype)
     backward([embeddings], [gradient.T @ texts])
     return gradient @ labels

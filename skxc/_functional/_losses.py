@@ -37,9 +37,9 @@ ScoreIndex = tuple[Tensor, Tensor]
 class PoolLoss(Protocol):
     """A loss over the scores of a pool, float32 or wider; -inf: not in the row's pool."""
 
-    positives_compete: ClassVar[bool]  # False: the caller takes them out of the pool
-    is_balanced: ClassVar[bool]  # True: the caller subtracts `positive_offsets` in the pool
-    is_iterative: ClassVar[bool]  # True: `row_statistics` reads the blocks several times
+    positives_compete: ClassVar[bool] = True  # False: the caller takes them out of the pool
+    is_balanced: ClassVar[bool] = False  # True: the caller subtracts `positive_offsets` in the pool
+    is_iterative: ClassVar[bool] = False  # True: `row_statistics` reads the blocks several times
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:  # (n_statistics, batch)
         """The normaliser of every row, and what its gradient needs."""
@@ -61,16 +61,12 @@ class PoolLoss(Protocol):
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(PoolLoss):
     r"""Cross-entropy with the softmax over the whole pool.
 
     :math:`\ell = Z - s_p`, :math:`e = 1`, :math:`\pi_l = e^{s_l - Z}`, Z the log-sum-exp of the
     row. The gradient lowers a positive whose probability exceeds its weight: the paper's diagnosis.
     """
-
-    positives_compete: ClassVar[bool] = True
-    is_balanced: ClassVar[bool] = False
-    is_iterative: ClassVar[bool] = False
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
         """The log-sum-exp of every row."""
@@ -120,7 +116,7 @@ class BalancedSoftmax(Softmax):
 
 
 @dataclass(frozen=True)
-class SoftTopK:
+class SoftTopK(PoolLoss):
     r"""Log-loss of the soft top-k: probabilities that sum to k over the pool.
 
     :math:`p_l = \sigma(\alpha (s_l + t))`, t such that :math:`\sum_l p_l = k`;
@@ -132,8 +128,6 @@ class SoftTopK:
     k: float = 5
     alpha: float = 2.0
 
-    positives_compete: ClassVar[bool] = True
-    is_balanced: ClassVar[bool] = False
     is_iterative: ClassVar[bool] = True
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
@@ -175,9 +169,8 @@ def positive_weights(
     """Weights of the positives in the mean loss over the texts that have one.
 
     The weights of a text are its relevances over their sum: 1 / |P| each if all are 1, as in the
-    paper. The paper's code multiplies by the relevance and divides by |P|; then a text of low
-    relevances would count less. `sample_weight` multiplies the weights of a text; the divisor of
-    the mean stays the number of texts.
+    paper. (Its code multiplies by the relevance and divides by |P|: low relevances make a text
+    count less.) `sample_weight` multiplies them; the mean is still over the number of texts.
     """
     values = values.to(dtype)
     sums = row_sums(values, rows, batch_size)

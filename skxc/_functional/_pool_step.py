@@ -98,7 +98,8 @@ def softmax_pool_step(
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added)
-        index, values = (positives.labels, positives.rows), positives.values
+        positions, rows, values = positives
+        index = (positions, rows)
         positive_scores = scores[index]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.labels, masked.rows))
@@ -107,9 +108,7 @@ def softmax_pool_step(
         if loss.positives_compete:  # `_one_way` adds them
             exponentials.index_put_(index, scores.new_zeros(()))
         sums = exponentials.sum(0)
-        by_text = _one_way(
-            loss, values, positives.rows, positive_scores, sums, largest, sample_weight
-        )
+        by_text = _one_way(loss, values, rows, positive_scores, sums, largest, sample_weight)
         if not both_directions:
             gradient = exponentials.mul_(by_text.factors).index_put_(index, by_text.positives)
             return _pool_gradients(gradient, texts, labels, temperature, by_text.loss)
@@ -117,18 +116,14 @@ def softmax_pool_step(
         shares = (largest - top).exp()
         values = values.to(scores.dtype)
         if sample_weight is not None:
-            values = values * sample_weight[positives.rows]
+            values = values * sample_weight[rows]
         sums = exponentials @ shares
-        by_label = _one_way(
-            loss, values, positives.labels, positive_scores, sums, top.expand(len(sums))
-        )
+        by_label = _one_way(loss, values, positions, positive_scores, sums, top.expand(len(sums)))
         factors = torch.addcmul(by_text.factors, by_label.factors[:, None], shares)
-        gradient = exponentials.mul_(factors).index_put_(
-            index, by_text.positives + by_label.positives
-        )
-        return _pool_gradients(
-            gradient.mul_(0.5), texts, labels, temperature, (by_text.loss + by_label.loss) / 2
-        )
+        at_positives = by_text.positives + by_label.positives
+        gradient = exponentials.mul_(factors).index_put_(index, at_positives).mul_(0.5)
+        mean_loss = (by_text.loss + by_label.loss) / 2
+        return _pool_gradients(gradient, texts, labels, temperature, mean_loss)
 
 
 class _OneWay(NamedTuple):
