@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator, documented
-from skxc._methods._unidec import LOSSES, UniDECMethod
+from skxc._methods._unidec import UniDECMethod
 from skxc._validation import check_choice, check_integer, check_real
 
 
@@ -228,7 +228,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     }
 
     def _check_own_parameters(self) -> None:
-        check_choice("loss", self.loss, tuple(LOSSES))
+        check_choice("loss", self.loss, ("decoupled-softmax", "softmax", "balanced-softmax"))
         check_choice("classifier_loss", self.classifier_loss, (None, "one-vs-all"))
         check_choice("negatives", self.negatives, ("random", "mined"))
         check_choice("batches", self.batches, ("random", "clustered"))

@@ -104,10 +104,9 @@ def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_s
         )
 
     statistics = loss.row_statistics(lambda: map(masked, starts))
-    weights = positive_weights(
-        targets[rows, labels], rows, len(scores), scores.dtype, sample_weight
+    coefficients = gradient_coefficients(
+        loss, statistics, scores[rows, labels], targets[rows, labels], rows, sample_weight
     )
-    coefficients = gradient_coefficients(loss, statistics, scores[rows, labels], rows, weights)
     gradient = []
     for start in starts:
         block = masked(start)

@@ -8,8 +8,7 @@ updates chunk by chunk: ELMO (ICML 2025).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +19,7 @@ from skxc._kernels import fused_step_for, sgd_update_, to_device
 from ._pairs import Pairs, Positives
 
 
-@dataclass(frozen=True)
-class SGD:
+class SGD(NamedTuple):
     """The parameters of the weights' update, as in torch.optim.SGD."""
 
     learning_rate: float
@@ -71,29 +69,29 @@ def one_vs_all_step_(
     device, wide = weights.device, torch.promote_types(embeddings.dtype, torch.float32)
     gradient = torch.zeros(embeddings.shape, dtype=wide, device=device)
     loss = gradient.new_zeros(()) if with_loss else None
-    starts = range(0, len(weights), chunk_size)
     if ignored is None:
         ignored = Pairs(positives.labels[:0], positives.labels[:0])
-    # on the CPU, before the loop: within it nothing waits for a GPU
-    slices, ignored_slices = (_chunk_slices(p.labels, starts) for p in (positives, ignored))
-    labels, ignored_labels, ignored_rows = (
-        to_device(t, device) for t in (positives.labels, *ignored)
+    starts = range(0, len(weights), chunk_size)
+    # before the loop, on the CPU: within it nothing waits for a GPU
+    indices, ignored_indices = (
+        _index_by_chunk(pairs.labels, pairs.rows, chunk_size, len(starts), device)
+        for pairs in (positives, ignored)
     )
+    all_values = positives.values.to(wide).split([len(rows) for _, rows in indices])
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
-    for start, here, out in zip(starts, slices, ignored_slices, strict=True):
+    for start, index, values, ignored_index in zip(
+        starts, indices, all_values, ignored_indices, strict=True
+    ):
         chunk = weights[start : start + chunk_size]
-        index = (labels[here] - start, positives.rows[here])
-        values = positives.values[here].to(wide)
         chunk_weights = chunk.to(embeddings.dtype)
         scores = torch.mm(chunk_weights, embeddings.T, out=buffer[: len(chunk)]).to(wide)
-        if out.start < out.stop:  # softplus and sigmoid of -inf are 0: no loss, no gradient
-            ignored_index = (ignored_labels[out] - start, ignored_rows[out])
+        if len(ignored_index[0]):  # softplus and sigmoid of -inf are 0: no loss, no gradient
             scores.index_put_(ignored_index, scores.new_full((), -torch.inf))
         if loss is not None:
             loss += _loss_sum(scores, index, values, sample_weight)
         # in float32: bfloat16 has a spacing of 2^-8 below 1 and loses small errors of positives
         error = scores.sigmoid_()
-        if here.start < here.stop:
+        if len(values):
             error.index_put_(index, error[index] - values)
         if sample_weight is not None:
             error *= sample_weight
@@ -102,16 +100,8 @@ def one_vs_all_step_(
             gradient.addmm_(error.T, chunk_weights)
         else:
             gradient += error.T @ chunk_weights
-        sgd_update_(
-            chunk,
-            error,
-            embeddings,
-            sgd.learning_rate,
-            sgd.weight_decay,
-            sgd.momentum,
-            None if velocity is None else velocity[start : start + chunk_size],
-            generator,
-        )
+        chunk_velocity = None if velocity is None else velocity[start : start + chunk_size]
+        sgd_update_(chunk, error, embeddings, *sgd, chunk_velocity, generator)
     return gradient, loss
 
 
@@ -129,10 +119,17 @@ def _pairs_with_targets(
     return to_device(labels, device), rows, torch.cat([values.float(), nan])[order]
 
 
-def _chunk_slices(labels: Tensor, starts: range) -> list[slice]:
-    """The slice of the ascending `labels` that lies in each chunk."""
-    bounds = torch.searchsorted(labels, torch.tensor([*starts])).tolist()
-    return [slice(a, b) for a, b in pairwise([*bounds, len(labels)])]
+def _index_by_chunk(
+    labels: Tensor,  # (n_pairs,) ascending, on the CPU
+    rows: Tensor,  # (n_pairs,)
+    chunk_size: int,
+    n_chunks: int,
+    device: torch.device,
+) -> list[tuple[Tensor, Tensor]]:
+    """The index of the pairs among the (label, row) scores of each chunk."""
+    sizes = (labels // chunk_size).bincount(minlength=n_chunks).tolist()
+    columns = to_device(labels, device) % chunk_size, to_device(rows, device)
+    return list(zip(*(column.split(sizes) for column in columns), strict=True))
 
 
 def _loss_sum(

@@ -23,7 +23,6 @@ from ._losses import (
     mask_,
     masked_pairs,
     positive_offsets,
-    positive_weights,
     score_gradient_,
     subtract_offsets_,
 )
@@ -42,9 +41,8 @@ class LabelChunk(NamedTuple):
 class CachedEncoding:
     """Embeddings of many inputs, encoded chunk by chunk, with a backward pass.
 
-    A single chunk keeps its graph. Several chunks are encoded without a graph; `backward` encodes
-    each again with its graph and the same dropout masks: GradCache (Gao et al., 2021). Memory: the
-    graph of one chunk.
+    A single chunk keeps its graph. Of several, `backward` encodes each again with its graph and the
+    same dropout masks: GradCache (Gao et al., 2021). Memory: the graph of one chunk.
     """
 
     def __init__(
@@ -111,19 +109,17 @@ def two_pass_step(
     """
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
-    positives, blocks = _place_pairs(chunks, positives, masked)
+    positives, blocks = _split_pairs(chunks, positives, masked)
     offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype))
     with torch.no_grad():
-        first = _FirstPass(encode, blocks, texts, offsets, keeps_embeddings=loss.is_iterative)
+        first = _FirstPass(encode, blocks, texts, loss, offsets)
         statistics = loss.row_statistics(first.score_blocks)
         first.embeddings.clear()
-        weights = positive_weights(
-            positives.values, positives.rows, len(texts), statistics.dtype, sample_weight
-        )
+        scores = torch.cat(first.positive_scores)
         coefficients = gradient_coefficients(
-            loss, statistics, first.positive_scores(), positives.rows, weights
+            loss, statistics, scores, positives.values, positives.rows, sample_weight
         )
-        gradient = _second_pass(first, loss, statistics, coefficients)
+        gradient = _second_pass(first, statistics, coefficients)
     return gradient / temperature, coefficients.loss
 
 
@@ -144,15 +140,14 @@ class _FirstPass:
         encode: Encode,
         blocks: list[_Block],
         texts: Tensor,  # (batch, dim), over the temperature
+        loss: PoolLoss,
         offsets: Tensor | None,  # (n_pairs,)
-        *,
-        keeps_embeddings: bool,
     ) -> None:
         self.encode, self.blocks, self.texts = encode, blocks, texts
-        self.offsets, self.keeps_embeddings = offsets, keeps_embeddings
+        self.loss, self.offsets = loss, offsets
         self.random_states: list[list[Tensor]] = []
         self.embeddings: list[Tensor] = []
-        self.scores_of_positives: list[Tensor] = []
+        self.positive_scores: list[Tensor] = []  # chunk by chunk
 
     def score_blocks(self) -> Iterator[Tensor]:
         """The scores as `pool_scores_`, chunk by chunk; only the first call encodes."""
@@ -161,7 +156,7 @@ class _FirstPass:
             embeddings = self._encode(block) if is_first else self.embeddings[i]
             scores = _scores(self.texts, embeddings)
             if is_first:
-                self.scores_of_positives.append(scores[block.positives])
+                self.positive_scores.append(scores[block.positives])
             yield self.pool_scores_(scores, block)
 
     def pool_scores_(self, scores: Tensor, block: _Block) -> Tensor:
@@ -172,42 +167,34 @@ class _FirstPass:
     def _encode(self, block: _Block) -> Tensor:
         self.random_states.append(_random_states(self.texts.device))
         embeddings = self.encode(block.inputs).to(self.texts.dtype)
-        if self.keeps_embeddings:
+        if self.loss.is_iterative:
             self.embeddings.append(embeddings)
         return embeddings
 
-    def positive_scores(self) -> Tensor:  # (n_pairs,)
-        """The scores of the positives, in the order of the chunks."""
-        return torch.cat(self.scores_of_positives)
-
 
 def _second_pass(
-    first: _FirstPass, loss: PoolLoss, statistics: Tensor, coefficients: GradientCoefficients
+    first: _FirstPass, statistics: Tensor, coefficients: GradientCoefficients
 ) -> Tensor:  # (batch, dim)
     """Run the backward pass of every chunk; return the gradient of the texts."""
     text_gradient = torch.zeros_like(first.texts, dtype=statistics.dtype)
     for block, states in zip(first.blocks, first.random_states, strict=True):
         _set_random_states(states, first.texts.device)
         # a function of its own: it frees a chunk before the next one is encoded
-        text_gradient += _backward(first, block, loss, statistics, coefficients)
+        text_gradient += _backward(first, block, statistics, coefficients)
     return text_gradient
 
 
 def _backward(
-    first: _FirstPass,
-    block: _Block,
-    loss: PoolLoss,
-    statistics: Tensor,
-    coefficients: GradientCoefficients,
+    first: _FirstPass, block: _Block, statistics: Tensor, coefficients: GradientCoefficients
 ) -> Tensor:  # (batch, dim)
     """Encode a chunk with its graph, run its backward pass; return its part of the texts'."""
-    texts = first.texts
+    texts, (_, of_positives, of_rows) = first.texts, coefficients
     with torch.enable_grad():
         embeddings = first.encode(block.inputs)
     labels = embeddings.detach().to(texts.dtype)
     scores = first.pool_scores_(_scores(texts, labels), block)
-    of_positives = coefficients.of_positives[block.pairs]
-    score_gradient_(loss, scores, statistics, coefficients.of_rows, block.positives, of_positives)
+    of_positives = of_positives[block.pairs]
+    score_gradient_(first.loss, scores, statistics, of_rows, block.positives, of_positives)
     gradient = scores.to(texts.dtype)
     backward([embeddings], [gradient.T @ texts])
     return gradient @ labels
@@ -221,13 +208,13 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _place_pairs(
+def _split_pairs(
     chunks: Sequence[LabelChunk], positives: Positives[Tensor], masked: Pairs[Tensor]
 ) -> tuple[Positives[Tensor], list[_Block]]:
-    """The positives of the pool's labels in the order of the chunks, and the chunks' indices."""
+    """The positives of labels in the pool, in the order of the chunks, and the blocks."""
     order = _ChunkOrder(chunks, positives.labels.device)
-    kept, columns, ends = order.place(positives.labels)
-    kept_masked, masked_columns, masked_ends = order.place(masked.labels)
+    kept, columns, ends = order.find(positives.labels)
+    kept_masked, masked_columns, masked_ends = order.find(masked.labels)
     rows, masked_rows = positives.rows[kept], masked.rows[kept_masked]
     blocks = [
         _Block(chunk.inputs, (rows[a], columns[a]), a, (masked_rows[b], masked_columns[b]))
@@ -242,17 +229,17 @@ class _ChunkOrder:
     def __init__(self, chunks: Sequence[LabelChunk], device: torch.device) -> None:
         ids = [_label_ids(chunk.labels, device) for chunk in chunks]
         self.edges = torch.tensor([*accumulate(map(len, ids), initial=0)], device=device)
-        self.ids, self.places = torch.cat(ids).sort()
+        self.ids, self.positions = torch.cat(ids).sort()
 
-    def place(self, labels: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-        """Which labels are in the pool, by chunk; their columns in it; where each chunk begins."""
+    def find(self, labels: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+        """Which labels are in the pool, chunk by chunk; their columns; where each chunk begins."""
         nearest = torch.searchsorted(self.ids, labels).clamp_(max=len(self.ids) - 1)
         kept = (self.ids[nearest] == labels).nonzero().squeeze(1)
-        places, by_place = self.places[nearest[kept]].sort()
-        starts = self.edges[torch.searchsorted(self.edges, places, right=True) - 1]
+        positions, by_position = self.positions[nearest[kept]].sort()
+        starts = self.edges[torch.searchsorted(self.edges, positions, right=True) - 1]
         # copied to the host once a batch: the loops over chunks do not wait for the device
-        ends = torch.searchsorted(places, self.edges).tolist()
-        return kept[by_place], places - starts, ends
+        ends = torch.searchsorted(positions, self.edges).tolist()
+        return kept[by_position], positions - starts, ends
 
 
 def _label_ids(labels: Tensor | slice, device: torch.device) -> Tensor:

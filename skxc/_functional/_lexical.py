@@ -57,12 +57,8 @@ class BatchWords:
         bounds = np.searchsorted(kept, np.concatenate([[0], ends]))
         return WordEntries(positions[kept], rows[kept].astype(np.int64), bounds)
 
-    def scores(
-        self,
-        entries: WordEntries,
-        weights: Tensor,  # (n_entries,) of the labels
-    ) -> Tensor:  # (n_labels, batch)
-        """Inner products of labels and texts; differentiable by `weights`.
+    def scores(self, entries: WordEntries, weights: Tensor) -> Tensor:  # (n_labels, batch)
+        """Inner products of labels and texts; differentiable by the entries' weights (n_entries,).
 
         Each label is a bag of words for torch's embedding_bag: it computes the product, and its
         backward pass computes the gradient of these weights alone.

@@ -19,9 +19,10 @@ gradient of each block of columns is computed by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import reduce
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,9 +38,9 @@ ScoreIndex = tuple[Tensor, Tensor]
 class PoolLoss(Protocol):
     """A loss over the scores of a pool, float32 or wider; -inf: not in the row's pool."""
 
-    positives_compete: ClassVar[bool]  # False: the caller takes them out of the pool
-    is_balanced: ClassVar[bool]  # True: the caller subtracts `positive_offsets` in the pool
-    is_iterative: ClassVar[bool]  # True: `row_statistics` reads the blocks several times
+    positives_compete: ClassVar[bool] = True  # False: the caller takes them out of the pool
+    is_balanced: ClassVar[bool] = False  # True: the caller subtracts `positive_offsets` in the pool
+    is_iterative: ClassVar[bool] = False  # True: `row_statistics` reads the blocks several times
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:  # (n_statistics, batch)
         """The normaliser of every row, and what its gradient needs."""
@@ -61,16 +62,12 @@ class PoolLoss(Protocol):
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(PoolLoss):
     r"""Cross-entropy with the softmax over the whole pool.
 
     :math:`\ell = Z - s_p`, :math:`e = 1`, :math:`\pi_l = e^{s_l - Z}`, Z the log-sum-exp of the
     row. The gradient lowers a positive whose probability exceeds its weight: the paper's diagnosis.
     """
-
-    positives_compete: ClassVar[bool] = True
-    is_balanced: ClassVar[bool] = False
-    is_iterative: ClassVar[bool] = False
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
         """The log-sum-exp of every row."""
@@ -120,7 +117,7 @@ class BalancedSoftmax(Softmax):
 
 
 @dataclass(frozen=True)
-class SoftTopK:
+class SoftTopK(PoolLoss):
     r"""Log-loss of the soft top-k: probabilities that sum to k over the pool.
 
     :math:`p_l = \sigma(\alpha (s_l + t))`, t such that :math:`\sum_l p_l = k`;
@@ -132,8 +129,6 @@ class SoftTopK:
     k: float = 5
     alpha: float = 2.0
 
-    positives_compete: ClassVar[bool] = True
-    is_balanced: ClassVar[bool] = False
     is_iterative: ClassVar[bool] = True
 
     def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
@@ -157,6 +152,22 @@ class SoftTopK:
         return rest.mul_(1 - rest).mul_(per_slope[:, None])
 
 
+# by the names that estimators' parameters have for them
+LOSSES: Mapping[str, type[PoolLoss]] = {
+    "decoupled-softmax": DecoupledSoftmax,
+    "softmax": Softmax,
+    "balanced-softmax": BalancedSoftmax,
+    "soft-top-k": SoftTopK,
+}
+
+
+def make_loss(name: str, parameters: Any) -> PoolLoss:
+    """The loss of this name; its fields are those of `parameters`."""
+    cls: Any = LOSSES[name]
+    loss: PoolLoss = cls(**{f.name: getattr(parameters, f.name) for f in fields(cls)})
+    return loss
+
+
 class GradientCoefficients(NamedTuple):
     """The mean loss of a batch, and the coefficients of its gradient."""
 
@@ -175,9 +186,8 @@ def positive_weights(
     """Weights of the positives in the mean loss over the texts that have one.
 
     The weights of a text are its relevances over their sum: 1 / |P| each if all are 1, as in the
-    paper. The paper's code multiplies by the relevance and divides by |P|; then a text of low
-    relevances would count less. `sample_weight` multiplies the weights of a text; the divisor of
-    the mean stays the number of texts.
+    paper. (Its code multiplies by the relevance and divides by |P|: low relevances make a text
+    count less.) `sample_weight` multiplies them; the mean is still over the number of texts.
     """
     values = values.to(dtype)
     sums = row_sums(values, rows, batch_size)
@@ -191,13 +201,16 @@ def gradient_coefficients(
     loss: PoolLoss,
     statistics: Tensor,  # (n_statistics, batch)
     scores: Tensor,  # (n_pairs,) of the positives
+    values: Tensor,  # (n_pairs,) their relevances
     rows: Tensor,  # (n_pairs,)
-    weights: Tensor,  # (n_pairs,)
+    sample_weight: Tensor | None = None,  # (batch,)
 ) -> GradientCoefficients:
     """The mean loss and the coefficients of its gradient."""
+    batch_size = statistics.shape[1]
+    weights = positive_weights(values, rows, batch_size, scores.dtype, sample_weight)
     losses, errors = loss.losses_and_errors(scores, statistics[:, rows])
     of_positives = weights * errors
-    of_rows = row_sums(of_positives, rows, statistics.shape[1])
+    of_rows = row_sums(of_positives, rows, batch_size)
     return GradientCoefficients(weights @ losses, of_positives, of_rows)
 
 
@@ -210,11 +223,11 @@ def masked_pairs(
     positives: Positives[Tensor], ignored: Pairs[Tensor] | None, loss: PoolLoss
 ) -> Pairs[Tensor]:
     """The pairs outside of the pool: ignored ones, and positives that do not compete."""
-    parts = [] if loss.positives_compete else [(positives.labels, positives.rows)]
-    parts += [] if ignored is None else [(ignored.labels, ignored.rows)]
-    if not parts:
-        return Pairs(positives.labels[:0], positives.rows[:0])
-    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    n_masked = 0 if loss.positives_compete else len(positives.rows)
+    own = Pairs(positives.labels[:n_masked], positives.rows[:n_masked])
+    if ignored is None:
+        return own
+    return Pairs(*(torch.cat(parts) for parts in zip(own, ignored, strict=True)))
 
 
 def positive_offsets(

@@ -20,7 +20,6 @@ from ._losses import (
     mask_,
     masked_pairs,
     positive_offsets,
-    positive_weights,
     row_sums,
     score_gradient_,
     subtract_offsets_,
@@ -65,11 +64,8 @@ def dense_pool_step(
         offsets = positive_offsets(loss, positives.rows, len(scores), scores.dtype)
         subtract_offsets_(scores, index, offsets)
         statistics = loss.row_statistics(lambda: [scores])
-        weights = positive_weights(
-            positives.values, positives.rows, len(scores), scores.dtype, sample_weight
-        )
         mean_loss, of_positives, of_rows = gradient_coefficients(
-            loss, statistics, positive_scores, positives.rows, weights
+            loss, statistics, positive_scores, positives.values, positives.rows, sample_weight
         )
         score_gradient_(loss, scores, statistics, of_rows, index, of_positives)
         return _pool_gradients(scores.T, texts, labels, temperature, mean_loss)
@@ -102,7 +98,8 @@ def softmax_pool_step(
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         scores = _scores(texts, labels, added)
-        index, values = (positives.labels, positives.rows), positives.values
+        positions, rows, values = positives
+        index = (positions, rows)
         positive_scores = scores[index]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.labels, masked.rows))
@@ -111,9 +108,7 @@ def softmax_pool_step(
         if loss.positives_compete:  # `_one_way` adds them
             exponentials.index_put_(index, scores.new_zeros(()))
         sums = exponentials.sum(0)
-        by_text = _one_way(
-            loss, positives.rows, values, positive_scores, sums, largest, sample_weight
-        )
+        by_text = _one_way(loss, values, rows, positive_scores, sums, largest, sample_weight)
         if not both_directions:
             gradient = exponentials.mul_(by_text.factors).index_put_(index, by_text.positives)
             return _pool_gradients(gradient, texts, labels, temperature, by_text.loss)
@@ -121,18 +116,14 @@ def softmax_pool_step(
         shares = (largest - top).exp()
         values = values.to(scores.dtype)
         if sample_weight is not None:
-            values = values * sample_weight[positives.rows]
+            values = values * sample_weight[rows]
         sums = exponentials @ shares
-        by_label = _one_way(
-            loss, positives.labels, values, positive_scores, sums, top.expand(len(sums))
-        )
+        by_label = _one_way(loss, values, positions, positive_scores, sums, top.expand(len(sums)))
         factors = torch.addcmul(by_text.factors, by_label.factors[:, None], shares)
-        gradient = exponentials.mul_(factors).index_put_(
-            index, by_text.positives + by_label.positives
-        )
-        return _pool_gradients(
-            gradient.mul_(0.5), texts, labels, temperature, (by_text.loss + by_label.loss) / 2
-        )
+        at_positives = by_text.positives + by_label.positives
+        gradient = exponentials.mul_(factors).index_put_(index, at_positives).mul_(0.5)
+        mean_loss = (by_text.loss + by_label.loss) / 2
+        return _pool_gradients(gradient, texts, labels, temperature, mean_loss)
 
 
 class _OneWay(NamedTuple):
@@ -145,8 +136,8 @@ class _OneWay(NamedTuple):
 
 def _one_way(
     loss: Softmax,
-    rows: Tensor,  # (n_pairs,) of the positives: their texts, or their labels
-    values: Tensor,  # (n_pairs,) their relevances
+    values: Tensor,  # (n_pairs,) relevances of the positives
+    rows: Tensor,  # (n_pairs,) their texts, or their labels
     scores: Tensor,  # (n_pairs,) theirs
     sums: Tensor,  # (n_rows,) of the negatives' exp(score - largest)
     largest: Tensor,  # (n_rows,)
@@ -158,9 +149,8 @@ def _one_way(
         own = ((scores if offsets is None else scores - offsets) - largest[rows]).exp()
         sums = sums + row_sums(own, rows, n_rows)
     sums = sums.clamp(min=torch.finfo(scores.dtype).tiny)
-    weights = positive_weights(values, rows, n_rows, scores.dtype, sample_weight)
     mean_loss, of_positives, of_rows = gradient_coefficients(
-        loss, (sums.log() + largest)[None], scores, rows, weights
+        loss, (sums.log() + largest)[None], scores, values, rows, sample_weight
     )
     factors, by_positives = of_rows / sums, -of_positives
     if own is not None:

@@ -61,9 +61,8 @@ def top_k_inner_products(
         if better is None:
             better = top_k_of_rows(scores.T.contiguous(), min(k, len(chunk)))
         best_labels = torch.cat([best_labels, better[1] + start], 1)
-        best_scores, order = _stable_top_k(
-            torch.cat([best_scores, better[0]], 1), min(k, best_labels.shape[1])
-        )
+        joined = torch.cat([best_scores, better[0]], 1)
+        best_scores, order = _stable_top_k(joined, min(k, joined.shape[1]))
         best_labels = best_labels.gather(1, order)
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
 

@@ -16,7 +16,7 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_reduce_
 from skxc._functional._grad_cache import LabelChunk, two_pass_step
-from skxc._functional._losses import DecoupledSoftmax, PoolLoss, Softmax, SoftTopK
+from skxc._functional._losses import SoftTopK, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._unit_rows import unit_rows
@@ -76,7 +76,12 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         is_all = settings.negatives == "all"
         self.pool_size = len(self.candidates) if is_all else settings.pool_size
         self.is_mined = settings.negatives == "mined" and self.pool_size < len(self.candidates)
-        self.loss = make_loss(settings, len(self.label_tokens))
+        self.loss = make_loss(settings.loss, settings)
+        if isinstance(self.loss, SoftTopK) and self.loss.k >= len(self.label_tokens):
+            raise ValueError(
+                f"k={settings.k} of {len(self.label_tokens)} labels: all would be in the soft top "
+                f"k, and nothing would be learnt. Pass a smaller k."
+            )
 
     def begin_epoch(self, epoch: int) -> None:
         """Mine hard negatives where that is due; never before the encoder has learnt."""
@@ -203,18 +208,6 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         if setup.device.type != "cpu":
             device["published"] += table
         return Memory(device, {"published": table})
-
-
-def make_loss(settings: DualEncoderSettings, n_labels: int) -> PoolLoss:
-    """The loss of that name."""
-    if settings.loss != "soft-top-k":
-        return Softmax() if settings.loss == "softmax" else DecoupledSoftmax()
-    if settings.k >= n_labels:
-        raise ValueError(
-            f"k={settings.k} of {n_labels} labels: all would be in the soft top k, and nothing "
-            f"would be learnt. Pass a smaller k."
-        )
-    return SoftTopK(settings.k, settings.alpha)
 
 
 def _head(is_normalized: bool) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from skxc._data._batches import Batch
 from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
-from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
+from skxc._functional._losses import Softmax, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._unit_rows import unit_rows
@@ -47,11 +47,6 @@ from ._unidec_start import (
     projection_dim,
 )
 
-LOSSES: Mapping[str, Softmax] = {
-    "decoupled-softmax": DecoupledSoftmax(),
-    "softmax": Softmax(),
-    "balanced-softmax": BalancedSoftmax(),
-}
 # labels that a text's hard negatives are drawn from
 _SHORTLIST = 100
 # random labels in a pool: so many to each of the batch's own, and at the least
@@ -114,11 +109,12 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         self.head_optimizer = adam_with_state([*heads.parameters(), log_scale], rate)
         self.dual_step: Callable[..., PoolGradients] = partial(
             softmax_pool_step,
-            loss=LOSSES[settings.loss],
+            loss=cast(Softmax, make_loss(settings.loss, settings)),
             both_directions=settings.both_directions,
         )
         self.is_one_vs_all = settings.classifier_loss == "one-vs-all"
         self.classifier_step = one_vs_all_pool_step if self.is_one_vs_all else self.dual_step
+        self.temperature = 1 / float(log_scale.detach().exp())
         self.candidates = np.arange(len(classifier))
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
@@ -219,7 +215,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             view.texts,
             view.labels,
             picked.positives,
-            temperature=1 / float(self.log_scale.detach().exp()),
+            temperature=self.temperature,
             ignored=picked.ignored,
             sample_weight=picked.sample_weight,
             added=None if view.added is None else view.added.detach(),
@@ -244,6 +240,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                 group["lr"] = learning_rate
             self.head_optimizer.step()
             self.head_optimizer.zero_grad()
+            if self.log_scale.requires_grad:  # else a GPU is not waited for
+                self.temperature = 1 / float(self.log_scale.detach().exp())
 
     # -------------------------------------------------------------------------------------- epoch
     def begin_epoch(self, epoch: int) -> None:

@@ -16,9 +16,8 @@ from ._row_optimizer import RowOptimizer
 class RowAdagrad(RowOptimizer):
     """Adagrad with one accumulator per row, for row-sparse gradients.
 
-    The step of a row is its gradient times the learning rate over the root of the summed mean
-    squares of its gradients, so that rare words keep larger steps than frequent ones. It reads and
-    writes only the rows in the gradient.
+    A row's learning rate is divided by the root of its summed mean-square gradients: rare words
+    keep larger steps than frequent ones. Only rows in the gradient are read or written.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float) -> None:

@@ -18,9 +18,8 @@ State = dict[str, Tensor]
 class RowAdam(RowOptimizer):
     """AdamW (Loshchilov and Hutter, 2019) that reads and writes only the rows in the gradient.
 
-    It equals torch.optim.AdamW if every step has a gradient for every row. A row without a gradient
-    keeps its moments and is not updated by them. The bias correction counts the updates of each
-    row, so that the first update of a row is a full step.
+    With a gradient for every row it is torch.optim.AdamW. A row without one keeps its moments and
+    is not moved by them. The bias correction counts each row's own updates: the first is full-size.
 
     Weight decay is lazy. `log_decay` sums log(1 - lr * weight_decay) over all steps, and
     `row_log_decay` is the part of the sum that a row has had; the difference is pending and is
