@@ -38,6 +38,23 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
         Needed by `fit`.
+    epochs : int, default=None
+        Passes over the training texts. None: 8 with the embedded encoder, 5 with a pretrained one.
+    batch_size : int, default=None
+        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
+        steps.
+    learning_rate : float, default=None
+        AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
+    weight_decay : float, default=0.01
+        Of the encoder under AdamW.
+    <warmup_fraction, max_grad_norm>
+    dropout : float, default=None
+        On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
+    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
+        bfloat16 on CUDA, float32 elsewhere.
+    <random_state, warm_start, verbose>
     loss : {"decoupled-softmax", "softmax", "soft-top-k"}, default="decoupled-softmax"
         "softmax": positives compete, too. "soft-top-k": every text's probabilities sum to `k`, for
         precision at that place.
@@ -68,23 +85,6 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     encode_batch_size : int, default=None
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).
-    epochs : int, default=None
-        Passes over the training texts. None: 8 with the embedded encoder, 5 with a pretrained one.
-    batch_size : int, default=None
-        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
-        steps.
-    learning_rate : float, default=None
-        AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
-    weight_decay : float, default=0.01
-        Of the encoder under AdamW.
-    <warmup_fraction, max_grad_norm>
-    dropout : float, default=None
-        On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
-        bfloat16 on CUDA, float32 elsewhere.
-    <random_state, warm_start, verbose>
 
     Attributes
     ----------

@@ -39,6 +39,15 @@ class ReneeClassifier(XCEstimator):
         Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
+    <warmup_fraction, max_grad_norm>
+    dropout : float, default=None
+        On the text's embedding, in [0, 1). None: 0.6 (pretrained: 0.5).
+    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
+        rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
+        float32 elsewhere.
+    <random_state, warm_start, verbose>
     classifier_learning_rate : float, default=None
         Of the classifier: SGD on the summed loss. None: 0.005 (pretrained: 0.01).
     classifier_weight_decay : float, default=1e-4
@@ -53,15 +62,6 @@ class ReneeClassifier(XCEstimator):
         are given (section 4.4 of [1]_). It also gives labels without a training text a row.
     label_chunk_size : int or "auto", default="auto"
         Labels scored at a time; it changes speed and memory, not the result.
-    <warmup_fraction, max_grad_norm>
-    dropout : float, default=None
-        On the text's embedding, in [0, 1). None: 0.6 (pretrained: 0.5).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
-        rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
-        float32 elsewhere.
-    <random_state, warm_start, verbose>
 
     Attributes
     ----------

@@ -40,6 +40,24 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
         Needed by `fit`.
+    epochs : int, default=None
+        Passes over the training texts. None: with the embedded encoder as many as a text has
+        labels, in the mean, from 4 to 8; 5 with a pretrained one.
+    batch_size : int, default=None
+        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
+        steps.
+    learning_rate : float, default=None
+        Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
+    weight_decay : float, default=0.01
+        Of the encoder under AdamW, and of the classifier.
+    <warmup_fraction, max_grad_norm>
+    dropout : float, default=None
+        On the text's embedding, in [0, 1). None: 0.3 (pretrained: 0.1).
+    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
+        bfloat16 on CUDA, float32 elsewhere.
+    <random_state, warm_start, verbose>
     loss : {"decoupled-softmax", "softmax", "balanced-softmax"}, default="decoupled-softmax"
         Of both views. "decoupled-softmax": a text's labels do not compete with each other.
         "softmax": they do (SupCon). "balanced-softmax": they do, but weigh as one label together
@@ -81,16 +99,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     encode_batch_size : int, default=None
         Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
         not the loss (that is `batch_size`). None: all (pretrained: 64).
-    epochs : int, default=None
-        Passes over the training texts. None: with the embedded encoder as many as a text has
-        labels, in the mean, from 4 to 8; 5 with a pretrained one.
-    batch_size : int, default=None
-        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
-        steps.
-    learning_rate : float, default=None
-        Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
-    weight_decay : float, default=0.01
-        Of the encoder under AdamW, and of the classifier.
     classifier_learning_rate : float, default=None
         Of the classifier's rows, the projections and the temperature: Adam, on the rows that were
         picked. None: 0.01 (pretrained: 0.001).
@@ -100,14 +108,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         least); they add to the classifier's score by the text's TF-IDF weights. 0: no such
         weights. None: 5 with the embedded encoder, 0 with a pretrained one, whose tokens are no
         words.
-    <warmup_fraction, max_grad_norm>
-    dropout : float, default=None
-        On the text's embedding, in [0, 1). None: 0.3 (pretrained: 0.1).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
-    precision : {"auto", "float32", "bfloat16"}, default="auto"
-        bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
-        bfloat16 on CUDA, float32 elsewhere.
-    <random_state, warm_start, verbose>
 
     Attributes
     ----------

@@ -70,7 +70,7 @@ def test_scores_are_inner_products_of_embeddings(trained_dense, data):
     embeddings = trained_dense.transform(data.texts)
     assert (scores.dtype, embeddings.dtype) == (np.float32, np.float32)
     expected = embeddings.astype(np.float64) @ trained_dense.label_embeddings_.T.astype(np.float64)
-    words = trained_dense._label_words()
+    words = trained_dense._get_ranker().table.words
     if words is not None:
         tokens = trained_dense.encoder_.tokenize(data.texts)
         expected += (tokens.as_csr(words.shape[1]) @ words.T).toarray()

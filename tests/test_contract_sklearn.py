@@ -272,7 +272,7 @@ def test_an_estimator_with_honest_tags_passes_the_check_that_it_is_given(make):
 def test_looking_at_an_estimator_changes_nothing(fitted, make, data):
     fitted.predict_proba(data.texts)
     for estimator in (fitted, make()):
-        names, runtime = set(vars(estimator)), dict(vars(estimator).get("_ranker", {}))
+        names, ranker = set(vars(estimator)), vars(estimator).get("_ranker")
         state = state_of(estimator)
         estimator._repr_html_()
         make_pipeline(FunctionTransformer(list), estimator)._repr_html_()
@@ -282,7 +282,7 @@ def test_looking_at_an_estimator_changes_nothing(fitted, make, data):
             with suppress(AttributeError, NotFittedError):
                 getattr(estimator, name)
         assert set(vars(estimator)) == names
-        assert vars(estimator).get("_ranker", {}) == runtime
+        assert vars(estimator).get("_ranker") is ranker
         assert_unchanged(estimator, state)
 
 

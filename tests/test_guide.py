@@ -14,7 +14,7 @@ import torch
 
 import skxc
 from skxc._training._row_adam import RowAdam
-from skxc.encoders import TransformerEncoder
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs" / "guide"
@@ -113,11 +113,11 @@ def test_the_parameters_of_the_research_tables_have_the_defaults_they_say(
             continue
         default = parameters[named[1]]
         if default is None and len(values) == 2:
-            of_bag = estimator._defaults[named[1]]
-            default = (
-                of_bag[0] if isinstance(of_bag, range) else of_bag,
-                estimator._pretrained_defaults[named[1]],
+            of_bag, pretrained = (
+                estimator._default_values(encoder)[named[1]]
+                for encoder in (BagOfWordsEncoder, TransformerEncoder)
             )
+            default = (of_bag[0] if isinstance(of_bag, range) else of_bag, pretrained)
         expected = tuple(v for (v,) in values) if len(values) == 2 else values[0][0]
         assert default == expected, named[1]
         n_checked += 1

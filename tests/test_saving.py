@@ -687,8 +687,8 @@ BAD = {
         "label_counts_ has 4 entries, and the model 5 labels",
     ),
     "a format of the future": (
-        changed_config(lambda c: c.update(format_version=2)),
-        "config.json has format version 2; this skxc reads up to 1. Upgrade skxc",
+        changed_config(lambda c: c.update(format_version=3)),
+        "config.json has format version 3; this skxc reads up to 2. Upgrade skxc",
     ),
     "another project's config.json": (
         lambda f: (f / "config.json").write_text('{"model_type": "bert"}'),
@@ -1013,7 +1013,7 @@ def test_a_saved_folder_says_what_wrote_it(bag_model, tmp_path):
     bag_model.save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["format"] == "skxc"
-    assert config["format_version"] == 1
+    assert config["format_version"] == 2
     assert config["skxc_version"] == skxc.__version__
     assert config["libraries"]["numpy"] == np.__version__
     files = digests(tmp_path / "model")
