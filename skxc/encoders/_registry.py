@@ -1,4 +1,4 @@
-"""The one list of encoders: a new one is its own file, and a line here."""
+"""The one list of encoders: a new one touches its own file and this one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from sklearn.base import clone
 from ._bag import BagOfWordsEncoder
 from ._base import Encoder
 from ._transformer import TransformerEncoder
+
+__all__ = ["BagOfWordsEncoder", "TransformerEncoder"]  # public in skxc.encoders
 
 # by their names, as the parameter `encoder` and options ("--bag.dim") have them
 ENCODERS: dict[str, type[Any]] = {"bag": BagOfWordsEncoder, "transformer": TransformerEncoder}

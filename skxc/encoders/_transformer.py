@@ -48,11 +48,11 @@ if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _POOLINGS = ("auto", "mean", "cls", "last")
-# What autograd keeps of a layer, a token and a hidden number; some stays float32 under autocast
+# What autograd keeps per layer, token and hidden unit; some of it is float32 under autocast
 _BYTES_A_LAYER = {torch.float32: 72, torch.bfloat16: 45}
 # float32 maps of all pairs of tokens, which the CPU's attention holds where it has dropout
 _MAPS_A_LAYER = 3
-# Batches of ever other shapes leave holes in the CPU's heap: half as much again was measured.
+# Batches of changing shapes fragment the CPU's heap: 1.5 times the memory was measured.
 _CPU_HEAP = 1.5
 _REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes that have no file
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
@@ -171,7 +171,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         Raises
         ------
         OSError
-            If the model is neither on this machine nor to be fetched.
+            If the model is not on this machine and cannot be downloaded.
         TypeError
             If a parameter has the wrong type.
         ValueError
@@ -231,29 +231,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
 
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
-        """Memory of the tokenizer, and of reading texts.
-
-        Parameters
-        ----------
-        n_tokens : int
-            Tokens of all texts.
-
-        Returns
-        -------
-        tuple of (int, int)
-            Bytes that stay, and bytes that `tokenize` needs on top while it runs.
-        """
         return len(self.tokenizer_json_), 2 * n_tokens
 
     def build_module(self) -> EncoderModule:
-        """Build the torch module that embeds tokens, with a copy of `weights_`.
-
-        Returns
-        -------
-        torch.nn.Module
-            On the CPU and, like every new module, in training mode. Its `dim` is the size of an
-            embedding; called with a `TokenStore` of n texts, it returns an (n, dim) tensor.
-        """
         check_is_fitted(self, "weights_")
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
@@ -267,20 +247,6 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return module
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
-        """Write what transformers and sentence-transformers read.
-
-        Parameters
-        ----------
-        folder : Path
-            An empty folder.
-        is_normalized : bool
-            Whether sentence-transformers is to scale embeddings to length 1.
-
-        Returns
-        -------
-        dict
-            The fitted attributes that no file holds.
-        """
         max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
         write_transformer(folder, self.config_, self.weights_)
         write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
@@ -295,32 +261,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return {name: getattr(self, name) for name in _REST}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        """Set the fitted attributes from what `write_files` wrote and returned.
-
-        Parameters
-        ----------
-        files : ModelFolder
-            The saved model.
-        rest : dict
-            What `write_files` returned.
-        is_mapped : bool
-            Whether arrays are to be read-only maps of their files.
-        """
         self.config_, self.weights_ = read_transformer(files, is_mapped=is_mapped)
         self.tokenizer_json_ = read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
 
     def check_parameters(self) -> None:
-        """Raise for parameters that no model accepts.
-
-        Raises
-        ------
-        TypeError
-            If a parameter has a wrong type.
-        ValueError
-            If a parameter is out of range.
-        """
         if not isinstance(self.model, str):
             raise TypeError(
                 f"model must be a str, got {self.model!r}. Pass the identifier of a model on the "
@@ -378,7 +324,7 @@ class _TransformerModule(EncoderModule):
         device = next(self.parameters()).device
         padded = _pad(tokens, self.pad_token_id)
         ids, mask = (to_device(torch.from_numpy(a), device) for a in padded)
-        # told here, on the host: transformers would wait for the GPU to see that nothing is padded
+        # decided on the host: transformers would wait for the GPU to see that nothing is padded
         attention_mask = None if padded[1].all() else mask.long()
         states = self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
         embeddings = _pool(states, mask, self.pooling)
@@ -388,7 +334,7 @@ class _TransformerModule(EncoderModule):
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
     ) -> int:
-        """Every layer's tensors, what autograd keeps of a BERT's."""
+        """What autograd keeps of every layer, measured on BERT."""
         config, longest = self.transformer.config, int(lengths.max(initial=1))
         a_token, heap = float(_BYTES_A_LAYER[dtype] * config.hidden_size), 1.0
         if next(self.parameters()).device.type == "cpu":
