@@ -123,14 +123,10 @@ def fit_parser(name: str, estimator: type) -> Parser:
 def _add_encoder(group: Any) -> None:
     from skxc.encoders._registry import BY_MODEL, ENCODERS
 
-    named = {name: _first_line(cls) for name, cls in ENCODERS.items() if name != BY_MODEL}
-    texts = [f'"{name}": {text}' for name, text in named.items()]
-    texts.append("Any other string: a Hugging Face model id or a local folder. (str, default: bag)")
-    group.add_argument("--encoder", type=str, default="bag", help=" ".join(texts))
-
-
-def _first_line(owner: type) -> str:
-    return _plain((owner.__doc__ or "").split("\n")[0])
+    summaries = {name: (cls.__doc__ or "").split("\n")[0] for name, cls in ENCODERS.items()}
+    text = "".join(f'"{k}": {_plain(v)} ' for k, v in summaries.items() if k != BY_MODEL)
+    text += "Any other string: a Hugging Face model id or a local folder. (str, default: bag)"
+    group.add_argument("--encoder", type=str, default="bag", help=text)
 
 
 def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[str] = ()) -> None:

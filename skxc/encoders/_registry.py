@@ -27,9 +27,9 @@ def encoder_name(encoder: str) -> str:
 
 def make_encoder(encoder: str, **parameters: Any) -> Encoder:
     """The encoder that a string stands for, unfitted."""
-    name = encoder_name(encoder)
-    model = {"model": encoder} if name == BY_MODEL else {}
-    made: Encoder = ENCODERS[name](**model, **parameters)
+    if encoder_name(encoder) == BY_MODEL:
+        parameters["model"] = encoder
+    made: Encoder = ENCODERS[encoder_name(encoder)](**parameters)
     return made
 
 

@@ -21,27 +21,8 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
+from . import _files, _hub
 from ._base import Encoder, EncoderModule
-from ._files import (
-    read_tokenizer,
-    read_transformer,
-    write_modules,
-    write_tokenizer,
-    write_transformer,
-)
-from ._hub import (
-    build_transformer,
-    load_config,
-    load_tokenizer,
-    load_transformer,
-    missing_weights_message,
-    n_positions,
-    padding_token,
-    plain_config,
-    published_pooling,
-    silence,
-    truncating_json,
-)
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
@@ -184,21 +165,21 @@ class TransformerEncoder(Encoder, BaseEstimator):
             If the model's files lack weights, which then start at random.
         """
         self.check_parameters()
-        with silence(), torch.random.fork_rng(devices=[]):
+        with _hub.silence(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
-            config = load_config(self.model)
-            pooling = published_pooling(self.model) if self.pooling == "auto" else self.pooling
-            tokenizer = load_tokenizer(self.model)
-            transformer, missing = load_transformer(self.model, config)
+            config = _hub.load_config(self.model)
+            pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
+            tokenizer = _hub.load_tokenizer(self.model)
+            transformer, missing = _hub.load_transformer(self.model, config)
             self._check_max_length(transformer, tokenizer)
-            pad_token_id = padding_token(tokenizer, config)
+            pad_token_id = _hub.padding_token(tokenizer, config)
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
         if missing:
-            warnings.warn(missing_weights_message(self.model, missing), stacklevel=2)
-        self.config_ = plain_config(config)
+            warnings.warn(_hub.missing_weights_message(self.model, missing), stacklevel=2)
+        self.config_ = _hub.plain_config(config)
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
-        self.tokenizer_json_ = truncating_json(tokenizer, self.max_length)
+        self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
@@ -237,10 +218,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
         check_is_fitted(self, "weights_")
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
-        with silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
-            module = _TransformerModule(
-                build_transformer(self.config_), self.pooling_, projection_dim, self.pad_token_id_
-            )
+        with _hub.silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
+            model = _hub.build_transformer(self.config_)
+            module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
         # torch.tensor copies: weights_ may be a read-only memory map
         state = {name: torch.tensor(w) for name, w in self.weights_.items()}
         module.load_state_dict(state, assign=True)
@@ -248,9 +228,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
-        write_transformer(folder, self.config_, self.weights_)
-        write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
-        write_modules(
+        _files.write_transformer(folder, self.config_, self.weights_)
+        _files.write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
+        _files.write_modules(
             folder,
             self.weights_,
             hidden_size=self.config_["hidden_size"],
@@ -261,8 +241,8 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return {name: getattr(self, name) for name in _REST}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        self.config_, self.weights_ = read_transformer(files, is_mapped=is_mapped)
-        self.tokenizer_json_ = read_tokenizer(files)
+        self.config_, self.weights_ = _files.read_transformer(files, is_mapped=is_mapped)
+        self.tokenizer_json_ = _files.read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
 
@@ -292,7 +272,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 f"max_length={self.max_length} leaves no room for a text beside the {n_special} "
                 f"special tokens of model={self.model!r}. Pass at least {n_special + 1}."
             )
-        longest = n_positions(transformer)
+        longest = _hub.n_positions(transformer)
         if longest is not None and self.max_length > longest:
             raise ValueError(
                 f"max_length={self.max_length} exceeds the {longest} positions that "
