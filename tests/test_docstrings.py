@@ -28,7 +28,8 @@ def public_names():
             if inspect.isclass(value):
                 for method, function in inspect.getmembers(value, inspect.isroutine):
                     is_ours = (getattr(function, "__module__", None) or "").startswith("skxc")
-                    if is_ours and not method.startswith("_"):
+                    is_inherited = not function.__doc__ and inspect.getdoc(function)
+                    if is_ours and not method.startswith("_") and not is_inherited:
                         yield f"{module_name}.{name}.{method}", ACCEPTED_IN_METHODS
 
 

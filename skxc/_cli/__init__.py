@@ -32,9 +32,9 @@ commands:
   fit ESTIMATOR DATA --out MODEL   train an estimator and save it
   predict MODEL [TEXTS]            the best labels of each line of text
   evaluate MODEL DATA              ranking metrics on the test texts
-  info MODEL                       what a saved model is
+  info MODEL                       describe a saved model
 
-"skxc COMMAND --help" tells more.
+"skxc COMMAND --help" explains more.
 
 examples:
   skxc fit renee library-subjects --out model
@@ -42,7 +42,7 @@ examples:
   skxc evaluate model library-subjects
 
 An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 nobody reads the output.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 output closed early.
 """
 
 _FIT_HELP = """\
@@ -53,7 +53,7 @@ Train an estimator on the training texts of DATA and save it to the folder MODEL
 estimators:
   renee          ReneeClassifier: one-vs-all classifier over all labels
   dual-encoder   DualEncoderXC: labels are their texts, embedded beside the documents
-  unidec         UniDEC: both at once; the one to begin with where labels have texts
+  unidec         UniDEC: both together; start with it if labels have texts
 
 "skxc fit ESTIMATOR --help" lists the options: all parameters of the estimator.
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write("skxc: interrupted\n")
             return 130
         except BrokenPipeError:
-            # the interpreter flushes once more at its end, and would complain
+            # the interpreter flushes again when it ends, and would raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except Exception as error:
@@ -109,7 +109,7 @@ def _run(argv: list[str]) -> None:
         _run_fit(arguments)
     elif command in _COMMANDS:
         options = parsed(_COMMANDS[command](), arguments)
-        from . import _commands  # imports what is slow, once the arguments are known to be right
+        from . import _commands  # slow imports, once the arguments are known to be right
 
         getattr(_commands, command)(**options)
     else:

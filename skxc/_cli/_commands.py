@@ -1,4 +1,4 @@
-"""What the commands do, once their options are known to be well-formed."""
+"""What the commands do, with options that are parsed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def fit(
 
 
 def _check_is_free(folder: Path, *, overwrite: bool) -> None:
-    """Refuse before training what saving would refuse after it, or would replace unasked."""
+    """Refuse, before training, a folder that cannot be saved to or must not be replaced."""
     if (folder / CONFIG).is_file() and not overwrite:
         raise InputError(f"--out {folder} holds a model. Pass another folder, or --overwrite.")
     check_replaceable(folder)
@@ -109,7 +109,7 @@ def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
 
 @contextmanager
 def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
-    """A line an epoch on stderr: where there is no terminal, there is no progress bar."""
+    """One line per epoch on stderr, where there is no terminal for a progress bar."""
     logger, handler = logging.getLogger("skxc"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("skxc: %(message)s"))
     level = logger.level
@@ -127,7 +127,7 @@ def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
 def predict(
     *, model: str, texts: str | None, top_k: int, format: str, out: str | None, device: str | None
 ) -> None:
-    """A line of labels for each line of text, as they come."""
+    """One line of labels for each line of text, as they arrive."""
     if top_k < 1:
         raise InputError(f"--top_k is {top_k}. Pass at least 1.")
     line = _json_line if format == "jsonl" else _tab_separated_line
@@ -137,7 +137,7 @@ def predict(
         with opened_output(out) as output:
             for batch in batches(source, path):
                 lines = [line(*best) for best in best_labels(clf, batch, top_k)]
-                # what JSON has no other way to write: half a character, from someone's label file
+                # lone surrogates, from a label file, as JSON escapes them
                 output.write("".join(lines).encode(errors="backslashreplace"))
                 output.flush()
 
@@ -198,7 +198,7 @@ def evaluate(
 
 
 def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
-    """Raise where the data's labels cannot be the model's; warn where their names differ."""
+    """Raise if the data have another number of labels; warn if names differ."""
     n_labels = dataset.Y_test.shape[1]
     if n_labels != clf.n_labels_:
         raise InputError(
@@ -214,7 +214,7 @@ def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
         i, name, text = differing[0]
         warnings.warn(
             f"{len(differing)} of the {n_labels} labels have another name in {data} than in the "
-            f"model, such as label {i}: {text!r}, {name!r}. They are compared by their places.",
+            f"model, such as label {i}: {text!r}, {name!r}. They are compared by position.",
             stacklevel=1,
         )
 
@@ -224,7 +224,7 @@ def _as_json(metrics: dict[str, float]) -> str:
 
 
 def _table(metrics: dict[str, float], ks: list[int]) -> str:
-    """A row a metric, a column a cut, in percent."""
+    """One row per metric, one column per cut, in percent."""
     lines = [f"{'%':<6}" + "".join(f"{f'@{k}':>8}" for k in ks)]
     for kind in _KINDS:
         values = "".join(f"{100 * metrics[f'{kind}@{k}']:8.2f}" for k in ks)
@@ -234,7 +234,7 @@ def _table(metrics: dict[str, float], ks: list[int]) -> str:
 
 # ------------------------------------------------------------------------------------------- info
 def info(*, model: str) -> None:
-    """What the model's config.json tells."""
+    """What the model's config.json says."""
     with input_checked():
         config = read_config(Path(model).resolve())
     fitted, sizes = config["fitted"], {k: v["size"] for k, v in config["files"].items()}

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class InputError(Exception):
-    """What the user can mend: exit code 2."""
+    """An error that the user can correct: exit code 2."""
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line; with its type where its text is not written for users."""
+    """An error as one line, with its type if the text is not written for users."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = " ".join(str(error).split())
@@ -22,7 +22,7 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def input_checked() -> Iterator[None]:
-    """Errors in here are the user's to mend."""
+    """Turn errors that the user can correct into InputError."""
     try:
         yield
     except (ValueError, TypeError, OSError) as error:

@@ -36,12 +36,12 @@ class Parser(ArgumentParser):
     """jsonargparse's, with errors in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say in one sentence what is wrong with which option."""
+        """Say in one sentence which option is wrong, and why."""
         key = re.match(r'Parser key "([^"]+)"', message)
         value = re.search(r"(?:Given|Got) value: (.*)", message, re.DOTALL)
         if key and value:
-            told = next((a.help or "" for a in self._actions if a.dest == key[1]), "")
-            accepted = re.search(r" \((?:[^()]|\([^()]*\))*\)$", told)  # the last parentheses
+            text = next((a.help or "" for a in self._actions if a.dest == key[1]), "")
+            accepted = re.search(r" \((?:[^()]|\([^()]*\))*\)$", text)  # the last parentheses
             message = f"--{key[1]}: {value[1].strip()!r} is not accepted"
             message += accepted[0] if accepted else ""
         message = re.sub(r'^Parser key "([^"]+)":', r"--\1:", " ".join(message.split()).rstrip("."))
@@ -61,7 +61,7 @@ def _parser(command: str, usage: str, description: str, *, has_options: bool = T
             "--config",
             action=ActionConfigFile,
             metavar="FILE",
-            help="YAML file of options; what is given on the command line wins.",
+            help="YAML file of options; the command line has priority.",
         )
         # jsonargparse's own text takes six lines
         parser._option_string_actions["--print_config"].help = "Print all options as such a file."
@@ -110,7 +110,7 @@ def fit_parser(name: str, estimator: type) -> Parser:
         "--verbose",
         type=int,
         default=1,
-        help="1: a progress bar, or a line an epoch where stderr is no terminal; 0: neither. "
+        help="1: a progress bar, or one line per epoch if stderr is no terminal; 0: neither. "
         "(int, default: 1)",
     )
     for name, encoder in ENCODERS.items():
@@ -123,14 +123,10 @@ def fit_parser(name: str, estimator: type) -> Parser:
 def _add_encoder(group: Any) -> None:
     from skxc.encoders._registry import BY_MODEL, ENCODERS
 
-    named = {name: _first_line(cls) for name, cls in ENCODERS.items() if name != BY_MODEL}
-    texts = [f'"{name}": {text}' for name, text in named.items()]
-    texts.append("Any other string: a Hugging Face model id or a local folder. (str, default: bag)")
-    group.add_argument("--encoder", type=str, default="bag", help=" ".join(texts))
-
-
-def _first_line(owner: type) -> str:
-    return _plain((owner.__doc__ or "").split("\n")[0])
+    summaries = {name: (cls.__doc__ or "").split("\n")[0] for name, cls in ENCODERS.items()}
+    text = "".join(f'"{k}": {_plain(v)} ' for k, v in summaries.items() if k != BY_MODEL)
+    text += "Any other string: a Hugging Face model id or a local folder. (str, default: bag)"
+    group.add_argument("--encoder", type=str, default="bag", help=text)
 
 
 def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[str] = ()) -> None:
@@ -157,14 +153,14 @@ def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[st
 
 
 def _plain(text: str) -> str:
-    """A docstring's text without its markup."""
+    """A docstring's text without markup."""
     text = re.sub(r" ?\[\d+\]_", "", re.sub(r"\bof \[\d+\]_", "of the paper", text))
     text = re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``|`([^`]*)`", r"\1\2\3", text)
     return " ".join(text.split())
 
 
 def _accepted(hint: Any) -> Any:
-    """The type of an option's value: one that a config file can hold, and that imports nothing."""
+    """The type of an option's value: plain, so that config files import nothing."""
     if hint is Any:
         return bool | int | float | str | None
     if float in (hint, *get_args(hint)):
@@ -186,8 +182,8 @@ def predict_parser() -> Parser:
     parser = _parser(
         "predict",
         "MODEL [TEXTS] [options]",
-        "The best labels of each line of text, best first, a line each: also for an empty line.\n"
-        "Lines are answered as they come. Texts are UTF-8; only a line feed ends one.\n\n"
+        "The best labels of each line of text, best first: one line each, also for empty lines.\n"
+        "Lines are answered as they arrive. Texts are UTF-8; only a line feed ends one.\n\n"
         "Formats:\n"
         '  jsonl  {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
         "  tsv    fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
@@ -214,7 +210,7 @@ def predict_parser() -> Parser:
         metavar="FILE",
         type=str | None,
         default=None,
-        help="File to write; it appears once all is written. (default: standard output)",
+        help="File to write; it appears when it is complete. (default: standard output)",
     )
     parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
     return parser
@@ -224,9 +220,9 @@ def evaluate_parser() -> Parser:
     parser = _parser(
         "evaluate",
         "MODEL DATA [options]",
-        "Precision, nDCG, recall and their propensity-scored kin on the test texts of DATA, in\n"
-        "percent. Pairs of its filter file are left out; propensities are of the model's own\n"
-        "training labels.",
+        "Precision, nDCG, recall and their propensity-scored versions on the test texts of DATA,\n"
+        "in percent. Pairs of its filter file are left out; propensities are those of the labels\n"
+        "that the model was trained on.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
     parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
@@ -252,6 +248,6 @@ def evaluate_parser() -> Parser:
 
 
 def info_parser() -> Parser:
-    parser = _parser("info", "MODEL", "What a saved model is.", has_options=False)
+    parser = _parser("info", "MODEL", "Describe a saved model.", has_options=False)
     parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
     return parser

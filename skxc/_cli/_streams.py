@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ._errors import InputError, input_checked
 
-# Texts predicted at a time, and bytes read at a time: fewer where no more have come through a pipe.
+# Texts predicted at once, and bytes read at once; fewer if a pipe has no more yet.
 _TEXTS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 1 << 16
 
@@ -32,7 +32,7 @@ def opened_input(path: str) -> Iterator[BinaryIO]:
 
 
 def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
-    """The texts of the lines that are there; it waits for more only when it has given those."""
+    """Texts of the lines that have arrived; it waits for more only after these."""
     n_before = 0
     for lines in _blocks_of_lines(source):
         for start in range(0, len(lines), _TEXTS_AT_ONCE):
@@ -55,21 +55,21 @@ def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
 
 
 def _blocks_of_lines(source: BinaryIO) -> Iterator[list[bytes]]:
-    """Whole lines, as many as one read brings; the last one may lack its line feed."""
-    begun = list[bytes]()
+    """Complete lines, as many as one read gives; the last one may lack its line feed."""
+    incomplete = list[bytes]()
     while block := source.read1(_BYTES_AT_ONCE):  # type: ignore[attr-defined]
         first, *others = block.split(b"\n")
-        begun.append(first)
+        incomplete.append(first)
         if others:
-            yield [b"".join(begun), *others[:-1]]
-            begun = [others[-1]]
-    if any(begun):
-        yield [b"".join(begun)]
+            yield [b"".join(incomplete), *others[:-1]]
+            incomplete = [others[-1]]
+    if any(incomplete):
+        yield [b"".join(incomplete)]
 
 
 @contextmanager
 def opened_output(path: str | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that appears under its name once all is written."""
+    """Standard output, or a file that gets its name when it is complete."""
     if path is None:
         yield sys.stdout.buffer
         return

@@ -2,8 +2,9 @@
 
 from skxc._data._tokens import TokenStore
 
-from ._bag import BagOfWordsEncoder
+from . import _registry
 from ._base import Encoder, EncoderModule
-from ._transformer import TransformerEncoder
+from ._registry import *  # noqa: F403  (the encoders: they are listed in that file alone)
 
-__all__ = ["BagOfWordsEncoder", "Encoder", "EncoderModule", "TokenStore", "TransformerEncoder"]
+__all__ = ["Encoder", "EncoderModule", "TokenStore"]
+__all__ += _registry.__all__

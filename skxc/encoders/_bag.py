@@ -23,12 +23,12 @@ from skxc._validation import check_integer, check_real
 
 from ._base import WEIGHTS, Encoder, EncoderModule
 
-# Length of an embedding, whatever its width, so that one learning rate serves every width.
+# Length of an embedding. It does not depend on the width, so that one learning rate fits all.
 _LENGTH = 16.0
-# Tensors of an embedding's size at the peak of a step: sums, their lengths' quotient, dropout, ...
+# Tensors of an embedding's size at the peak of a step: sums, the scaled ones, dropout, ...
 _TENSORS_A_TEXT = 6
 _TENSORS_A_WORD = 2
-# A word's string and number, and its place in a dictionary while it grows; a token's while counted.
+# Of a word in a dictionary that grows, and of a token while words are counted.
 _BYTES_A_WORD = 215
 _BYTES_A_TOKEN = 22
 _WORDS = "words.json"  # of a saved encoder
@@ -38,8 +38,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     """TF-IDF-weighted sum of learnt word embeddings, scaled to one length.
 
     Needs no download, no GPU and no pretrained weights: vocabulary and weights come from
-    scikit-learn's own vectoriser, the embeddings are learnt from nothing, and a training step
-    touches only the words in its batch.
+    scikit-learn's own vectoriser, the embeddings start at random, and a training step changes
+    only the words in its batch.
 
     Parameters
     ----------
@@ -48,12 +48,12 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     ngram_range : tuple of (int, int), default=(1, 1)
         Shortest and longest word n-gram, in words.
     min_df : int or float, default=2
-        A word in fewer texts than this (an int: a count; a float: a share) is ignored, unless a
-        label's text has it. Where that would leave no word at all, every word is kept.
+        Words in fewer texts than this are ignored (an int: a count; a float: a share), except those
+        of label texts. If no word would be left, all are kept.
     max_features : int, default=None
-        Keep the most frequent words only, the labels' among them.
+        Words to keep, at most: the most frequent ones, label texts included. None: all.
     token_pattern : str, default: ``r"(?u)\\b\\w+\\b"``
-        Regular expression of a word; unlike scikit-learn's own, it keeps one-letter words.
+        Regular expression of a word. Unlike scikit-learn's default, it keeps one-letter words.
 
     Attributes
     ----------
@@ -98,8 +98,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         texts : sequence of str
             Texts.
         label_texts : sequence of str, default=()
-            The labels' texts, of which every word is kept: one that no training text has may still
-            tell a label from the others.
+            The labels' texts. All their words are kept: one that is in no training text can still
+            distinguish a label from the others.
         seed : int
             Seed of the embeddings.
 
@@ -122,15 +122,6 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         return self
 
     def check_parameters(self) -> None:
-        """Raise where a parameter is not accepted.
-
-        Raises
-        ------
-        TypeError
-            If a parameter has a wrong type.
-        ValueError
-            If a parameter is out of range.
-        """
         check_integer("dim", self.dim, 1)
         if isinstance(self.min_df, Integral):
             check_integer("min_df", self.min_df, 1)
@@ -159,7 +150,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     def _fitted_vectorizer(
         self, texts: Sequence[str], label_texts: Sequence[str]
     ) -> TfidfVectorizer:
-        """What TfidfVectorizer.fit gives, were it to keep the labels' words, however rare."""
+        """A vectoriser as TfidfVectorizer.fit gives it, which also keeps the labels' rare words."""
         n_texts = len(texts) + len(label_texts)
         counter = CountVectorizer(ngram_range=self.ngram_range, token_pattern=self.token_pattern)
         try:
@@ -167,7 +158,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         except ValueError as error:
             if "empty vocabulary" not in str(error):
                 raise
-            # no text has a word: one that no text can hold keeps the shapes
+            # no text has a word: a word that no text can have keeps the shapes valid
             return _vectorizer(["\0"], np.ones(1, np.float32), (1, 1), r"\0")
         n_holding = np.bincount(counts.indices, minlength=counts.shape[1])  # texts, of each word
         is_count = isinstance(self.min_df, Integral)
@@ -210,67 +201,18 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         return len(self.vectorizer_.idf_)
 
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
-        """Memory of the vocabulary, and of reading texts.
-
-        Parameters
-        ----------
-        n_tokens : int
-            Words of all texts.
-
-        Returns
-        -------
-        tuple of (int, int)
-            Bytes that stay, and bytes that `fit` and `tokenize` need on top while they run.
-        """
         return _BYTES_A_WORD * len(self.vectorizer_.vocabulary_), _BYTES_A_TOKEN * n_tokens
 
     def build_module(self) -> EncoderModule:
-        """The embedding table as a torch module, on the CPU.
-
-        Returns
-        -------
-        EncoderModule
-            Maps a TokenStore to a (n_texts, dim) tensor.
-        """
         return _BagModule(torch.tensor(self.weights_["table"]))
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
-        """Write the words and their arrays.
-
-        Parameters
-        ----------
-        folder : Path
-            An empty folder.
-        is_normalized : bool
-            Not used.
-
-        Returns
-        -------
-        dict
-            How words are found in a text.
-        """
         fitted = self.vectorizer_
         write_json(folder / _WORDS, fitted.get_feature_names_out().tolist())
         write_tensors(folder / WEIGHTS, self.weights_ | {"idf": fitted.idf_})
         return {"ngram_range": list(fitted.ngram_range), "token_pattern": fitted.token_pattern}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        """Set the fitted attributes from what `write_files` wrote and returned.
-
-        Parameters
-        ----------
-        files : ModelFolder
-            The saved model.
-        rest : dict
-            What `write_files` returned.
-        is_mapped : bool
-            Whether arrays are to be read-only maps of their files.
-
-        Raises
-        ------
-        ValueError
-            If the words and the arrays do not match.
-        """
         self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
         words, idf = files.json(f"{ENCODER}/{_WORDS}"), self.weights_.pop("idf")
         if not len(words) == len(idf) == len(self.weights_["table"]):

@@ -101,7 +101,8 @@ class Encoder(Protocol):
     dim_parameter : str
         Name of the parameter that sets the width of the embeddings: errors about memory name it.
     weights_ : dict of str to ndarray
-        The state of the torch module.
+        The state of the torch module. It is not there while an estimator trains, which then has the
+        module alone: `tokenize` and `reading_bytes` must not need it.
 
     Examples
     --------

@@ -32,7 +32,7 @@ _PUBLISHED_POOLINGS = {
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep transformers and the hub's client from logging, warning and drawing bars."""
+    """No logs, warnings or progress bars of transformers and the hub's client."""
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
     from transformers.utils import logging
@@ -87,7 +87,9 @@ def load_config(model: str) -> PretrainedConfig:
             f"model={model!r} has the architecture {config.model_type!r}, which is not a single "
             "text encoder. Pass a model such as BERT, RoBERTa, DistilBERT, MPNet or ModernBERT."
         )
-    config.use_cache = False  # of models that generate: keys and values that nobody would read
+    config.use_cache = (
+        False  # of models that generate text: nothing would read these keys and values
+    )
     return config
 
 
@@ -102,7 +104,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise ValueError(_no_tokenizer_message(model, f"{type(tokenizer).__name__} is not fast"))
     if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_tokens):
-        # transformers 5 makes one up where there are no files: every word would be unknown
+        # without files, transformers 5 makes a tokenizer to which every word is unknown
         raise ValueError(_no_tokenizer_message(model, "there are no tokenizer files"))
     return tokenizer
 
@@ -152,7 +154,7 @@ def _without_pooler(config: PretrainedConfig) -> dict[str, bool]:
 
 
 def plain_config(config: PretrainedConfig) -> dict[str, Any]:
-    """The configuration as JSON holds it, without the traces of where and how it was loaded."""
+    """The configuration as JSON has it, without where and how it was loaded."""
     plain = json.loads(config.to_json_string(use_diff=False))
     traces = ("_name_or_path", "dtype", "torch_dtype", "transformers_version")
     return without_code({key: value for key, value in plain.items() if key not in traces})
@@ -179,7 +181,7 @@ def _refuse_kernels(config: PretrainedConfig) -> None:
 
 
 def n_positions(transformer: PreTrainedModel) -> int | None:
-    """Tokens of the longest text that the model has positions for, None where it tells none."""
+    """Tokens of the longest text that the model has positions for; None if unknown."""
     for name, module in transformer.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             # RoBERTa and models like it number the positions from padding_idx + 1 on
@@ -191,7 +193,7 @@ def n_positions(transformer: PreTrainedModel) -> int | None:
 def padding_token(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> int:
     """The tokenizer's padding token, 0 where it has none that the model can embed."""
     pad_token_id = tokenizer.pad_token_id
-    # it is masked, so any will do; RoBERTa alone also counts positions by it
+    # it is masked, so its id does not matter, but RoBERTa also counts positions by it
     return 0 if pad_token_id is None or pad_token_id >= config.vocab_size else pad_token_id
 
 

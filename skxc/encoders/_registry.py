@@ -1,4 +1,4 @@
-"""The one list of encoders: a new one is its own file, and a line here."""
+"""The one list of encoders: a new one touches its own file and this one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from sklearn.base import clone
 from ._bag import BagOfWordsEncoder
 from ._base import Encoder
 from ._transformer import TransformerEncoder
+
+__all__ = ["BagOfWordsEncoder", "TransformerEncoder"]  # public in skxc.encoders
 
 # by their names, as the parameter `encoder` and options ("--bag.dim") have them
 ENCODERS: dict[str, type[Any]] = {"bag": BagOfWordsEncoder, "transformer": TransformerEncoder}
@@ -25,9 +27,9 @@ def encoder_name(encoder: str) -> str:
 
 def make_encoder(encoder: str, **parameters: Any) -> Encoder:
     """The encoder that a string stands for, unfitted."""
-    name = encoder_name(encoder)
-    model = {"model": encoder} if name == BY_MODEL else {}
-    made: Encoder = ENCODERS[name](**model, **parameters)
+    if encoder_name(encoder) == BY_MODEL:
+        parameters["model"] = encoder
+    made: Encoder = ENCODERS[encoder_name(encoder)](**parameters)
     return made
 
 

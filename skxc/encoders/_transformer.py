@@ -21,38 +21,19 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
+from . import _files, _hub
 from ._base import Encoder, EncoderModule
-from ._files import (
-    read_tokenizer,
-    read_transformer,
-    write_modules,
-    write_tokenizer,
-    write_transformer,
-)
-from ._hub import (
-    build_transformer,
-    load_config,
-    load_tokenizer,
-    load_transformer,
-    missing_weights_message,
-    n_positions,
-    padding_token,
-    plain_config,
-    published_pooling,
-    silence,
-    truncating_json,
-)
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _POOLINGS = ("auto", "mean", "cls", "last")
-# What autograd keeps of a layer, a token and a hidden number; some stays float32 under autocast
+# What autograd keeps per layer, token and hidden unit; some of it is float32 under autocast
 _BYTES_A_LAYER = {torch.float32: 72, torch.bfloat16: 45}
 # float32 maps of all pairs of tokens, which the CPU's attention holds where it has dropout
 _MAPS_A_LAYER = 3
-# Batches of ever other shapes leave holes in the CPU's heap: half as much again was measured.
+# Batches of changing shapes fragment the CPU's heap: 1.5 times the memory was measured.
 _CPU_HEAP = 1.5
 _REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes that have no file
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
@@ -172,7 +153,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         Raises
         ------
         OSError
-            If the model is neither on this machine nor to be fetched.
+            If the model is not on this machine and cannot be downloaded.
         TypeError
             If a parameter has the wrong type.
         ValueError
@@ -185,21 +166,21 @@ class TransformerEncoder(Encoder, BaseEstimator):
             If the model's files lack weights, which then start at random.
         """
         self.check_parameters()
-        with silence(), torch.random.fork_rng(devices=[]):
+        with _hub.silence(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
-            config = load_config(self.model)
-            pooling = published_pooling(self.model) if self.pooling == "auto" else self.pooling
-            tokenizer = load_tokenizer(self.model)
-            transformer, missing = load_transformer(self.model, config)
+            config = _hub.load_config(self.model)
+            pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
+            tokenizer = _hub.load_tokenizer(self.model)
+            transformer, missing = _hub.load_transformer(self.model, config)
             self._check_max_length(transformer, tokenizer)
-            pad_token_id = padding_token(tokenizer, config)
+            pad_token_id = _hub.padding_token(tokenizer, config)
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
         if missing:
-            warnings.warn(missing_weights_message(self.model, missing), stacklevel=2)
-        self.config_ = plain_config(config)
+            warnings.warn(_hub.missing_weights_message(self.model, missing), stacklevel=2)
+        self.config_ = _hub.plain_config(config)
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
-        self.tokenizer_json_ = truncating_json(tokenizer, self.max_length)
+        self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
@@ -232,60 +213,25 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
 
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
-        """Memory of the tokenizer, and of reading texts.
-
-        Parameters
-        ----------
-        n_tokens : int
-            Tokens of all texts.
-
-        Returns
-        -------
-        tuple of (int, int)
-            Bytes that stay, and bytes that `tokenize` needs on top while it runs.
-        """
         return len(self.tokenizer_json_), 2 * n_tokens
 
     def build_module(self) -> EncoderModule:
-        """Build the torch module that embeds tokens, with a copy of `weights_`.
-
-        Returns
-        -------
-        torch.nn.Module
-            On the CPU and, like every new module, in training mode. Its `dim` is the size of an
-            embedding; called with a `TokenStore` of n texts, it returns an (n, dim) tensor.
-        """
         check_is_fitted(self, "weights_")
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
-        with silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
-            module = _TransformerModule(
-                build_transformer(self.config_), self.pooling_, projection_dim, self.pad_token_id_
-            )
+        with _hub.silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
+            model = _hub.build_transformer(self.config_)
+            module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
         # torch.tensor copies: weights_ may be a read-only memory map
         state = {name: torch.tensor(w) for name, w in self.weights_.items()}
         module.load_state_dict(state, assign=True)
         return module
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
-        """Write what transformers and sentence-transformers read.
-
-        Parameters
-        ----------
-        folder : Path
-            An empty folder.
-        is_normalized : bool
-            Whether sentence-transformers is to scale embeddings to length 1.
-
-        Returns
-        -------
-        dict
-            The fitted attributes that no file holds.
-        """
         max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
-        write_transformer(folder, self.config_, self.weights_)
-        write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
-        write_modules(
+        _files.write_transformer(folder, self.config_, self.weights_)
+        _files.write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
+        _files.write_modules(
             folder,
             self.weights_,
             hidden_size=self.config_["hidden_size"],
@@ -296,32 +242,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
         return {name: getattr(self, name) for name in _REST}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        """Set the fitted attributes from what `write_files` wrote and returned.
-
-        Parameters
-        ----------
-        files : ModelFolder
-            The saved model.
-        rest : dict
-            What `write_files` returned.
-        is_mapped : bool
-            Whether arrays are to be read-only maps of their files.
-        """
-        self.config_, self.weights_ = read_transformer(files, is_mapped=is_mapped)
-        self.tokenizer_json_ = read_tokenizer(files)
+        self.config_, self.weights_ = _files.read_transformer(files, is_mapped=is_mapped)
+        self.tokenizer_json_ = _files.read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
 
     def check_parameters(self) -> None:
-        """Raise for parameters that no model accepts.
-
-        Raises
-        ------
-        TypeError
-            If a parameter has a wrong type.
-        ValueError
-            If a parameter is out of range.
-        """
         if not isinstance(self.model, str):
             raise TypeError(
                 f"model must be a str, got {self.model!r}. Pass the identifier of a model on the "
@@ -347,7 +273,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 f"max_length={self.max_length} leaves no room for a text beside the {n_special} "
                 f"special tokens of model={self.model!r}. Pass at least {n_special + 1}."
             )
-        longest = n_positions(transformer)
+        longest = _hub.n_positions(transformer)
         if longest is not None and self.max_length > longest:
             raise ValueError(
                 f"max_length={self.max_length} exceeds the {longest} positions that "
@@ -379,7 +305,7 @@ class _TransformerModule(EncoderModule):
         device = next(self.parameters()).device
         padded = _pad(tokens, self.pad_token_id)
         ids, mask = (to_device(torch.from_numpy(a), device) for a in padded)
-        # told here, on the host: transformers would wait for the GPU to see that nothing is padded
+        # decided on the host: transformers would wait for the GPU to see that nothing is padded
         attention_mask = None if padded[1].all() else mask.long()
         states = self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
         embeddings = _pool(states, mask, self.pooling)
@@ -389,7 +315,7 @@ class _TransformerModule(EncoderModule):
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
     ) -> int:
-        """Every layer's tensors, what autograd keeps of a BERT's."""
+        """What autograd keeps of every layer, measured on BERT."""
         config, longest = self.transformer.config, int(lengths.max(initial=1))
         a_token, heap = float(_BYTES_A_LAYER[dtype] * config.hidden_size), 1.0
         if next(self.parameters()).device.type == "cpu":
