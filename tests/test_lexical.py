@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_losses import EXACT, LOSSES, naive_loss
 from test_grad_cache import SOFTMAXES, TEMPERATURE, Problem
-from test_losses import EXACT, LOSSES, naive_loss
 
 import skxc._mixins._predict as predict_module
 from skxc import UniDEC
