@@ -21,9 +21,9 @@ from unittest.mock import patch
 
 import numpy as np
 import psutil
+import skxc._mixins._fit as fit_module
 import torch
 
-import skxc._mixins._fit as fit_module
 from skxc import UniDEC
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder

@@ -18,11 +18,11 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 import torch
+from skxc._mixins._predict import _QUERY_BATCH, _SCORES_AT_ONCE, SearchTable
 from torch import Tensor
 
 from skxc._data._tokens import TokenStore
 from skxc._functional._top_k import top_k_inner_products
-from skxc._mixins._predict import _QUERY_BATCH, _SCORES_AT_ONCE, SearchTable
 
 CHUNK = _SCORES_AT_ONCE // _QUERY_BATCH
 WORDS_PER_TEXT = 9

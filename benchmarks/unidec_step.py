@@ -22,12 +22,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from sklearn.utils import Bunch
+from skxc._training._lexicon import Lexicon
+from skxc._training._two_towers import TwoTowerStep
 
 import skxc._functional._grad_cache as grad_cache
 import skxc._unidec as unidec
 from skxc import UniDEC
-from skxc._training._lexicon import Lexicon
-from skxc._training._two_towers import TwoTowerStep
 from skxc._unidec import UniDECStep
 from skxc.datasets import make_extreme_classification
 

@@ -1,4 +1,8 @@
-"""Every container in which texts and labels are accepted."""
+"""Every container in which texts and labels are accepted.
+
+`test_validation` runs over all of them. Layers above it run over five representatives of each,
+which cover the kinds: they test that a layer passes on what it was given.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import scipy.sparse as sp
 
 
 class SimpleArray:
-    """An object whose only manner is `__array__`."""
+    """An object that offers only `__array__`."""
 
     def __init__(self, array):
         self.array = array
@@ -29,7 +33,7 @@ TEXT_CONTAINERS = {
     "str Series": lambda t: pd.Series(t, dtype="str"),
     "string Series": lambda t: pd.Series(t, dtype="string"),
     "category Series": lambda t: pd.Series(t, dtype="category"),
-    "Series with another index": lambda t: pd.Series(t, index=range(7, 7 - len(t), -1)),
+    "Series with another index": lambda t: pd.Series(t, index=range(len(t), 0, -1)),
     "Index": pd.Index,
     "one-column DataFrame": lambda t: pd.DataFrame({"text": t}),
     "polars Series": pl.Series,
@@ -130,3 +134,28 @@ LABEL_LISTS = {
     "in a polars Series": pl.Series,
     "in an object array": lambda rows: pd.Series(rows).to_numpy(),
 }
+
+
+def _few(containers, *names):
+    return {name: containers[name] for name in names}
+
+
+FEW_TEXT_CONTAINERS = _few(
+    TEXT_CONTAINERS, "list", "(n, 1) object array", "Series with another index",
+    "one-column DataFrame", "polars Series",
+)  # fmt: skip
+FEW_MATRICES = _few(
+    MATRICES, "csr_matrix of int64", "int64 indices", "dense int", "DataFrame",
+    "list of 0/1 lists",
+)  # fmt: skip
+FEW_LABEL_LISTS = _few(
+    LABEL_LISTS, "lists", "sets", "of several kinds", "in a Series", "in a polars Series"
+)
+FEW_LABEL_CONTAINERS = [*FEW_MATRICES, *FEW_LABEL_LISTS]
+
+
+def labels_in(container, Y):
+    """The dense indicator `Y` in one of `FEW_LABEL_CONTAINERS`."""
+    if container in FEW_MATRICES:
+        return FEW_MATRICES[container](Y)
+    return FEW_LABEL_LISTS[container]([row.nonzero()[0].tolist() for row in Y])

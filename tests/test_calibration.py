@@ -8,9 +8,9 @@ import scipy.sparse as sp
 from scipy.special import expit, logit
 
 from skxc import DualEncoderXC
-from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._estimator import CalibratedMixin
 from skxc._estimator._calibration import fit_sigmoid
+from skxc._functional._top_k import UNSEEN_SCORE
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from containers import LABEL_LISTS, MATRICES, TEXT_CONTAINERS
+from containers import FEW_LABEL_LISTS, FEW_MATRICES, FEW_TEXT_CONTAINERS
 from contract import N_LABELS, N_TEXTS, assert_equal_models, assert_unchanged, state_of
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -19,22 +19,17 @@ from skxc.encoders import BagOfWordsEncoder
 
 
 # ---------------------------------------------------------------------------------- what goes in
-@pytest.mark.parametrize("container", TEXT_CONTAINERS)
-def test_every_container_of_texts_gives_the_same_model_and_predictions(
-    make, trained, data, container
-):
-    if container == "Series with another index":
-        X = pd.Series(data.texts, index=range(N_TEXTS, 0, -1))
-    else:
-        X = TEXT_CONTAINERS[container](data.texts)
+@pytest.mark.parametrize("container", FEW_TEXT_CONTAINERS)
+def test_containers_of_texts_give_the_same_model_and_predictions(make, trained, data, container):
+    X = FEW_TEXT_CONTAINERS[container](data.texts)
     fitted = make().fit(X, data.Y)
     assert_equal_models(fitted, trained)
     assert (fitted.predict_proba(X) != trained.predict_proba(data.texts)).nnz == 0
 
 
-@pytest.mark.parametrize("container", MATRICES)
-def test_every_label_matrix_gives_the_same_model_and_is_mirrored(make, trained, data, container):
-    Y = MATRICES[container](data.Y.toarray())
+@pytest.mark.parametrize("container", FEW_MATRICES)
+def test_label_matrices_give_the_same_model_and_are_mirrored(make, trained, data, container):
+    Y = FEW_MATRICES[container](data.Y.toarray())
     fitted = make().fit(data.texts, Y)
     assert_equal_models(fitted, trained)
     assert sp.issparse(fitted.predict_proba(data.texts)) == sp.issparse(Y)
@@ -42,10 +37,10 @@ def test_every_label_matrix_gives_the_same_model_and_is_mirrored(make, trained, 
     assert fitted.score(data.texts, Y) == trained.score(data.texts, data.Y)
 
 
-@pytest.mark.parametrize("container", LABEL_LISTS)
-def test_every_container_of_label_lists_gives_the_same_names(make, trained, data, container):
+@pytest.mark.parametrize("container", FEW_LABEL_LISTS)
+def test_containers_of_label_lists_give_the_same_names(make, trained, data, container):
     lists = [[f"{j}" for j in row] for row in np.split(data.Y.indices, data.Y.indptr[1:-1])]
-    lists = LABEL_LISTS[container](lists)
+    lists = FEW_LABEL_LISTS[container](lists)
     fitted = make().fit(data.texts, lists)
     np.testing.assert_array_equal(fitted.label_embeddings_, trained.label_embeddings_)
     assert fitted.classes_.tolist() == list("012345")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn
-from containers import MATRICES, TEXT_CONTAINERS
+from containers import FEW_MATRICES, FEW_TEXT_CONTAINERS
 from contract import N_TEXTS, assert_equal_models
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import FitFailedWarning
@@ -61,22 +61,18 @@ def expected_scores(make, data):
 
 
 # ------------------------------------------------------------------------------------ what goes in
-@pytest.mark.parametrize("container", TEXT_CONTAINERS)
-def test_a_search_splits_every_container_of_texts(make, data, expected_scores, container):
-    if container == "Series with another index":
-        X = pd.Series(data.texts, index=range(N_TEXTS, 0, -1))
-    else:
-        X = TEXT_CONTAINERS[container](data.texts)
+@pytest.mark.parametrize("container", FEW_TEXT_CONTAINERS)
+def test_a_search_splits_containers_of_texts(make, data, expected_scores, container):
+    X = FEW_TEXT_CONTAINERS[container](data.texts)
     search = GridSearchCV(
         make(), {"epochs": [1]}, cv=TWO_FOLDS, refit=False, error_score="raise"
     ).fit(X, data.Y)  # fmt: skip
     assert split_scores(search) == pytest.approx(expected_scores)
 
 
-@pytest.mark.parametrize("container", [name for name in MATRICES if "in a coo" not in name])
-def test_a_search_splits_every_label_matrix(make, data, expected_scores, container):
-    # scikit-learn itself adds a COO matrix's duplicates up: what arrives holds 2
-    Y = MATRICES[container](data.Y.toarray())
+@pytest.mark.parametrize("container", FEW_MATRICES)
+def test_a_search_splits_label_matrices(make, data, expected_scores, container):
+    Y = FEW_MATRICES[container](data.Y.toarray())
     search = GridSearchCV(
         make(), {"epochs": [1]}, cv=TWO_FOLDS, refit=False, error_score="raise"
     ).fit(data.texts, Y)  # fmt: skip

@@ -30,7 +30,8 @@ from skxc.metrics import (
     ranking_metrics,
 )
 from skxc.metrics._displays._label_frequency import frequency_bins
-from skxc.metrics._estimators import final_estimator, predict_top_k, top_k_matrix
+from skxc.metrics._estimators import final_estimator, predict_top_k
+from skxc.metrics._top_k import top_k_matrix
 
 pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'skxc[plot]'")
 import matplotlib

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from test_losses import EXACT, LOSSES, naive_loss
+from naive_losses import EXACT, LOSSES, naive_loss
 from torch import nn
 
 from skxc._functional._grad_cache import (

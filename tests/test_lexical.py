@@ -8,22 +8,22 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import skxc._mixins._predict as predict_module
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from naive_losses import EXACT, LOSSES, naive_loss
 from test_grad_cache import SOFTMAXES, TEMPERATURE, Problem
-from test_losses import EXACT, LOSSES, naive_loss
 
-import skxc._mixins._predict as predict_module
 from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
 from skxc._functional._pairs import Pairs
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
-from skxc._search._score_weights import best_weights, candidates_of
 from skxc._methods._lexical_weights import Lexicon, with_values
+from skxc._search._score_weights import best_weights, candidates_of
 from skxc._unidec import ScoreWeights, joined_words
 
 

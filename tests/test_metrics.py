@@ -24,7 +24,7 @@ from skxc.metrics import (
     ranking_metrics,
     recall_at_k,
 )
-from skxc.metrics import _ranking as ranking_module
+from skxc.metrics import _top_k as top_k_module
 
 KS = (1, 2, 5, 9)
 
@@ -112,7 +112,7 @@ def rng(request):
 @pytest.fixture(params=[1, 16, 1 << 22], ids=lambda cells: f"block{cells}")
 def block_cells(request, monkeypatch):
     """Blocks of one row, of a few rows, and one block for all."""
-    monkeypatch.setattr(ranking_module, "_BLOCK_CELLS", request.param)
+    monkeypatch.setattr(top_k_module, "_BLOCK_CELLS", request.param)
 
 
 @pytest.mark.parametrize("is_weighted", [False, True], ids=["plain", "weights+exclude"])
@@ -342,14 +342,14 @@ def test_k_beyond_the_labels_still_divides_precision_by_k():
 
 def test_one_long_row_among_short_ones_needs_no_wide_padding(monkeypatch):
     widths = []
-    best_columns = ranking_module._best_columns
+    best_columns = top_k_module._best_columns
 
     def spy(scores, k):
         widths.append(scores.size)
         return best_columns(scores, k)
 
-    monkeypatch.setattr(ranking_module, "_best_columns", spy)
-    monkeypatch.setattr(ranking_module, "_BLOCK_CELLS", 1000)
+    monkeypatch.setattr(top_k_module, "_best_columns", spy)
+    monkeypatch.setattr(top_k_module, "_BLOCK_CELLS", 1000)
     lengths = np.ones(500, dtype=int)
     lengths[250] = 900
     indices = np.concatenate([np.arange(n) for n in lengths])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from skxc._mixins._predict import SearchTable
 
 from skxc._data._batches import TrainingRows
-from skxc._methods._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 from skxc._data._tokens import TokenStore
 from skxc._dual_encoder import LabelPools
 from skxc._functional._pairs import Positives
-from skxc._mixins._predict import SearchTable
+from skxc._methods._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 
 N_DRAWS = 4000
 # four standard errors of a share, where it is widest

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skxc._methods._pools import draw_positives, fill_pool, pairs_in_pool
-from skxc._methods._pools import pick_some_labels
 from skxc._functional._pairs import Pairs, Positives
+from skxc._methods._pools import draw_positives, fill_pool, pairs_in_pool, pick_some_labels
 
 NONE = np.empty(0, np.int64)
 

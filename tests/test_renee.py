@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
 from skxc._functional._fused_linear import SGD
-from skxc._training._setup import TrainingSetup
 from skxc._renee import ReneeStep, _log_odds, _with_intercept
+from skxc._training._setup import TrainingSetup
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 

@@ -14,8 +14,8 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from contract import assert_equal_models
-from test_dual_encoder import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, gradients
-from test_losses import EXACT, naive_loss
+from naive_losses import EXACT, naive_loss
+from step_problem import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, gradients
 from torch import nn
 
 from skxc import UniDEC, _unidec

@@ -12,8 +12,9 @@ from sklearn.pipeline import Pipeline
 
 from skxc._validation import check_target
 
+from ._checks import Matrix
 from ._propensity import propensities_from_counts
-from ._ranking import Matrix, _check_exclude, _check_scores, _rankings
+from ._top_k import top_k_matrix, top_k_scores
 
 
 def final_estimator(estimator: Any) -> Any:
@@ -63,23 +64,6 @@ def predict_top_k(
     return top_k_scores(Y_score, k, exclude)
 
 
-def top_k_scores(
-    Y_score: Matrix, k: int, exclude: Matrix | None = None
-) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """`predict_top_k` of scores that are there already."""
-    all_scores: Any = _check_scores(Y_score, np.shape(Y_score))
-    n_samples, n_labels = all_scores.shape
-    labels = np.full((n_samples, min(k, n_labels)), -1, dtype=np.int64)
-    scores = np.full(labels.shape, -np.inf)
-    for rows, best in _rankings(all_scores, _check_exclude(exclude, all_scores.shape), k):
-        width = best.shape[1]
-        labels[rows, :width] = best
-        values = all_scores[rows[:, None], best.clip(min=0)]
-        values = values.toarray() if sp.issparse(values) else values
-        scores[rows, :width] = np.where(best >= 0, values, -np.inf)
-    return labels, scores
-
-
 def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None) -> Any:
     """`predict_proba` of the classifier, sparse or dense, (n_samples, n_labels).
 
@@ -89,21 +73,6 @@ def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None)
     if hasattr(estimator, "predict_top_k"):
         return estimator.predict_proba(X, exclude=exclude)
     return _all_scores(estimator, X, ("predict_proba",))
-
-
-def top_k_matrix(
-    labels: NDArray[np.int64],  # (n_samples, k), -1: no label
-    scores: NDArray[Any],  # (n_samples, k)
-    n_labels: int,
-) -> sp.csr_array:
-    """What `predict_top_k` gives as CSR, (n_samples, n_labels)."""
-    is_label = labels >= 0
-    indptr = np.concatenate([[0], np.cumsum(is_label.sum(axis=1))])
-    matrix = sp.csr_array(
-        (scores[is_label], labels[is_label], indptr), shape=(len(labels), n_labels)
-    )
-    matrix.sort_indices()
-    return matrix
 
 
 def true_matrix(estimator: Any, y: Any, n_samples: int) -> sp.csr_array:

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._ranking import Matrix, label_pairs
+from ._checks import Matrix
+from ._pairs import label_pairs
 
 #: The constants (A, B) that published results use for each family of data sets. Propensity-scored
 #: numbers compare with a paper's only under its own constants.

@@ -14,9 +14,11 @@ from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
 
 from skxc._validation import check_target
 
-from ._estimators import final_estimator, predict_top_k, top_k_matrix, training_counts
+from ._checks import Matrix
+from ._estimators import final_estimator, predict_top_k, training_counts
 from ._propensity import propensities_from_counts
-from ._ranking import Matrix, ranking_metrics
+from ._ranking import ranking_metrics
+from ._top_k import top_k_matrix
 
 _METRIC = re.compile(r"(?:P|R|nDCG|PSP|PSnDCG)@([1-9][0-9]*)")
 

@@ -13,9 +13,40 @@ import sklearn.model_selection as sms
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import check_scoring
 
+from skxc._docstrings import completed_by
 from skxc.metrics import XMCScorer
 
+# of all functions below
+_SHARED = """
+Parameters
+----------
+estimator : object
+    A clone of it is fitted for every fold, and for every size or value of a curve.
+X : array-like of shape (n_samples, ...)
+    Texts, or what else `estimator` takes.
+y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+    Labels.
+groups : array-like of shape (n_samples,), default=None
+    For splitters that keep groups together.
+cv : int, splitter or iterable, default=None
+    Where y is sparse, an int is that of :class:`~sklearn.model_selection.KFold`, which does not
+    shuffle; None: 5.
+scoring : str or callable, default=None
+    None: the estimator's `score`. ``XMCScorer("P@5")`` for a ranking metric.
+n_jobs : int, default=None
+    Folds at a time.
+verbose : int, default=0
+    How much to print.
+params : dict, default=None
+    For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
+pre_dispatch : int or str, default="2*n_jobs"
+    Jobs dispatched beforehand.
+error_score : "raise" or number, default=nan
+    The score where a fit fails.
+"""
 
+
+@completed_by(_SHARED)
 def cross_validate(
     estimator: Any,
     X: Any,
@@ -39,35 +70,16 @@ def cross_validate(
 
     Parameters
     ----------
-    estimator : object
-        To be fitted, a clone for every fold.
-    X : array-like of shape (n_samples, ...)
-        Texts, or what else `estimator` takes.
     y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,), default=None
         Labels.
-    groups : array-like of shape (n_samples,), default=None
-        For splitters that keep groups together.
     scoring : str, callable, list, tuple or dict, default=None
         None: the estimator's `score`. :class:`~skxc.metrics.XMCScorer` for ranking metrics.
-    cv : int, splitter or iterable, default=None
-        Where y is sparse, an int is that of :class:`~sklearn.model_selection.KFold`, which does not
-        shuffle; None: 5.
-    n_jobs : int, default=None
-        Folds at a time.
-    verbose : int, default=0
-        How much to tell.
-    params : dict, default=None
-        For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Jobs dispatched beforehand.
     return_train_score : bool, default=False
         Score the training parts, too.
     return_estimator : bool, default=False
         Return the fitted estimators.
     return_indices : bool, default=False
         Return the rows of all parts.
-    error_score : "raise" or number, default=nan
-        The score where a fit fails.
 
     Returns
     -------
@@ -106,6 +118,7 @@ def cross_validate(
     )
 
 
+@completed_by(_SHARED)
 def cross_val_score(
     estimator: Any,
     X: Any,
@@ -126,29 +139,8 @@ def cross_val_score(
 
     Parameters
     ----------
-    estimator : object
-        To be fitted, a clone for every fold.
-    X : array-like of shape (n_samples, ...)
-        Texts, or what else `estimator` takes.
     y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,), default=None
         Labels.
-    groups : array-like of shape (n_samples,), default=None
-        For splitters that keep groups together.
-    scoring : str or callable, default=None
-        None: the estimator's `score`. ``XMCScorer("P@5")`` for a ranking metric.
-    cv : int, splitter or iterable, default=None
-        Where y is sparse, an int is that of :class:`~sklearn.model_selection.KFold`, which does not
-        shuffle; None: 5.
-    n_jobs : int, default=None
-        Folds at a time.
-    verbose : int, default=0
-        How much to tell.
-    params : dict, default=None
-        For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Jobs dispatched beforehand.
-    error_score : "raise" or number, default=nan
-        The score where a fit fails.
 
     Returns
     -------
@@ -187,6 +179,7 @@ def cross_val_score(
     return np.asarray(results["test_score"])
 
 
+@completed_by(_SHARED)
 def learning_curve(
     estimator: Any,
     X: Any,
@@ -212,39 +205,18 @@ def learning_curve(
 
     Parameters
     ----------
-    estimator : object
-        To be fitted, a clone for every fold and size.
-    X : array-like of shape (n_samples, ...)
-        Texts, or what else `estimator` takes.
-    y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-        Labels.
-    groups : array-like of shape (n_samples,), default=None
-        For splitters that keep groups together.
     train_sizes : array-like of shape (n_ticks,), default=(0.1, 0.325, 0.55, 0.775, 1.0)
         Shares (float) or numbers (int) of the training rows.
-    cv : int, splitter or iterable, default=None
-        Where y is sparse, an int is that of :class:`~sklearn.model_selection.KFold`, which does not
-        shuffle; None: 5.
-    scoring : str or callable, default=None
-        None: the estimator's `score`. ``XMCScorer("P@5")`` for a ranking metric.
     exploit_incremental_learning : bool, default=False
         Where y is sparse, False only.
-    n_jobs : int, default=None
-        Folds at a time.
     pre_dispatch : int or str, default="all"
         Jobs dispatched beforehand.
-    verbose : int, default=0
-        How much to tell.
     shuffle : bool, default=False
-        Shuffle the training rows before they are cut; needed where their order means something.
+        Shuffle the training rows before they are cut; needed where their order has a meaning.
     random_state : int, RandomState instance or None, default=None
         Source of randomness of `shuffle`.
-    error_score : "raise" or number, default=nan
-        The score where a fit fails.
     return_times : bool, default=False
         Return the seconds, too.
-    params : dict, default=None
-        For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
 
     Returns
     -------
@@ -296,6 +268,7 @@ def learning_curve(
     )
 
 
+@completed_by(_SHARED)
 def validation_curve(
     estimator: Any,
     X: Any,
@@ -318,33 +291,12 @@ def validation_curve(
 
     Parameters
     ----------
-    estimator : object
-        To be fitted, a clone for every fold and value.
-    X : array-like of shape (n_samples, ...)
-        Texts, or what else `estimator` takes.
-    y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-        Labels.
     param_name : str
         The parameter, such as "epochs" or "encoder__dim".
     param_range : array-like of shape (n_values,)
         Its values.
-    groups : array-like of shape (n_samples,), default=None
-        For splitters that keep groups together.
-    cv : int, splitter or iterable, default=None
-        Where y is sparse, an int is that of :class:`~sklearn.model_selection.KFold`, which does not
-        shuffle; None: 5.
-    scoring : str or callable, default=None
-        None: the estimator's `score`. ``XMCScorer("P@5")`` for a ranking metric.
-    n_jobs : int, default=None
-        Folds at a time.
     pre_dispatch : int or str, default="all"
         Jobs dispatched beforehand.
-    verbose : int, default=0
-        How much to tell.
-    error_score : "raise" or number, default=nan
-        The score where a fit fails.
-    params : dict, default=None
-        For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
 
     Returns
     -------

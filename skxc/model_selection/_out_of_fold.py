@@ -13,7 +13,8 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.utils import indexable
 
 from skxc._validation import check_exclude, check_integer
-from skxc.metrics._estimators import predict_probabilities, top_k_matrix, top_k_scores, unwrap
+from skxc.metrics._estimators import predict_probabilities, unwrap
+from skxc.metrics._top_k import top_k_matrix, top_k_scores
 
 from ._cross_validation import splitter
 from ._rows import take_rows

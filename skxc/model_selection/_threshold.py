@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skxc._validation import Target, check_choice, check_exclude, check_target
 from skxc.metrics._estimators import predict_probabilities, unwrap
-from skxc.metrics._ranking import _contains, label_pairs
+from skxc.metrics._pairs import contains, label_pairs
 
 _METRICS = ("f1_micro", "f1_macro", "f1_samples")
 
@@ -111,13 +111,13 @@ class _Candidates:
         pairs = stored.row.astype(np.int64) * n_labels + stored.col
         if mask is not None:
             excluded, _ = label_pairs(mask != 0, "exclude")
-            true_pairs = true_pairs[~_contains(excluded, true_pairs)]
-            is_kept = ~_contains(excluded, pairs)
+            true_pairs = true_pairs[~contains(excluded, true_pairs)]
+            is_kept = ~contains(excluded, pairs)
             pairs, stored.data = pairs[is_kept], stored.data[is_kept]
         best_first = np.argsort(-stored.data, kind="stable")
         pairs, self.proba = pairs[best_first], stored.data[best_first]
         self.rows, self.labels = np.divmod(pairs, n_labels)
-        self.is_hit = _contains(true_pairs, pairs)
+        self.is_hit = contains(true_pairs, pairs)
         self.n_true_of_row, self.n_true_of_label = (
             np.bincount(places, minlength=n)
             for places, n in zip(np.divmod(true_pairs, n_labels), target.Y.shape, strict=True)

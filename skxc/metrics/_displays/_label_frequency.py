@@ -7,16 +7,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skxc._validation import check_choice, check_integer, check_sample_weight
+from skxc._validation import check_choice, check_integer
 
+from .._checks import Matrix, check_sample_weight
 from .._estimators import (
     final_estimator,
     top_k_predictions,
-    top_k_scores,
     training_counts,
     training_propensities,
 )
-from .._ranking import Matrix, _check_exclude, _contains, label_pairs, ranking_metrics
+from .._pairs import contains, excluded_pairs, label_pairs
+from .._ranking import ranking_metrics
+from .._top_k import top_k_scores
 from ._axes import axes_or_new, fit_y, free_style, import_pyplot, place_legend
 
 _GROUP_WIDTH = 0.8  # of the distance between two bins
@@ -312,13 +314,12 @@ def _pairs_per_label(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weight of each label's true pairs, and of those found among the k best, (n_labels,) each."""
     true_pairs, (n_samples, n_labels) = label_pairs(Y_true, "Y_true")
-    true_pairs = true_pairs[~_contains(_check_exclude(exclude, (n_samples, n_labels)), true_pairs)]
+    true_pairs = true_pairs[~contains(excluded_pairs(exclude, (n_samples, n_labels)), true_pairs)]
     labels, _ = top_k_scores(Y_score, k, exclude)
     rows, places = np.nonzero(labels >= 0)
     predicted = rows * n_labels + labels[rows, places]
-    found_pairs = predicted[_contains(true_pairs, predicted)]
-    given = check_sample_weight(sample_weight, n_samples)
-    weights = np.ones(n_samples) if given is None else given.astype(np.float64)
+    found_pairs = predicted[contains(true_pairs, predicted)]
+    weights = check_sample_weight(sample_weight, n_samples)
 
     def per_label(pairs: NDArray[np.int64]) -> NDArray[Any]:
         return np.bincount(pairs % n_labels, weights[pairs // n_labels], n_labels)

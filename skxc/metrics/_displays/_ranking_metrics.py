@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._checks import Matrix, check_ks
 from .._estimators import final_estimator, top_k_predictions, training_propensities
-from .._ranking import Matrix, _check_ks, ranking_metrics
+from .._ranking import ranking_metrics
 from ._axes import axes_or_new, fit_y, free_style, import_pyplot, line_kwargs, place_legend
 
 # the same line for a metric in every plot; colours tell estimators apart
@@ -155,7 +156,7 @@ class RankingMetricsDisplay:
             If matplotlib is not installed.
         """
         import_pyplot(cls)
-        metrics, ks = _check_metrics(metrics), _check_ks(ks)
+        metrics, ks = _check_metrics(metrics), check_ks(ks)
         if propensities is None and _PROPENSITY_SCORED & set(metrics):
             propensities = training_propensities(estimator)
         Y_true, Y_score = top_k_predictions(estimator, X, y, max(ks), exclude)
@@ -227,7 +228,7 @@ class RankingMetricsDisplay:
             If matplotlib is not installed.
         """
         import_pyplot(cls)
-        metrics, ks = _check_metrics(metrics), _check_ks(ks)
+        metrics, ks = _check_metrics(metrics), check_ks(ks)
         if propensities is None and (scored := _PROPENSITY_SCORED & set(metrics)):
             raise ValueError(
                 f"{min(scored)} needs propensities, which are None. Pass those of the training "

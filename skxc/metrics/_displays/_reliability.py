@@ -9,14 +9,9 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.calibration import calibration_curve
 
+from .._checks import Matrix, check_scores
 from .._estimators import final_estimator, predict_probabilities, true_matrix
-from .._ranking import (
-    Matrix,
-    _check_exclude,
-    _check_scores,
-    _contains,
-    label_pairs,
-)
+from .._pairs import contains, excluded_pairs, label_pairs
 from ._axes import axes_or_new, companion, free_style, import_pyplot, line_kwargs, place_legend
 
 
@@ -235,7 +230,7 @@ def _observations(
 ) -> tuple[NDArray[np.int8], NDArray[Any]]:
     """Of each predicted pair that is not excluded, whether it is true, and its probability."""
     true_pairs, shape = label_pairs(Y_true, "Y_true")
-    scores: Any = _check_scores(Y_proba, shape)
+    scores: Any = check_scores(Y_proba, shape)
     if sp.issparse(scores):
         if not scores.has_canonical_format:
             scores = scores.copy()
@@ -244,7 +239,7 @@ def _observations(
         pairs, proba = rows * shape[1] + scores.indices, scores.data
     else:
         pairs, proba = np.arange(scores.size), scores.ravel()
-    is_used = ~_contains(_check_exclude(exclude, shape), pairs)
+    is_used = ~contains(excluded_pairs(exclude, shape), pairs)
     pairs, proba = pairs[is_used], proba[is_used]
     is_bad = ~((proba >= 0) & (proba <= 1))
     if is_bad.any():
@@ -254,7 +249,7 @@ def _observations(
         )
     if not len(proba):
         raise ValueError("Y_proba holds no prediction. Pass at least one that is not excluded.")
-    return _contains(true_pairs, pairs).astype(np.int8), proba
+    return contains(true_pairs, pairs).astype(np.int8), proba
 
 
 def _count_axes(ax: Any) -> Any:

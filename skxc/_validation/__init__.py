@@ -1,0 +1,33 @@
+"""Everything that users pass in is checked here, before anything is computed."""
+
+from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._labels import Target, TargetKind, check_target, is_nameless
+from ._parameters import (
+    callers_stack_level,
+    check_choice,
+    check_integer,
+    check_real,
+    check_threshold,
+    resolve_device,
+)
+from ._texts import check_label_texts, check_texts
+from ._weights import check_exclude, check_sample_weight
+
+__all__ = [
+    "Target",
+    "TargetKind",
+    "callers_stack_level",
+    "check_choice",
+    "check_exclude",
+    "check_integer",
+    "check_label_texts",
+    "check_real",
+    "check_sample_weight",
+    "check_target",
+    "check_texts",
+    "check_threshold",
+    "csr_with_duplicates",
+    "is_nameless",
+    "merge_duplicates",
+    "resolve_device",
+]

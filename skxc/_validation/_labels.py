@@ -1,0 +1,241 @@
+"""Labels in any container, as one sparse matrix."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._parameters import callers_stack_level, short
+from ._texts import is_missing
+
+TargetKind = Literal["sparse", "dense", "classes"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What `fit` was given as y, in one form."""
+
+    Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical; never the caller's own
+    classes: NDArray[Any]  # (n_labels,)
+    kind: TargetKind  # the container that predictions mirror
+    dtype: np.dtype[Any]  # of `predict`
+
+
+def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) -> Target:
+    """Labels in any accepted container as a sparse matrix; `classes` fixes its columns."""
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None. "
+            "Pass a (n_samples, n_labels) sparse or 0/1 matrix, label lists, or 1-d classes."
+        )
+    if sp.issparse(y):
+        target = _matrix_target(y, "sparse", classes)
+    elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
+        target = _frame_target(y, classes)
+    else:
+        target = _array_target(y, classes)
+    if target.Y.shape[0] != n_samples:
+        raise ValueError(
+            f"Y has {target.Y.shape[0]} rows, but X has {n_samples} texts. Pass one row per text."
+        )
+    return target
+
+
+def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
+    """A DataFrame's indicator; where columns and `classes` have names, matched by name."""
+    matrix, names = np.asarray(frame), np.asarray(frame.columns)
+    if classes is not None and not (is_nameless(names) or is_nameless(classes)):
+        matrix = matrix[:, np.argsort(_columns_of(names, classes))]
+    return _matrix_target(matrix, "dense", names if classes is None else classes)
+
+
+def is_nameless(classes: NDArray[Any]) -> bool:
+    """Whether labels are but the numbers of Y's columns."""
+    return np.array_equal(classes, np.arange(len(classes)))
+
+
+def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
+    """Lists, arrays and Series: an indicator, label lists or 1-d classes."""
+    if isinstance(y, str | bytes) or not (hasattr(y, "__array__") or isinstance(y, list | tuple)):
+        raise TypeError(
+            f"Y is {short(y)} of type {type(y).__name__}. Pass a (n_samples, n_labels) sparse or "
+            f"0/1 matrix, a list of label lists, or a 1-d array of classes."
+        )
+    if _is_label_lists(y):
+        return _label_lists_target(y, classes)
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        warnings.warn(
+            f"A column-vector y was passed when a 1d array was expected: y of shape {array.shape} "
+            f"is read as {len(array)} classes. Pass y.ravel() for classes, or a sparse matrix for "
+            f"one label.",
+            DataConversionWarning,
+            stacklevel=callers_stack_level(),
+        )
+        array = array[:, 0]
+    if array.ndim == 1:
+        return _classes_target(array, classes)
+    return _matrix_target(array, "dense", classes)
+
+
+def _is_label_lists(y: Any) -> bool:
+    """Whether the rows are collections of labels, not a rectangle of 0 and 1."""
+    rows = y if isinstance(y, list | tuple) else np.asarray(y)
+    if isinstance(rows, np.ndarray) and (rows.ndim != 1 or rows.dtype != object):
+        return False
+    if any(isinstance(row, set | frozenset) for row in rows):
+        return True
+    if not any(isinstance(row, list | tuple | np.ndarray) for row in rows):
+        return False
+    lengths = {len(row) if hasattr(row, "__len__") else -1 for row in rows}
+    if len(lengths) > 1 or lengths <= {0, 1}:
+        return True
+    return not all(label in (0, 1) for row in rows for label in row)
+
+
+def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
+    for position, row in enumerate(y):
+        if isinstance(row, str | bytes) or not isinstance(row, Collection | np.ndarray):
+            raise TypeError(
+                f"Y[{position}] is {short(row)} of type {type(row).__name__}, but other rows are "
+                f"lists of labels. Pass a list of labels for every text; [] for none."
+            )
+    lengths = np.array([len(row) for row in y])
+    flat = [label for row in y for label in row]
+    if classes is None and not flat:
+        raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
+    found = _sorted_labels(y, set(flat))
+    # names as objects: in a str array each would take the longest one's bytes
+    has_names = any(isinstance(label, str) for label in found)
+    fixed = np.array(found, dtype=object if has_names else None) if classes is None else classes
+    place = {label: column for column, label in enumerate(fixed.tolist())}
+    try:
+        columns = np.fromiter(map(place.__getitem__, flat), np.int64, len(flat))
+    except KeyError as error:
+        raise _unknown_label(error.args[0], len(fixed)) from None
+    pairs = (np.repeat(np.arange(len(y)), lengths), columns)
+    Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(fixed)))
+    Y.data[:] = 1.0  # a label named twice in a row counts once
+    return Target(Y, fixed, "sparse", np.dtype(np.int64))
+
+
+def _sorted_labels(y: Any, labels: set[Any]) -> list[Any]:
+    """The distinct `labels` of the lists `y`, checked."""
+    try:
+        if any(is_missing(label) or _is_fraction(label) for label in labels):
+            raise _not_a_label(y)
+        return sorted(labels)
+    except TypeError as error:
+        raise TypeError(
+            f"Y's labels cannot be sorted ({error}). Pass labels of one type."
+        ) from None
+
+
+def _is_fraction(label: Any) -> bool:
+    return isinstance(label, float | np.floating) and not float(label).is_integer()
+
+
+def _not_a_label(y: Any) -> ValueError:
+    """The error for the first label that is missing or a fraction."""
+    position, label = next(
+        (i, label) for i, row in enumerate(y) for label in row
+        if is_missing(label) or _is_fraction(label)
+    )  # fmt: skip
+    what = f"Y[{position}] holds {label}. Pass names or ids of labels"
+    if is_missing(label):
+        return ValueError(f"{what}; [] for none.")
+    return ValueError(f"{what}; for relevances, an array or sparse matrix.")
+
+
+def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target:
+    """1-d classes: one label a text."""
+    array = column_or_1d(array)
+    if array.dtype.kind == "f":
+        _check_finite(array)
+    if array.dtype == object and any(map(is_missing, array)):
+        position = next(i for i, label in enumerate(array) if is_missing(label))
+        raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
+    if classes is None:
+        check_classification_targets(array)
+    fixed = np.unique(array) if classes is None else classes
+    columns = _columns_of(array, fixed)
+    indptr = np.arange(len(array) + 1)
+    Y = sp.csr_array(
+        (np.ones(len(array), np.float32), columns, indptr), shape=(len(array), len(fixed))
+    )
+    return Target(Y, fixed, "classes", fixed.dtype)
+
+
+def _matrix_target(
+    matrix: Any, kind: Literal["sparse", "dense"], classes: NDArray[Any] | None
+) -> Target:
+    """An (n_samples, n_labels) matrix of relevances."""
+    if len(matrix.shape) != 2 or matrix.shape[1] == 0:
+        raise ValueError(
+            f"Y has shape {matrix.shape}. Pass a matrix of (n_samples, n_labels) with at least "
+            f"one label."
+        )
+    Y = _own_csr(matrix)
+    _check_finite(Y.data)
+    Y.eliminate_zeros()
+    if Y.nnz and (Y.data.min() < 0 or Y.data.max() > 1):
+        bad = Y.data[(Y.data < 0) | (Y.data > 1)][0]
+        raise ValueError(
+            f"Unknown label type: Y holds {bad:g}. Pass 1 for a label that applies, a relevance "
+            f"in (0, 1], or nothing."
+        )
+    merge_duplicates(Y)
+    fixed = np.arange(Y.shape[1]) if classes is None else classes
+    if len(fixed) != Y.shape[1]:
+        raise ValueError(
+            f"Y has {Y.shape[1]} columns, but the model knows {len(fixed)} labels. "
+            f"Pass Y with the columns of the Y given to fit."
+        )
+    dtype = matrix.dtype if matrix.dtype.kind in "biu" else np.dtype(np.int64)
+    return Target(Y, fixed, kind, dtype)
+
+
+def _own_csr(matrix: Any) -> sp.csr_array:
+    """A float32 copy, with the duplicates that `matrix` stores."""
+    is_convertible = matrix.dtype.kind in "biuf"
+    if matrix.dtype == object and not sp.issparse(matrix):  # a DataFrame of bool and int columns
+        with suppress(TypeError, ValueError):
+            matrix, is_convertible = matrix.astype(np.float32), True
+    if not is_convertible:
+        raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
+    return csr_with_duplicates(matrix, np.float32)
+
+
+def _columns_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Each label's place among `classes`, which need not be sorted."""
+    order = np.argsort(classes, kind="stable")
+    place = np.searchsorted(classes, labels, sorter=order).clip(max=len(classes) - 1)
+    columns = order[place]
+    if len(labels) and (unknown := classes[columns] != labels).any():
+        raise _unknown_label(labels[unknown].tolist()[0], len(classes))
+    return columns
+
+
+def _unknown_label(label: Any, n_classes: int) -> ValueError:
+    return ValueError(
+        f"Y holds the label {label!r}, which is not among the model's {n_classes} classes. Name "
+        f"every label in the first fit, or leave this one out, such as by "
+        f"MultiLabelBinarizer(classes=clf.classes_, sparse_output=True)."
+    )
+
+
+def _check_finite(values: NDArray[Any]) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        what = "NaN" if np.isnan(values).any() else "infinity"
+        raise ValueError(f"Input y contains {what}. Pass finite values.")

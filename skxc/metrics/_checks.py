@@ -1,0 +1,90 @@
+"""What the ranking metrics and the displays take: matrices, cuts, propensities and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any, TypeAlias
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+Matrix: TypeAlias = sp.sparray | sp.spmatrix | ArrayLike  # (n_samples, n_labels)
+
+
+def check_matrix(matrix: Matrix, name: str) -> Any:
+    """`matrix` as it is where it is sparse, else as an array; two-dimensional and numeric."""
+    checked: Any = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    if len(checked.shape) != 2 or checked.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name} has shape {checked.shape} and dtype {checked.dtype}. Pass a sparse matrix or "
+            f"an array of real numbers of shape (n_samples, n_labels)."
+        )
+    if checked.shape[0] == 0:
+        raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
+    return checked
+
+
+def check_same_shape(shape: tuple[int, int], name: str, expected: tuple[int, int]) -> None:
+    """Raise unless a matrix lines up with the truth."""
+    if tuple(shape) != tuple(expected):
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}, but Y_true has shape {tuple(expected)}. "
+            f"Pass the same rows and label columns in both."
+        )
+
+
+def check_scores(Y_score: Matrix, shape: tuple[int, int]) -> sp.csr_array | np.ndarray:
+    """Scores as CSR (sharing the caller's arrays where they are CSR) or as a dense array."""
+    scores = check_matrix(Y_score, "Y_score")
+    check_same_shape(scores.shape, "Y_score", shape)
+    return sp.csr_array(scores) if sp.issparse(scores) else scores
+
+
+def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
+    """The cuts as a tuple of int."""
+    checked = tuple(ks) if isinstance(ks, Iterable) else (ks,)
+    for k in checked:
+        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"k is {k!r}. Pass a positive integer, such as 5.")
+    if not checked:
+        raise ValueError("ks is empty. Pass positive integers, such as (1, 3, 5).")
+    return tuple(int(k) for k in checked)
+
+
+def check_propensities(propensities: ArrayLike, n_labels: int) -> np.ndarray:
+    """Propensities as float64."""
+    checked = np.asarray(propensities, dtype=np.float64)
+    if checked.shape != (n_labels,):
+        raise ValueError(
+            f"propensities has shape {checked.shape}, but Y_true has {n_labels} columns. Pass one "
+            f"propensity per label, shape ({n_labels},)."
+        )
+    is_bad = ~((checked > 0) & (checked <= 1))
+    if is_bad.any():
+        raise ValueError(
+            f"propensities holds {checked[is_bad][0]:g}. Pass numbers in (0, 1]; if yours are "
+            f"inverse propensities, pass 1 / them."
+        )
+    return checked
+
+
+def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> np.ndarray:
+    """Row weights as float64, ones for None."""
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}, but Y_true has {n_samples} rows. Pass one "
+            f"weight per row, shape ({n_samples},)."
+        )
+    is_bad = ~((weights >= 0) & (weights < np.inf))
+    if is_bad.any():
+        raise ValueError(
+            f"sample_weight holds {weights[is_bad][0]:g}. Pass finite weights of at least 0."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight sums to 0. Give at least one row a positive weight.")
+    return weights
