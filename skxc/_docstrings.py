@@ -8,23 +8,28 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_ORDER = ("Parameters", "Returns", "Raises", "Notes", "References", "Examples")  # of numpydoc
+# of numpydoc
+_ORDER = ("Parameters", "Attributes", "Returns", "Raises", "Notes", "References", "Examples")
 
 
-def completed_by(shared: str) -> Callable[[_Function], _Function]:
+def completed_by(shared: str | None) -> Callable[[_Function], _Function]:
     """Decorator that adds to a docstring the sections of `shared` that it lacks.
 
-    Of the section "Parameters", each parameter of the function is added that its own docstring does
-    not describe, in the order of the signature.
+    Of the section "Parameters", each parameter of the function or class is added that its own
+    docstring does not describe, in the order of the signature; attributes follow its own.
     """
 
     def complete(function: _Function) -> _Function:
-        if function.__doc__:  # python -OO leaves none
+        if function.__doc__ and shared:  # python -OO leaves none
             ours, own = _sections(shared), _sections(function.__doc__)
             described = _entries(ours["Parameters"]) | _entries(own.get("Parameters", ""))
-            names = inspect.signature(function).parameters
+            names = [name for name in inspect.signature(function).parameters if name != "self"]
             sections = ours | own
             sections["Parameters"] = "\n".join(described[name] for name in names)
+            if "Attributes" in sections:
+                attributes = _entries(own["Attributes"]) | _entries(ours.get("Attributes", ""))
+                attributes |= _entries(own["Attributes"])
+                sections["Attributes"] = "\n".join(attributes.values())
             titles = [title for title in _ORDER if title in sections]
             parts = [f"{title}\n{'-' * len(title)}\n{sections[title]}" for title in titles]
             function.__doc__ = "\n\n".join([sections[""], *parts]) + "\n"
@@ -43,4 +48,4 @@ def _sections(docstring: str) -> dict[str, str]:
 def _entries(section: str) -> dict[str, str]:
     """Each parameter's lines by its name."""
     entries = re.split(r"\n(?=\S)", section)
-    return {entry.partition(" : ")[0]: entry for entry in entries}
+    return {entry.partition(" : ")[0]: entry for entry in entries if entry}

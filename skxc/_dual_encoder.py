@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator, documented
+from skxc._docstrings import completed_by
+from skxc._estimator import CalibratedMixin, CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import Encoder
 
 
-@documented
+@completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
 class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     r"""Texts and label texts in one space, by one encoder: the nearest labels are predicted.
@@ -34,7 +35,6 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
 
     Parameters
     ----------
-    <encoder>
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
         Needed by `fit`.
@@ -47,14 +47,11 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
-    <warmup_fraction, max_grad_norm>
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
         bfloat16 on CUDA, float32 elsewhere.
-    <random_state, warm_start, verbose>
     loss : {"decoupled-softmax", "softmax", "soft-top-k"}, default="decoupled-softmax"
         "softmax": positives compete, too. "soft-top-k": every text's probabilities sum to `k`, for
         precision at that place.
@@ -91,12 +88,10 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     classes_ : ndarray of shape (n_labels,)
         Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y; then
         those of `add_labels`.
-    <n_labels_, label_counts_, is_seen_>
     label_texts_ : ndarray of shape (n_labels,), object
         Their texts.
     label_embeddings_ : ndarray of shape (n_labels, dim), float32
         Their texts' embeddings; 0 where the encoder knows no word of one.
-    <encoder_, history_, n_iter_, n_samples_seen_>
 
     Notes
     -----

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skxc._estimator import XCEstimator, documented
+from skxc._docstrings import completed_by
+from skxc._estimator import CommonParameters, XCEstimator
 from skxc._methods._renee import ReneeMethod
 from skxc._validation import check_choice, check_integer, check_real
 
 
-@documented
+@completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
 class ReneeClassifier(XCEstimator):
     r"""Text encoder and one-vs-all classifier trained end to end, over the full label space.
@@ -27,7 +28,6 @@ class ReneeClassifier(XCEstimator):
 
     Parameters
     ----------
-    <encoder>
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
     epochs : int, default=None
@@ -39,15 +39,12 @@ class ReneeClassifier(XCEstimator):
         Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
-    <warmup_fraction, max_grad_norm>
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.6 (pretrained: 0.5).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
         rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
         float32 elsewhere.
-    <random_state, warm_start, verbose>
     classifier_learning_rate : float, default=None
         Of the classifier: SGD on the summed loss. None: 0.005 (pretrained: 0.01).
     classifier_weight_decay : float, default=1e-4
@@ -67,10 +64,8 @@ class ReneeClassifier(XCEstimator):
     ----------
     classes_ : ndarray of shape (n_labels,)
         Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y.
-    <n_labels_, label_counts_, is_seen_>
     label_embeddings_ : ndarray of shape (n_labels, dim + 1), float32
         The classifier's rows, intercept last; `transform` ends in the constant that meets it.
-    <encoder_, history_, n_iter_, n_samples_seen_>
 
     Notes
     -----

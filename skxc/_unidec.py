@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from skxc._estimator import CalibratedMixin, LabelTextsMixin, XCEstimator, documented
+from skxc._docstrings import completed_by
+from skxc._estimator import CalibratedMixin, CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._unidec import UniDECMethod
 from skxc._validation import check_choice, check_integer, check_real
 
 
-@documented
+@completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
 class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     r"""Two views of a label, its text and a row of its own, trained together on picked labels.
@@ -36,7 +37,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
 
     Parameters
     ----------
-    <encoder>
     label_texts : array-like of shape (n_labels,), str, default=None
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
         Needed by `fit`.
@@ -50,14 +50,11 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
     weight_decay : float, default=0.01
         Of the encoder under AdamW, and of the classifier.
-    <warmup_fraction, max_grad_norm>
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.3 (pretrained: 0.1).
-    <top_k, threshold, early_stopping, validation_fraction, n_iter_no_change, sparse_output, device>
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
         bfloat16 on CUDA, float32 elsewhere.
-    <random_state, warm_start, verbose>
     loss : {"decoupled-softmax", "softmax", "balanced-softmax"}, default="decoupled-softmax"
         Of both views. "decoupled-softmax": a text's labels do not compete with each other.
         "softmax": they do (SupCon). "balanced-softmax": they do, but weigh as one label together
@@ -114,7 +111,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     classes_ : ndarray of shape (n_labels,)
         Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y; then
         those of `add_labels`.
-    <n_labels_, label_counts_, is_seen_>
     label_texts_ : ndarray of shape (n_labels,), object
         Their texts.
     label_embeddings_ : ndarray of shape (n_labels, dim) or (n_labels, 2 dim), float32
@@ -135,7 +131,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         each, and "n_words"; empty where there are none.
     temperature_ : float
         What cosines were divided by.
-    <encoder_, history_, n_iter_, n_samples_seen_>
 
     Notes
     -----

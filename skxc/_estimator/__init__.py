@@ -12,11 +12,11 @@ from sklearn.base import (
 from ._calibration import CalibratedMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
-from ._parameters import documented
+from ._parameters import CommonParameters
 from ._predict import PredictMixin
 from ._saving import SavingMixin
 
-__all__ = ["CalibratedMixin", "LabelTextsMixin", "XCEstimator", "documented"]
+__all__ = ["CalibratedMixin", "CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 
 class XCEstimator(

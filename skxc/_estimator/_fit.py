@@ -19,6 +19,7 @@ from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
+from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
 from skxc._training._memory import check_memory, explained_out_of_memory, training_memory
@@ -40,6 +41,34 @@ from skxc.encoders._registry import resolve_encoder
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._fitted import FittedModel
 
+# of `fit` and its like
+_SHARED = """
+Parameters
+----------
+X : array-like of shape (n_samples,), str
+    Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series.
+y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+    Labels: a SciPy sparse matrix or array, a dense indicator or DataFrame, with 1 or a relevance in
+    (0, 1] where a label applies; a list of label lists (inside cross-validation binarize first:
+    each fold would see other labels); or 1-d classes.
+sample_weight : array-like of shape (n_samples,), default=None
+    Weight of each text in the loss, at least 0; only their ratios count.
+exclude : sparse matrix of shape (n_samples, n_labels), default=None
+    Pairs that training is to ignore: neither right nor wrong, whatever y says. Where texts and
+    labels are the same items, the pairs of an item with itself.
+
+Returns
+-------
+object
+    The estimator itself.
+
+Raises
+------
+ValueError
+    If X, y or a parameter is out of what is accepted, or the model would not fit into memory.
+TypeError
+    If X, y or a parameter is of a wrong type.
+"""
 # torch's random state is the process's: fits in several threads take turns
 _TORCH_RANDOM = threading.RLock()
 
@@ -69,42 +98,17 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
+    @completed_by(_SHARED)
     def fit(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> Self:
         """Train on texts and their labels.
 
         An exception, Ctrl-C included, leaves the estimator as it was before.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            Labels: a SciPy sparse matrix or array, a dense indicator or DataFrame, with 1 or a
-            relevance in (0, 1] where a label applies; a list of label lists (inside
-            cross-validation binarize first: each fold would see other labels); or 1-d classes.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each text in the loss, at least 0; only their ratios count.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs that training is to ignore: neither right nor wrong, whatever y says. Where texts
-            and labels are the same items, the pairs of an item with itself.
-
-        Returns
-        -------
-        object
-            The estimator itself.
-
-        Raises
-        ------
-        ValueError
-            If X, y or a parameter is out of what is accepted, or the model would not fit into
-            memory.
-        TypeError
-            If X, y or a parameter is of a wrong type.
         """
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
         classes = self.classes_ if is_resumed else None
         return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
 
+    @completed_by(_SHARED)
     def partial_fit(
         self,
         X: Any,
@@ -120,23 +124,9 @@ class FitMixin(FittedModel, CallbackSupportMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            Labels, as in `fit`.
         classes : array-like of shape (n_labels,), default=None
             All labels that will ever come: needed on the first call where y is 1-d, and where its
             label lists do not name them all. Names for a matrix stand in its columns' order.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each text in the loss, at least 0; only their ratios count.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs that training is to ignore: neither right nor wrong, whatever y says. Where texts
-            and labels are the same items, the pairs of an item with itself.
-
-        Returns
-        -------
-        object
-            The estimator itself.
 
         Raises
         ------
@@ -155,20 +145,12 @@ class FitMixin(FittedModel, CallbackSupportMixin):
             )
         return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
 
+    @completed_by(_SHARED)
     def memory_estimate(self, X: Any, y: Any, exclude: Any = None) -> dict[str, dict[str, int]]:
         """Bytes that `fit` would hold at its peak, beyond the texts and labels passed to it.
 
         Reads the texts and builds the encoder, as `fit` does before its first step; trains nothing.
         `fit` compares the same estimate with what is free, and refuses what does not fit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            Labels, as in `fit`.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            As in `fit`.
 
         Returns
         -------
@@ -176,11 +158,6 @@ class FitMixin(FittedModel, CallbackSupportMixin):
             By place, "cpu" and the GPU where training runs on one: bytes of "weights" (encoder and
             labels), "optimizer" (moments, and copies for early stopping), "activations" (what a
             step or a search holds) and "data" (tokens, labels, vocabulary). They add up.
-
-        Raises
-        ------
-        ValueError
-            If X, y or a parameter is out of what is accepted.
         """
         inputs = self._checked(X, y, None, exclude, FitMode())
         device, seeds = resolve_device(self.device), self._seeds(inputs.mode)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,8 +15,6 @@ from skxc._validation import check_choice, check_integer, check_real, check_thre
 from skxc.encoders._base import Encoder
 
 _LEAST_STEPS_AN_EPOCH = 50
-
-C = TypeVar("C", bound=type)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -157,16 +154,3 @@ class CommonParameters:
             value = getattr(self, name)
             values[name] = defaults.get(name) if value is None else value
         return self._method.Settings(**values)
-
-
-def documented(cls: C) -> C:
-    """Fill in what `CommonParameters` says of parameters and attributes, where lines <name> ask."""
-    entries = dict(
-        re.findall(r"^    (\w+)( : .*\n(?:        .*\n)+)", CommonParameters.__doc__ or "", re.M)
-    )
-
-    def described(match: re.Match[str]) -> str:
-        return "".join(f"    {name}{entries[name]}" for name in match[1].split(", "))
-
-    cls.__doc__ = re.sub(r"^    <([\w, ]+)>\n", described, cls.__doc__ or "", flags=re.M)
-    return cls

@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skxc._docstrings import completed_by
 from skxc._training._memory import free_bytes
 from skxc._validation import (
     check_choice,
@@ -29,6 +30,25 @@ from skxc.metrics import precision_at_k
 from skxc.metrics._estimators import top_k_matrix
 
 from ._fitted import FittedModel
+
+# of the methods that predict
+_SHARED = """
+Parameters
+----------
+X : array-like of shape (n_samples,), str
+    Texts.
+k : int, default=None
+    Labels a text; None: the parameter `top_k`. At most n_labels are given.
+exclude : sparse matrix of shape (n_samples, n_labels), default=None
+    Pairs never to give. They leave before the cut, so that k labels still come back.
+
+Raises
+------
+ValueError
+    If a parameter or argument is out of what is accepted, or a result would not fit into memory.
+sklearn.exceptions.NotFittedError
+    If the estimator is not fitted.
+"""
 
 
 def _is_dense(estimator: Any) -> bool:
@@ -45,6 +65,7 @@ class PredictMixin(FittedModel, TransformerMixin):
     A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
     """
 
+    @completed_by(_SHARED)
     def predict_top_k(
         self, X: Any, k: int | None = None, exclude: Any = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -54,28 +75,12 @@ class PredictMixin(FittedModel, TransformerMixin):
         of which nothing else is known (no training text has them, and their own text, if any, has
         no known word) rank last, at -1e4.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        k : int, default=None
-            Labels a text; None: the parameter `top_k`. At most n_labels are given.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs never to give; they leave before the cut, so that k labels still come back.
-
         Returns
         -------
         labels : ndarray of shape (n_samples, k), int64
             Places in `classes_`, best first; -1 where fewer than k labels are not excluded.
         scores : ndarray of shape (n_samples, k), float32
             Inner products, as `decision_function` gives them; -inf where the label is -1.
-
-        Raises
-        ------
-        ValueError
-            If k is below 1, X is not as in `fit`, or `exclude` has another shape.
-        sklearn.exceptions.NotFittedError
-            If the estimator is not fitted.
         """
         check_is_fitted(self)
         name, k = ("top_k", self.top_k) if k is None else ("k", k)
@@ -85,17 +90,9 @@ class PredictMixin(FittedModel, TransformerMixin):
         tokens = self.encoder_.tokenize(texts)
         return self._get_ranker().top_k(tokens, min(k, self.n_labels_), mask)
 
+    @completed_by(_SHARED)
     def predict_labels(self, X: Any, k: int | None = None, exclude: Any = None) -> list[list[Any]]:
         """The names of the best labels of each text, best first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        k : int, default=None
-            Labels a text; None: the parameter `top_k`.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs never to give.
 
         Returns
         -------
@@ -105,15 +102,9 @@ class PredictMixin(FittedModel, TransformerMixin):
         labels, _ = self.predict_top_k(X, k, exclude)
         return [self._label_names[row[row >= 0]].tolist() for row in labels]
 
+    @completed_by(_SHARED)
     def predict_proba(self, X: Any, exclude: Any = None) -> Any:
         """Probability that each label applies.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs never to give.
 
         Returns
         -------
@@ -121,11 +112,6 @@ class PredictMixin(FittedModel, TransformerMixin):
             Where y was sparse or label lists: CSR with the `top_k` best labels a row, each in
             (0, 1). Where y was dense: every label. Where y was 1-d: rows that sum to 1 (the
             classes' own probabilities, divided by their sum).
-
-        Raises
-        ------
-        ValueError
-            If X is not as in `fit`, or a dense result would not fit into memory.
         """
         check_is_fitted(self)
         if not _is_dense(self):
@@ -138,15 +124,9 @@ class PredictMixin(FittedModel, TransformerMixin):
         proba = np.where(is_excluded, np.float32(0), self._proba(scores))
         return proba / proba.sum(1, keepdims=True)
 
+    @completed_by(_SHARED)
     def predict(self, X: Any, exclude: Any = None) -> Any:
         """Labels of at least `threshold` probability; for 1-d y, the most probable class.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs never to give.
 
         Returns
         -------
@@ -169,16 +149,12 @@ class PredictMixin(FittedModel, TransformerMixin):
         return self._in_container(labels, np.ones_like(proba), self._target_dtype)
 
     @available_if(_is_dense)
+    @completed_by(_SHARED)
     def decision_function(self, X: Any) -> NDArray[np.float32]:
         """Scores of all labels; only where results are dense.
 
         A sparse matrix of scores would lie: what is missing reads as 0 and outranks every stored
         negative score. Use `predict_top_k` there.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
 
         Returns
         -------
@@ -194,13 +170,9 @@ class PredictMixin(FittedModel, TransformerMixin):
             return np.asarray(log_proba[:, 1] - log_proba[:, 0])
         return scores
 
+    @completed_by(_SHARED)
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings of texts.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
 
         Returns
         -------
@@ -212,6 +184,7 @@ class PredictMixin(FittedModel, TransformerMixin):
         tokens = self.encoder_.tokenize(self._check_texts(X, reset=False))
         return self._get_ranker().embed(tokens)
 
+    @completed_by(_SHARED)
     def score(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> float:
         """Precision at 1; accuracy where y is 1-d.
 
@@ -220,8 +193,6 @@ class PredictMixin(FittedModel, TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples,), str
-            Texts.
         y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
             True labels.
         sample_weight : array-like of shape (n_samples,), default=None
