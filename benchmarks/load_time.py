@@ -50,10 +50,10 @@ def make_model(n_labels: int, dim: int, n_words: int, has_texts: bool) -> skxc.D
     model.classes_, model.n_labels_ = np.arange(n_labels), n_labels
     model.label_counts_ = np.ones(n_labels, np.int64)
     texts = [f"the text of label number {i}" for i in range(n_labels)]
-    model._label_names = model.classes_
+    model.label_names_ = model.classes_
     if has_texts:
         model.label_texts_ = np.array(texts, dtype=object)
-        model._label_names = model.label_texts_.copy()
+        model.label_names_ = model.label_texts_.copy()
         model.label_texts = model.label_texts_.copy()
     model._runtime = {}
     return model

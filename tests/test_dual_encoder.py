@@ -493,7 +493,7 @@ def test_labels_may_be_added_again_and_again(trained):
         one.add_labels([text])
     two.add_labels(NEW)
     np.testing.assert_allclose(one.label_embeddings_, two.label_embeddings_, atol=1e-6)
-    for name in ("classes_", "label_counts_", "label_texts_", "_label_names"):
+    for name in ("classes_", "label_counts_", "label_texts_", "label_names_"):
         assert getattr(one, name).tolist() == getattr(two, name).tolist()
 
 

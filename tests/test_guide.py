@@ -106,7 +106,7 @@ def test_the_parameters_of_the_research_tables_have_the_defaults_they_say(
                 continue
             assert parameter in parameters, parameter
             if value:
-                estimator.set_params(**{parameter: ast.literal_eval(value)})._check_parameters()
+                estimator.set_params(**{parameter: ast.literal_eval(value)}).check_parameters()
         named = re.fullmatch(r"(?:encoder's )?`(\w+)`", ours)
         values = [parsed(value) for value in defaults.strip("`").split(", ")]
         if named is None or None in values:

@@ -72,7 +72,7 @@ def test_there_are_recipes_for_every_estimator() -> None:
 @every_recipe
 def test_a_recipes_parameters_are_the_estimators_and_in_range(recipe: Path) -> None:
     clf = make(recipe)
-    clf._check_parameters()
+    clf.check_parameters()
     clf.encoder.check_parameters()
 
 

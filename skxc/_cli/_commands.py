@@ -18,7 +18,6 @@ import skxc
 from skxc._persistence import CONFIG, check_replaceable, read_config
 
 from ._errors import InputError, input_checked
-from ._estimators import best_labels, check_parameters, label_names
 from ._streams import batches, opened_input, opened_output
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def fit(
         _check_is_free(Path(out), overwrite=overwrite)
         # () is not None: label texts are set last, since reading the data may take long
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
-        check_parameters(clf)
+        clf.check_parameters()
         resolve_device(clf.device)
         dataset = _dataset(data, layout)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
@@ -136,10 +135,17 @@ def predict(
         clf = _loaded(model, device)
         with opened_output(out) as output:
             for batch in batches(source, path):
-                lines = [line(*best) for best in best_labels(clf, batch, top_k)]
+                lines = [line(*best) for best in _best(clf, batch, top_k)]
                 # lone surrogates, from a label file, as JSON escapes them
                 output.write("".join(lines).encode(errors="backslashreplace"))
                 output.flush()
+
+
+def _best(clf: Any, texts: list[str], k: int) -> Iterator[tuple[list[Any], list[float]]]:
+    """Names and probabilities of the best labels of each text, best first."""
+    for row, proba in zip(*clf.predict_top_k_proba(texts, k), strict=True):
+        # the shortest decimal number that gives the same float32
+        yield clf.label_names_[row].tolist(), [float(str(value)) for value in proba]
 
 
 def _json_line(labels: list[Any], proba: list[float]) -> str:
@@ -205,7 +211,7 @@ def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
             f"{data} has {n_labels} labels, but the model {clf.n_labels_}. Pass the data set that "
             f"the model was trained on, or one with the same labels in the same order."
         )
-    names = label_names(clf)
+    names = clf.label_names_
     if dataset.label_texts is None or not isinstance(names[0], str):
         return
     pairs = enumerate(zip(names, dataset.label_texts, strict=True))

@@ -198,7 +198,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     def _checked(
         self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
     ) -> CheckedInputs:
-        self._check_parameters()
+        self.check_parameters()
         texts = self._check_texts(X, reset=not mode.is_resumed)
         target = check_target(y, len(texts), mode.classes)
         if mode.is_partial and mode.classes is None and target.kind == "classes":
@@ -304,7 +304,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         self.n_labels_ = len(target.classes)
         self.encoder_ = encoder
         if not mode.is_resumed or is_nameless(target.classes):
-            self._label_names = _label_names(target, inputs.label_texts)
+            self.label_names_ = _label_names(target, inputs.label_texts)
         self._target_kind, self._target_dtype = target.kind, target.dtype
         self.__dict__.update(ended.arrays)
 

@@ -29,7 +29,7 @@ class FittedModel(CommonParameters):
     history_: History
     n_iter_: int
     n_samples_seen_: int
-    _label_names: NDArray[Any]
+    label_names_: NDArray[Any]
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
     _optimizer_state: dict[str, Any]

@@ -82,7 +82,7 @@ class LabelTextsMixin(FittedModel):
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
         # what `predict_labels` answers so far: the labels' texts, or their names
-        has_texts = not np.array_equal(self._label_names, self.classes_)
+        has_texts = not np.array_equal(self.label_names_, self.classes_)
         names = self._new_classes(texts, classes)
         rows, tokens = self.transform_labels(texts), self.encoder_.tokenize(texts)
         warn_of_unknown_words(tokens.lengths > 0, texts)
@@ -92,7 +92,7 @@ class LabelTextsMixin(FittedModel):
             "classes_": np.concatenate([self.classes_, names]),
             "label_counts_": np.concatenate([self.label_counts_, np.zeros(len(rows), np.int64)]),
             "label_texts_": np.concatenate([self.label_texts_, np.array(texts, dtype=object)]),
-            "_label_names": np.concatenate([self._label_names, np.asarray(labels, object)]),
+            "label_names_": np.concatenate([self.label_names_, np.asarray(labels, object)]),
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
             "_ranker": None,  # of the labels before

@@ -64,6 +64,8 @@ class CommonParameters:
     is_seen_ : ndarray of shape (n_labels,), bool
         Labels that training has seen: some training text has them (or, of `ReneeClassifier`, their
         own text taught their row). The others are unseen labels: their texts alone can rank them.
+    label_names_ : ndarray of shape (n_labels,)
+        What `predict_labels` answers: `classes_`, or `label_texts` where y's columns had no names.
     encoder_ : encoder object
         The fitted encoder.
     history_ : list of dict
@@ -102,8 +104,14 @@ class CommonParameters:
     # attributes of it, the values listed there.
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
 
-    def _check_parameters(self) -> None:
-        """Raise where a parameter is out of what is accepted."""
+    def check_parameters(self) -> None:
+        """Raise where a parameter is out of what is accepted; `fit` calls it first.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is out of range, or of a wrong type.
+        """
         for name in ("epochs", "batch_size"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)

@@ -100,7 +100,30 @@ class PredictMixin(FittedModel, TransformerMixin):
             Entries of `classes_`; of `label_texts` where Y's columns had no names.
         """
         labels, _ = self.predict_top_k(X, k, exclude)
-        return [self._label_names[row[row >= 0]].tolist() for row in labels]
+        return [self.label_names_[row[row >= 0]].tolist() for row in labels]
+
+    @completed_by(_SHARED)
+    def predict_top_k_proba(
+        self, X: Any, k: int | None = None, exclude: Any = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best labels of each text and their probabilities, as `predict_proba` gives them.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples, k), int64
+            As `predict_top_k` gives them.
+        proba : ndarray of shape (n_samples, k), float32
+            In (0, 1), best first; where y was 1-d they sum to 1 over all classes.
+        """
+        check_is_fitted(self)
+        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
+        if self._target_kind != "classes":
+            labels, scores = self.predict_top_k(X, k, exclude)
+            return labels, self._proba(scores)
+        check_integer("k", self.top_k if k is None else k, 1)
+        every = self.predict_proba(X, exclude)
+        labels = (-every).argsort(1, kind="stable")[:, : self.top_k if k is None else k]
+        return labels, np.take_along_axis(every, labels, axis=1)
 
     @completed_by(_SHARED)
     def predict_proba(self, X: Any, exclude: Any = None) -> Any:
@@ -115,7 +138,7 @@ class PredictMixin(FittedModel, TransformerMixin):
         """
         check_is_fitted(self)
         if not _is_dense(self):
-            return self._in_container(*self._top_k_proba(X, exclude), np.float32)
+            return self._in_container(*self.predict_top_k_proba(X, exclude=exclude), np.float32)
         scores = self._dense_scores(X, exclude)
         if self._target_kind != "classes":
             return self._proba(scores)
@@ -143,7 +166,7 @@ class PredictMixin(FittedModel, TransformerMixin):
             return (self._proba(self._dense_scores(X, exclude)) >= threshold).astype(
                 self._target_dtype
             )
-        labels, proba = self._top_k_proba(X, exclude)
+        labels, proba = self.predict_top_k_proba(X, exclude=exclude)
         of_labels = threshold[labels] if np.ndim(threshold) else threshold
         labels = np.where(proba >= of_labels, labels, -1)
         return self._in_container(labels, np.ones_like(proba), self._target_dtype)
@@ -212,7 +235,7 @@ class PredictMixin(FittedModel, TransformerMixin):
         texts = self._check_texts(X, reset=False)
         target = check_target(y, len(texts), self.classes_)
         weights = check_sample_weight(sample_weight, len(texts))
-        best = self._in_container(*self._top_k_proba(X, exclude, k=1), np.float32)
+        best = self._in_container(*self.predict_top_k_proba(X, 1, exclude), np.float32)
         return precision_at_k(target.Y, best, k=1, exclude=exclude, sample_weight=weights)
 
     # ------------------------------------------------------------------------------------- pieces
@@ -221,13 +244,6 @@ class PredictMixin(FittedModel, TransformerMixin):
         eps = np.finfo(np.float32).eps
         expit(self._log_odds(scores), out=scores)
         return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
-
-    def _top_k_proba(
-        self, X: Any, exclude: Any, k: int | None = None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        check_choice("sparse_output", self.sparse_output, ("auto", True, False))
-        labels, scores = self.predict_top_k(X, k, exclude)
-        return labels, self._proba(scores)
 
     def _dense_scores(self, X: Any, exclude: Any = None) -> NDArray[np.float32]:
         check_choice("sparse_output", self.sparse_output, ("auto", True, False))

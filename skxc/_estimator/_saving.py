@@ -52,7 +52,7 @@ _PER_LABEL = (
     "classes_",
     "label_counts_",
     "label_embeddings_",
-    "_label_names",
+    "label_names_",
     "label_texts_",
     "classifier_weights_",
     "is_seen_",
@@ -168,7 +168,7 @@ class SavingMixin(FittedModel, BaseEstimator):
 
 def _upgraded(fitted: dict[str, Any]) -> dict[str, Any]:
     """Fitted attributes of the format's first version, by their names of today."""
-    table = fitted["label_embeddings_"]
+    table, fitted["label_names_"] = fitted["label_embeddings_"], fitted.pop("_label_names")
     if "_is_taught" in fitted:  # UniDEC
         is_seen, fitted["lexical_weights_"] = fitted.pop("_is_taught"), fitted.pop("lexicon_")
     elif "_sigmoid" in fitted:  # DualEncoderXC
