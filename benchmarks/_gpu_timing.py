@@ -109,9 +109,11 @@ def waits(run: Callable[[], object]) -> str:
     """How often a run makes the host wait for the GPU, and where."""
     if not HAS_GPU:
         return "no GPU to wait for"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the mode itself is announced as a prototype
+        torch.cuda.set_sync_debug_mode("warn")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
         try:
             run()
         finally:

@@ -32,6 +32,8 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -51,14 +53,15 @@ from transformers import BertConfig, BertModel
 import skxc._functional._fused_linear as fused_linear
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._dual_encoder import DualEncoderStep, LabelPools
-from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
-from skxc._functional._losses import DecoupledSoftmax
+from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._pairs import Positives
 from skxc._functional._top_k import top_k_inner_products
 from skxc._kernels import fused_step_for
-from skxc._renee import ReneeStep
+from skxc._methods._dual_encoder import DualEncoderMethod
+from skxc._methods._renee import ReneeMethod
 from skxc._training._loop import Schedule, _Loop
 from skxc._training._optim import make_optimizers
+from skxc._training._setup import TrainingSetup
 from skxc.encoders._transformer import _pad, _TransformerModule
 
 DTYPE = torch.bfloat16 if HAS_GPU else torch.float32  # Triton's interpreter has only the latter
@@ -193,23 +196,39 @@ def make_rows(n_texts: int, n_labels: int, length: int) -> TrainingRows:
     return TrainingRows(make_tokens(n_texts, length), Y)
 
 
+def begin(
+    method: Any,
+    module: _TransformerModule,
+    rows: TrainingRows,
+    label_tokens: TokenStore | None = None,
+    **settings: Any,
+) -> Any:
+    """A method before its first step."""
+    common = {
+        "epochs": 1, "batch_size": len(rows), "learning_rate": 1e-5, "weight_decay": 0.01,
+        "warmup_fraction": 0.0, "max_grad_norm": None, "early_stopping": False, "dim": module.dim,
+    }  # fmt: skip
+    encoder: Any = SimpleNamespace(tokenize=lambda _: label_tokens)
+    setup = TrainingSetup(
+        settings=method.Settings(**common, **settings), module=module, rows=rows, held_out=None,
+        encoder=encoder, label_texts=None if label_tokens is None else [""] * len(label_tokens),
+        device=DEVICE, dtype=DTYPE, generator=torch.Generator(DEVICE).manual_seed(0), fitted=None,
+        is_partial=False,
+    )  # fmt: skip
+    return method.begin(setup)
+
+
 def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     """Renee's whole step at the largest number of labels."""
     n_labels, batch, length = sizes.labels[-1], sizes.renee_batch, sizes.renee_length
     module = make_module(sizes, sizes.layers[0], length).train()
     rows = make_rows(4 * batch, n_labels, length)
-    # as the estimator lays the table out: an intercept, and rows 8 numbers apart or a multiple
-    table = torch.empty(n_labels, -(-(sizes.dim + 1) // 8) * 8, dtype=DTYPE, device=DEVICE)
-    step = ReneeStep(
-        module,
-        table[:, : sizes.dim + 1].normal_(0, 0.02),
-        None,
-        SGD(1e-3, 1e-4),
-        dropout=0.5,
-        chunk_size=sizes.chunks[1],
-        generator=torch.Generator(DEVICE).manual_seed(0),
-        is_untaught=torch.zeros(n_labels, dtype=torch.bool, device=DEVICE),
-    )
+    step = begin(
+        ReneeMethod, module, rows, dropout=0.5, classifier_learning_rate=1e-3,
+        classifier_weight_decay=1e-4, momentum=0.0, classifier_init="random", augment=False,
+        label_chunk_size=sizes.chunks[1],
+    )  # fmt: skip
+    step.weights.normal_(0, 0.02)  # most labels are unseen here: their rows would be 0
     loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(1, batch), 1000)
     selected = np.arange(batch)
 
@@ -235,14 +254,11 @@ def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
         module = make_module(sizes, sizes.layers[1], 64).train()
         rows = make_rows(sizes.dual_batch, n_labels, 2 * sizes.dual_length)
         label_tokens = make_tokens(n_labels, sizes.dual_length)
-        pools = LabelPools(
-            rows, np.arange(n_labels), lambda *_: np.empty(0), np.random.default_rng(0),
-            negatives="all", pool_size=0, positives_per_text=None, negatives_per_text=1,
-            mining_interval=1,
-        )  # fmt: skip
-        step = DualEncoderStep(
-            module, label_tokens, pools, DecoupledSoftmax(), temperature=0.05, is_normalized=True,
-            dropout=0.2, encode_batch_size=2048, dtype=DTYPE,
+        step = begin(
+            DualEncoderMethod, module, rows, label_tokens, loss="decoupled-softmax",
+            temperature=0.05, negatives="all", pool_size=0, negatives_per_text=1,
+            mining_interval=1, encode_batch_size=2048, k=5, alpha=1.0, normalize=True,
+            positives_per_text=None, dropout=0.2,
         )  # fmt: skip
         optimizers = make_optimizers(module, 1e-5, 0.01)
         loop = _Loop(step, optimizers, Schedule(1, sizes.dual_batch), 1000)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gpu import needs_gpu, no_waiting
 
 from skxc._kernels import to_device
 from skxc._training._optim import make_optimizers
@@ -17,7 +18,6 @@ from skxc.encoders import TransformerEncoder
 from skxc.encoders._base import autocast
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,8 @@ def test_on_a_cpu_nothing_is_copied():
 
 @needs_gpu
 def test_transfers_do_not_wait():
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         moved = to_device(torch.arange(3), torch.device("cuda"))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert moved.tolist() == [0, 1, 2]
 
 

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 import torch
+from gpu import no_waiting
 from packaging.version import Version
 
 from skxc import _kernels
@@ -392,11 +393,8 @@ def test_nothing_waits_for_the_gpu(step, batch, monkeypatch):
     generator = torch.Generator(DEVICE).manual_seed(0)
     options = {"chunk_size": 256, "with_loss": True, "ignored": ignored, "generator": generator}
     step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)  # compiles
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @needs_gpu

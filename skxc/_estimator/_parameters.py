@@ -160,5 +160,6 @@ class CommonParameters:
         values: dict[str, Any] = {"dim": dim}
         for name in (f.name for f in fields(self._method.Settings) if f.name != "dim"):
             value = getattr(self, name)
-            values[name] = defaults.get(name) if value is None else value
+            value = defaults.get(name) if value is None else value
+            values[name] = value.item() if isinstance(value, np.generic) else value
         return self._method.Settings(**values)

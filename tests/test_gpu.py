@@ -1,0 +1,201 @@
+"""The estimators on a GPU: as on a CPU, whatever is asked of them; skipped where there is none."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract import assert_equal_models
+from gpu import needs_gpu
+
+import skxc
+from skxc import DualEncoderXC, ReneeClassifier, UniDEC
+from skxc._functional._grad_cache import CachedEncoding
+from skxc.datasets import load_library_subjects, make_extreme_classification
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+
+pytestmark = [needs_gpu, pytest.mark.gpu]
+ESTIMATORS = {"renee": ReneeClassifier, "dual": DualEncoderXC, "unidec": UniDEC}
+N_TEXTS, N_LABELS = 200, 30
+
+
+@pytest.fixture(scope="module")
+def data():
+    library = load_library_subjects()
+    counts = np.asarray(library.Y.sum(0)).ravel()
+    labels = np.sort(np.argsort(-counts, kind="stable")[:N_LABELS])
+    rows = np.flatnonzero(np.diff(library.Y[:, labels].indptr))[:N_TEXTS]
+    texts = [library.texts[i] for i in rows]
+    return texts, library.Y[rows][:, labels], [library.label_texts[j] for j in labels]
+
+
+@pytest.fixture(scope="module")
+def bert(tiny_bert, tmp_path_factory):
+    """tiny_bert without dropout."""
+    folder = tmp_path_factory.mktemp("bert") / "model"
+    shutil.copytree(tiny_bert, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    Path(folder / "config.json").write_text(json.dumps(config))
+    return TransformerEncoder(str(folder), max_length=32)
+
+
+@pytest.fixture(params=["bag", "bert"])
+def encoder(request, bert):
+    return BagOfWordsEncoder(dim=32, min_df=1) if request.param == "bag" else bert
+
+
+@pytest.fixture(params=ESTIMATORS)
+def make(request, data, encoder):
+    def make(**parameters):
+        own = {"renee": {"classifier_init": "label_texts"}, "dual": {"k": 3}}.get(request.param, {})
+        settings = {"epochs": 3, "batch_size": 16, "dropout": 0.0, "random_state": 0}
+        return ESTIMATORS[request.param](
+            encoder, label_texts=data[2], **settings | own | parameters
+        )
+
+    return make
+
+
+def test_on_a_gpu_in_float32_the_model_is_that_of_a_cpu(make, data):
+    on_gpu, on_cpu = (
+        make(device=device, precision="float32").fit(*data[:2]) for device in ("cuda", "cpu")
+    )
+    np.testing.assert_allclose(
+        on_gpu.label_embeddings_, on_cpu.label_embeddings_, rtol=2e-2, atol=2e-3
+    )
+    scores, expected = (clf.predict_top_k(data[0], 5)[1] for clf in (on_gpu, on_cpu))
+    np.testing.assert_allclose(scores, expected, rtol=2e-2, atol=5e-3)
+
+
+def test_in_bfloat16_it_learns_as_much(make, data):
+    scores = [
+        make(device="cuda", precision=precision, epochs=8).fit(*data[:2]).score(*data[:2])
+        for precision in ("bfloat16", "float32")
+    ]
+    assert scores[0] > scores[1] - 0.1
+
+
+def test_a_model_trained_on_a_gpu_predicts_on_a_cpu(make, data, tmp_path):
+    clf = make(device="cuda", precision="float32").fit(*data[:2])
+    _, scores = clf.predict_top_k(data[0], 5)
+    clf.save(tmp_path / "model")
+    loaded = skxc.load(tmp_path / "model", device="cpu")
+    pickled = pickle.loads(pickle.dumps(clf)).set_params(device="cpu")
+    for other in (loaded, pickled, clf.set_params(device="cpu")):
+        np.testing.assert_allclose(other.predict_top_k(data[0], 5)[1], scores, rtol=1e-3, atol=1e-3)
+
+
+def test_predicting_twice_builds_the_model_once(make, data):
+    clf = make(device="cuda").fit(*data[:2])
+    clf.predict_proba(data[0])
+    ranker = clf._ranker
+    clf.predict_proba(data[0])
+    assert clf._ranker is ranker
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"early_stopping": True, "n_iter_no_change": 1},
+        {"max_grad_norm": 1.0, "dropout": 0.3},
+        {"verbose": 1, "batch_size": 7},
+    ],
+    ids=str,
+)
+def test_what_all_have_runs(make, data, parameters):
+    clf = make(device="cuda", **parameters).fit(*data[:2])
+    assert np.isfinite(clf.label_embeddings_).all()
+    assert clf.predict_proba(data[0]).shape == data[1].shape
+
+
+@pytest.mark.parametrize(
+    ("cls", "parameters"),
+    [
+        (ReneeClassifier, {"momentum": 0.9}),
+        (ReneeClassifier, {"label_chunk_size": 7, "augment": False}),
+        (DualEncoderXC, {"negatives": "mined", "pool_size": 20, "mining_interval": 1}),
+        (DualEncoderXC, {"negatives": "all", "loss": "soft-top-k", "k": 2}),
+        (UniDEC, {"negatives": "mined", "pool_size": 20, "mining_interval": 1}),
+        (UniDEC, {"batches": "clustered", "mining_interval": 1, "learn_temperature": True}),
+        (UniDEC, {"classifier_loss": "one-vs-all", "projection_dim": 16}),
+    ],
+    ids=str,
+)
+def test_what_one_has_runs(cls, parameters, data, encoder):
+    clf = cls(
+        encoder, label_texts=data[2], epochs=3, random_state=0, device="cuda", **parameters
+    ).fit(data[0], data[1], exclude=data[1][::-1] * 0)
+    assert np.isfinite(clf.label_embeddings_).all()
+    assert clf.predict_proba(data[0]).shape == data[1].shape
+
+
+def test_streams_and_warm_starts_go_on(make, data):
+    clf = make(device="cuda")
+    for _ in range(3):
+        clf.partial_fit(data[0][:50], data[1][:50])
+    clf.set_params(warm_start=True, epochs=1).fit(*data[:2])
+    assert clf.n_iter_ == 4
+    assert np.isfinite(clf.label_embeddings_).all()
+
+
+def test_labels_of_more_than_one_chunk_are_embedded_in_two_passes(data, encoder, monkeypatch):
+    def fitted():
+        return DualEncoderXC(
+            encoder, label_texts=data[2], negatives="all", epochs=2, batch_size=16, dropout=0.0,
+            random_state=0, device="cuda", precision="float32",
+        ).fit(*data[:2])  # fmt: skip
+
+    in_one_block = fitted()
+    monkeypatch.setattr("skxc._methods._dual_encoder._SCORES_AT_ONCE", 16 * 5)
+    np.testing.assert_allclose(
+        fitted().label_embeddings_, in_one_block.label_embeddings_, rtol=1e-2, atol=1e-3
+    )
+
+
+def test_dropout_is_replayed_when_texts_are_encoded_again(tiny_bert):
+    encoder = TransformerEncoder(tiny_bert, max_length=32).fit([], seed=0)
+    module = encoder.build_module().cuda().train()
+    texts = [encoder.tokenize(["red table", "a blue lamp"]), encoder.tokenize(["white chair"])]
+    gradient = torch.randn(3, 32, device="cuda")
+    rows = [torch.tensor([0, 1]), torch.tensor([2])]
+    torch.cuda.manual_seed(3)
+    embeddings = torch.cat([module(tokens) for tokens in texts])
+    embeddings.backward(gradient)
+    expected = {k: p.grad.clone() for k, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad()
+    torch.cuda.manual_seed(3)
+    cached = CachedEncoding(module, list(zip(texts, rows, strict=True)), torch.device("cuda"))
+    torch.testing.assert_close(cached.embeddings, embeddings.detach())
+    cached.backward(gradient)
+    for name, parameter in module.named_parameters():
+        if name in expected:
+            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_one_seed_is_one_model(make, data):
+    first, second = (make(device="cuda", dropout=0.2).fit(*data[:2]) for _ in range(2))
+    np.testing.assert_allclose(
+        first.label_embeddings_, second.label_embeddings_, rtol=1e-2, atol=1e-2
+    )
+
+
+def test_out_of_memory_is_told_in_words_and_changes_nothing():
+    data = make_extreme_classification(200, 200_000, random_state=0)
+    clf = ReneeClassifier(BagOfWordsEncoder(dim=512), epochs=1, augment=False, device="cuda")
+    clf.fit(data.texts[:50], data.Y[:50][:, :5])
+    before = pickle.loads(pickle.dumps(clf))
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(2e8 / total)
+    try:
+        with pytest.raises(ValueError, match="Training needs"):
+            clf.fit(data.texts, data.Y)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert_equal_models(clf, before)
