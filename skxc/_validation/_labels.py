@@ -26,7 +26,7 @@ TargetKind = Literal["sparse", "dense", "classes"]
 class Target:
     """What `fit` was given as y, in one form."""
 
-    Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical; never the caller's own
+    Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical, a copy
     classes: NDArray[Any]  # (n_labels,)
     kind: TargetKind  # the container that predictions mirror
     dtype: np.dtype[Any]  # of `predict`
@@ -61,7 +61,7 @@ def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
 
 
 def is_nameless(classes: NDArray[Any]) -> bool:
-    """Whether labels are but the numbers of Y's columns."""
+    """Whether labels are only the numbers of Y's columns."""
     return np.array_equal(classes, np.arange(len(classes)))
 
 
@@ -116,7 +116,7 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
     if classes is None and not flat:
         raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
     found = _sorted_labels(y, set(flat))
-    # names as objects: in a str array each would take the longest one's bytes
+    # names as objects: a str array gives every name the width of the longest one
     has_names = any(isinstance(label, str) for label in found)
     fixed = np.array(found, dtype=object if has_names else None) if classes is None else classes
     place = {label: column for column, label in enumerate(fixed.tolist())}

@@ -1,4 +1,4 @@
-"""scikit-learn's cross-validation with a sparse y, which only its argument checks refuse."""
+"""scikit-learn's cross-validation for a sparse y, which only its argument checks refuse."""
 
 from __future__ import annotations
 
@@ -343,7 +343,7 @@ def validation_curve(
 
 
 def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
-    """scikit-learn's function; where y is sparse, without the check of arguments around it.
+    """scikit-learn's function; where y is sparse, without its check of arguments.
 
     Not `config_context(skip_parameter_validation=True)`: that would switch off the checks of every
     estimator that is fitted inside, too.
@@ -354,7 +354,7 @@ def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
 
 
 def splitter(cv: Any, y: Any) -> Any:
-    """`cv`, and where y is sparse KFold for a number: one sparse column would be stratified."""
+    """`cv`; KFold for a number if y is sparse: one sparse column would be stratified."""
     if sp.issparse(y) and (cv is None or isinstance(cv, Integral)):
         return sms.KFold(5 if cv is None else cv)
     return cv

@@ -36,8 +36,8 @@ def cross_val_predict_top_k(
 ) -> Any:
     """Probabilities of each row's k best labels, by a model that was not trained on the row.
 
-    They come as one sparse matrix, which every metric takes as it is, not as the two arrays of
-    `predict_top_k`; and as probabilities, since scores of different folds' models do not compare.
+    The result is one sparse matrix, which every metric takes, not the two arrays of
+    `predict_top_k`. It holds probabilities because scores of different models do not compare.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def free_style(ax: Any, n_points: int = 1) -> dict[str, Any]:
 
 
 def line_kwargs(defaults: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Defaults overruled by what the user passes, also where that is an alias such as `lw`."""
+    """Defaults, replaced by what the user passes, also under an alias such as `lw`."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -56,7 +56,7 @@ def place_legend(ax: Any, handles: list[Any] | None = None) -> float:
     handles = handles or ax.get_legend_handles_labels()[0]
     if not handles:
         return 0.0
-    ax.figure.canvas.figure.draw_without_rendering()  # lays out: the width is known only then
+    ax.figure.canvas.figure.draw_without_rendering()  # layout first: only then is the width known
     for n_rows in range(1, len(handles) + 1):
         n_columns = -(-len(handles) // n_rows)
         legend = ax.legend(

@@ -30,7 +30,7 @@ class LabelFrequencyDisplay:
     Use `from_estimator` or `from_predictions` to make one. As in the field's figures [1]_, labels
     are put in order of frequency and cut into bins with about equal shares of the training (text,
     label) pairs, so that bins weigh alike where test texts are like training texts; a tail bin
-    thus has many labels, a head bin few. Labels of one frequency are never parted, and labels
+    thus has many labels, a head bin few. Labels of the same frequency stay in one bin, and labels
     without a training text have a bin of their own. Pass the `ax_` of one display as `ax` to the
     next to compare estimators of one training set side by side.
 
@@ -291,7 +291,7 @@ class LabelFrequencyDisplay:
                 "PSP needs propensities, which are None. Pass those of the training labels, such "
                 "as skxc.metrics.propensities(Y_train)."
             )
-        # first, because it also checks the arguments
+        # comes first because it also checks the arguments
         totals = ranking_metrics(Y_true, Y_score, (k,), propensities, exclude, sample_weight)
         true, found = _pairs_per_label(Y_true, Y_score, k, exclude, sample_weight)
         bin_of_label, frequencies = frequency_bins(label_counts, len(true), n_bins)
@@ -359,7 +359,7 @@ def _tick_labels(frequencies: NDArray[np.int64], n_labels: NDArray[np.int64]) ->
 
 
 def _set_ticks(ax: Any, ticks: list[str]) -> None:
-    """Name the bins; on two lines where the ranges would run into each other."""
+    """Name the bins; on two lines where the ranges would overlap."""
     ax.set_xticks(np.arange(len(ticks)), ticks)
     widest = max(tick.get_window_extent().width for tick in ax.get_xticklabels())
     if widest > 0.9 * ax.bbox.width / len(ticks):
@@ -367,7 +367,7 @@ def _set_ticks(ax: Any, ticks: list[str]) -> None:
 
 
 def _check_comparable(ax: Any, ticks: list[str], ylabel: str) -> None:
-    """Raise where bars would stand beside others that mean something else."""
+    """Raise where `ax` shows bars of another metric or of other bins."""
     if not ax.containers:
         return
     shown = [tick.get_text().replace("–\n", "–") for tick in ax.get_xticklabels()]

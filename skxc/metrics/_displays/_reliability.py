@@ -20,9 +20,9 @@ class ReliabilityDisplay:
 
     Use `from_estimator` or `from_predictions` to make one. Each predicted (text, label) pair is one
     observation: a stored entry where predictions are sparse, so the `top_k` best labels of each
-    text; every pair where they are dense. Below, on a logarithmic scale, stands how many pairs
-    each point rests on: the first bin holds most of them, and the last ones often too few to
-    judge. Pass the `ax_` of one display as `ax` to the next to compare estimators.
+    text; every pair where they are dense. The lower axes show, on a logarithmic scale, how
+    many pairs each point is the mean of: the first bin holds most of them, and the last ones often
+    too few to judge. Pass the `ax_` of one display as `ax` to the next to compare estimators.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class ReliabilityDisplay:
     line_ : matplotlib Line2D
         The reliability curve.
     count_line_ : matplotlib Line2D
-        How many pairs each of its points rests on.
+        How many pairs each of its points is the mean of.
     ax_ : matplotlib Axes
         The axes that hold the curve.
     count_ax_ : matplotlib Axes
@@ -253,7 +253,7 @@ def _observations(
 
 
 def _count_axes(ax: Any) -> Any:
-    """Axes below `ax` that show how many pairs there are; `ax` itself is made ready."""
+    """Axes below `ax` that show how many pairs there are; `ax` gets its limits and labels."""
     counts = _strip_below(ax)
     counts.set(yscale="log", xlabel="Mean predicted probability", ylabel="Pairs")
     counts.minorticks_off()
@@ -266,7 +266,7 @@ def _count_axes(ax: Any) -> Any:
 
 
 def _fit_decades(counts: Any) -> None:
-    """Show whole decades: of a part of one, no tick may be seen."""
+    """Show whole decades: a part of one may have no tick."""
     decades = np.log10([y for line in counts.lines for y in line.get_ydata()])
     low, high = np.floor(decades.min() - 0.05), np.ceil(decades.max() + 0.05)
     counts.set_ylim(10.0**low, 10.0**high)
