@@ -22,7 +22,7 @@ def completed_by(shared: str) -> Callable[[_Function], _Function]:
         if function.__doc__:  # python -OO leaves none
             ours, own = _sections(shared), _sections(function.__doc__)
             described = _entries(ours["Parameters"]) | _entries(own.get("Parameters", ""))
-            names = inspect.signature(function).parameters
+            names = [name for name in inspect.signature(function).parameters if name != "cls"]
             sections = ours | own
             sections["Parameters"] = "\n".join(described[name] for name in names)
             titles = [title for title in _ORDER if title in sections]
@@ -43,4 +43,4 @@ def _sections(docstring: str) -> dict[str, str]:
 def _entries(section: str) -> dict[str, str]:
     """Each parameter's lines by its name."""
     entries = re.split(r"\n(?=\S)", section)
-    return {entry.partition(" : ")[0]: entry for entry in entries}
+    return {entry.partition(" : ")[0].lstrip("*"): entry for entry in entries}

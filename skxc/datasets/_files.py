@@ -5,17 +5,20 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
-import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxc._validation import csr_with_duplicates, merge_duplicates
+
+# what numpy and scipy raise for a damaged file
+_DAMAGED = (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error)
 
 
 def read_lines(path: Path, n_expected: int, of_what: str) -> list[str]:
@@ -50,15 +53,7 @@ def read_npz(path: Path) -> sp.csr_matrix:
         # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
         if hasattr(matrix, "check_format"):
             matrix.check_format(full_check=True)
-    except (
-        AttributeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
         ) from error

@@ -40,6 +40,11 @@ Raises
 ------
 ValueError
     If shapes differ or an argument is out of range, as in :func:`ranking_metrics`.
+
+References
+----------
+.. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
+   http://manikvarma.org/downloads/XC/XMLRepository.html
 """
 
 
@@ -167,11 +172,6 @@ def precision_at_k(
     float
         P@k in [0, 1].
 
-    References
-    ----------
-    .. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
-       http://manikvarma.org/downloads/XC/XMLRepository.html
-
     Examples
     --------
     >>> from scipy.sparse import csr_array
@@ -203,11 +203,6 @@ def recall_at_k(
     -------
     float
         R@k in [0, 1].
-
-    References
-    ----------
-    .. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
-       http://manikvarma.org/downloads/XC/XMLRepository.html
 
     Examples
     --------

@@ -16,8 +16,8 @@ from sklearn.metrics import check_scoring
 from skxc._docstrings import completed_by
 from skxc.metrics import XMCScorer
 
-# of all functions below
-_SHARED = """
+# of all cross-validation functions
+PARAMETERS = """
 Parameters
 ----------
 estimator : object
@@ -46,7 +46,7 @@ error_score : "raise" or number, default=nan
 """
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def cross_validate(
     estimator: Any,
     X: Any,
@@ -118,7 +118,7 @@ def cross_validate(
     )
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def cross_val_score(
     estimator: Any,
     X: Any,
@@ -179,7 +179,7 @@ def cross_val_score(
     return np.asarray(results["test_score"])
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def learning_curve(
     estimator: Any,
     X: Any,
@@ -268,7 +268,7 @@ def learning_curve(
     )
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def validation_curve(
     estimator: Any,
     X: Any,

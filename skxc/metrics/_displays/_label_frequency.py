@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skxc._docstrings import completed_by
 from skxc._validation import check_choice, check_integer
 
 from .._checks import Matrix, check_sample_weight
@@ -19,7 +20,7 @@ from .._estimators import (
 from .._pairs import contains, excluded_pairs, label_pairs
 from .._ranking import ranking_metrics
 from .._top_k import top_k_scores
-from ._axes import axes_or_new, fit_y, free_style, import_pyplot, place_legend
+from ._axes import PARAMETERS, axes_or_new, fit_y, free_style, import_pyplot, place_legend
 
 _GROUP_WIDTH = 0.8  # of the distance between two bins
 
@@ -138,6 +139,7 @@ class LabelFrequencyDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -159,18 +161,6 @@ class LabelFrequencyDisplay:
 
         Parameters
         ----------
-        estimator : object
-            A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
-            ranked by its `predict_proba` or `decision_function`.
-        X : array-like of shape (n_samples,)
-            Texts, or whatever the estimator takes.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            True labels, in any form that `fit` takes.
-        metric : {"P", "PSP", "recall"}, default="P"
-            "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
-            the share of the bin's true pairs that were found.
-        k : int, default=5
-            Where to cut the rankings.
         n_bins : int, default=5
             Bins to aim at, of equal shares of the training pairs.
         label_counts : array-like of shape (n_labels,), default=None
@@ -178,14 +168,6 @@ class LabelFrequencyDisplay:
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, for PSP. None: from the estimator's training counts by the
             default constants.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend; None: the classifier's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
         **kwargs : dict
             Passed to matplotlib's `bar`.
 
@@ -226,6 +208,7 @@ class LabelFrequencyDisplay:
         )
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_predictions(
         cls,
         Y_true: Matrix,
@@ -246,29 +229,12 @@ class LabelFrequencyDisplay:
 
         Parameters
         ----------
-        Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            True labels: entries greater than 0.
-        Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            Scores, higher is better. Sparse: only stored entries are predictions.
         label_counts : array-like of shape (n_labels,)
             Training texts of each label, not test texts.
-        metric : {"P", "PSP", "recall"}, default="P"
-            "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
-            the share of the bin's true pairs that were found.
-        k : int, default=5
-            Where to cut the rankings.
         n_bins : int, default=5
             Bins to aim at, of equal shares of the training pairs.
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, see :func:`skxc.metrics.propensities`. Needed for PSP.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
         **kwargs : dict
             Passed to matplotlib's `bar`.
 

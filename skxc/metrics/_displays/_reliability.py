@@ -9,10 +9,20 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.calibration import calibration_curve
 
+from skxc._docstrings import completed_by
+
 from .._checks import Matrix, check_scores
 from .._estimators import final_estimator, predict_probabilities, true_matrix
 from .._pairs import contains, excluded_pairs, label_pairs
-from ._axes import axes_or_new, companion, free_style, import_pyplot, line_kwargs, place_legend
+from ._axes import (
+    PARAMETERS,
+    axes_or_new,
+    companion,
+    free_style,
+    import_pyplot,
+    line_kwargs,
+    place_legend,
+)
 
 
 class ReliabilityDisplay:
@@ -113,6 +123,7 @@ class ReliabilityDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -131,20 +142,8 @@ class ReliabilityDisplay:
         ----------
         estimator : object
             A fitted classifier with `predict_proba`; also one inside a Pipeline or a search.
-        X : array-like of shape (n_samples,)
-            Texts, or whatever the estimator takes.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            True labels, in any form that `fit` takes.
         n_bins : int, default=10
             Bins of equal width between 0 and 1; empty ones are left out.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore.
-        name : str, default=None
-            For the legend; None: the classifier's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------
@@ -173,6 +172,7 @@ class ReliabilityDisplay:
         )
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_predictions(
         cls,
         Y_true: Matrix,
@@ -188,20 +188,10 @@ class ReliabilityDisplay:
 
         Parameters
         ----------
-        Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            True labels: entries greater than 0.
         Y_proba : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
             Probabilities in [0, 1]. Sparse: only stored entries are looked at.
         n_bins : int, default=10
             Bins of equal width between 0 and 1; empty ones are left out.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------
