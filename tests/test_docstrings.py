@@ -70,7 +70,8 @@ def test_a_docstring_gets_the_shared_sections_and_parameters_that_it_lacks():
         """
 
     assert completed_by(SHARED)(function).__doc__ == (
-        "Do it.\n\nParameters\n----------\nb : int\n    Two.\na : int\n    One,\n    on two lines.\n\n"
+        "Do it.\n\nParameters\n----------\n"
+        "b : int\n    Two.\na : int\n    One,\n    on two lines.\n\n"
         "Raises\n------\nValueError\n    If one is two.\n\nExamples\n--------\n>>> 1\n1\n"
     )
 
