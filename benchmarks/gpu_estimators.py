@@ -4,11 +4,11 @@
         [--epochs N] [--out FILE] [--rows N]
 
 FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads; MODEL is a folder of pretrained
-weights (without it: the bag). One JSON line an estimator, appended to FILE as it comes: accuracy on
-the test rows (pairs that the set excludes are left out), seconds of `fit`, texts a second in
-prediction, the peak of the GPU's memory during `fit` beside `memory_estimate`, and of one more epoch
-on a part of the texts the share of time in which the GPU was busy, how often the host waited for it,
-and the dearest kernels.
+weights (without it: the bag). One JSON line an estimator, appended to FILE as it comes: accuracy
+on the test rows (pairs that the set excludes are left out), seconds of `fit`, texts a second in
+prediction, the peak of the GPU's memory during `fit` beside `memory_estimate`. Then, of one more
+epoch on a part of the texts: the share of time in which the GPU was busy, how often the host waited
+for it, and the dearest kernels.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def run(name: str, data: Any, arguments: argparse.Namespace) -> dict[str, Any]:
         data.Y_test, proba, propensities=propensities(data.Y), exclude=data.test_exclude
     )
     row = {
-        "estimator": name, "set": Path(arguments.folder).name, "encoder": arguments.encoder or "bag",
+        "estimator": name, "set": Path(arguments.folder).name,
+        "encoder": Path(arguments.encoder or "bag").name,
         "card": torch.cuda.get_device_name() if HAS_GPU else "CPU", "epochs": clf.n_iter_,
         **{m: round(100 * metrics[m], 2) for m in ("P@1", "P@3", "P@5", "PSP@5")},
         "fit s": round(fit_seconds, 1), "epoch s": [round(h["seconds"], 1) for h in clf.history_],
@@ -79,11 +80,12 @@ def profiled(clf: Any, data: Any) -> dict[str, Any]:
     calls = {e.key: e.count for e in events}
     waits = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "aten::_local_scalar_dense")
     on_host = sorted(events, key=lambda e: -e.self_cpu_time_total)[:10]
+    dearest = sorted(on_gpu.items(), key=lambda item: -item[1])[:10]
     return {
         "profiled epoch s": round(wall, 2),
         "GPU busy": round(sum(on_gpu.values()) / wall, 3) if HAS_GPU else None,
         "waits": {key: calls.get(key, 0) for key in waits},
-        "kernels s": {k[:60]: round(v, 3) for k, v in sorted(on_gpu.items(), key=lambda i: -i[1])[:10]},
+        "kernels s": {key[:60]: round(seconds, 3) for key, seconds in dearest},
         "host s": {e.key[:40]: round(e.self_cpu_time_total / 1e6, 3) for e in on_host},
     }  # fmt: skip
 

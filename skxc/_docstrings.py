@@ -23,7 +23,7 @@ def completed_by(shared: str | None) -> Callable[[_Function], _Function]:
         if function.__doc__ and shared:  # python -OO leaves none
             ours, own = _sections(shared), _sections(function.__doc__)
             described = _entries(ours["Parameters"]) | _entries(own.get("Parameters", ""))
-            names = [name for name in inspect.signature(function).parameters if name != "self"]
+            names = [n for n in inspect.signature(function).parameters if n not in ("self", "cls")]
             sections = ours | own
             sections["Parameters"] = "\n".join(described[name] for name in names)
             if "Attributes" in sections:
@@ -48,4 +48,4 @@ def _sections(docstring: str) -> dict[str, str]:
 def _entries(section: str) -> dict[str, str]:
     """Each parameter's lines by its name."""
     entries = re.split(r"\n(?=\S)", section)
-    return {entry.partition(" : ")[0]: entry for entry in entries if entry}
+    return {entry.partition(" : ")[0].lstrip("*"): entry for entry in entries if entry}

@@ -318,7 +318,7 @@ def test_of_several_layouts_one_must_be_named(pairs_folder: Path) -> None:
 
 
 def test_an_unknown_layout_is_refused(pairs_folder: Path) -> None:
-    with pytest.raises(ValueError, match=re.escape("accepted are ['auto', 'npz', 'pairs'")):
+    with pytest.raises(ValueError, match=re.escape("Pass one of 'auto', 'npz', 'pairs'")):
         load_xc_folder(pairs_folder, layout="svmlight")
 
 

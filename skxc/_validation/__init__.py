@@ -1,7 +1,14 @@
 """Everything that users pass in is checked here, before anything is computed."""
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
-from ._labels import Target, TargetKind, check_target, is_nameless
+from ._labels import (
+    Target,
+    TargetKind,
+    check_exclude,
+    check_sample_weight,
+    check_target,
+    is_nameless,
+)
 from ._parameters import (
     callers_stack_level,
     check_choice,
@@ -11,7 +18,6 @@ from ._parameters import (
     resolve_device,
 )
 from ._texts import check_label_texts, check_texts
-from ._weights import check_exclude, check_sample_weight
 
 __all__ = [
     "Target",

@@ -1,4 +1,4 @@
-"""Labels in any container, as one sparse matrix."""
+"""Labels in any container as one sparse matrix; weights of rows; pairs to ignore."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TargetKind = Literal["sparse", "dense", "classes"]
 class Target:
     """What `fit` was given as y, in one form."""
 
-    Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical; never the caller's own
+    Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical, a copy
     classes: NDArray[Any]  # (n_labels,)
     kind: TargetKind  # the container that predictions mirror
     dtype: np.dtype[Any]  # of `predict`
@@ -61,7 +61,7 @@ def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
 
 
 def is_nameless(classes: NDArray[Any]) -> bool:
-    """Whether labels are but the numbers of Y's columns."""
+    """Whether labels are only the numbers of Y's columns."""
     return np.array_equal(classes, np.arange(len(classes)))
 
 
@@ -116,7 +116,7 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
     if classes is None and not flat:
         raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
     found = _sorted_labels(y, set(flat))
-    # names as objects: in a str array each would take the longest one's bytes
+    # names as objects: a str array gives every name the width of the longest one
     has_names = any(isinstance(label, str) for label in found)
     fixed = np.array(found, dtype=object if has_names else None) if classes is None else classes
     place = {label: column for column, label in enumerate(fixed.tolist())}
@@ -239,3 +239,48 @@ def _check_finite(values: NDArray[Any]) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         what = "NaN" if np.isnan(values).any() else "infinity"
         raise ValueError(f"Input y contains {what}. Pass finite values.")
+
+
+def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float32] | None:
+    """One weight of at least 0 per text, not all of them 0."""
+    if sample_weight is None:
+        return None
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"sample_weight is {short(sample_weight)}. Pass one number per text."
+        ) from None
+    if weights.ndim == 0:
+        weights = np.full(n_samples, weights)
+    if weights.ndim != 1:
+        raise ValueError("Sample weights must be 1D array or scalar: one weight per text.")
+    if len(weights) != n_samples:
+        raise ValueError(
+            f"sample_weight has {len(weights)} entries, but X has {n_samples} texts. "
+            f"Pass one weight per text."
+        )
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError("sample_weight holds negative, NaN or infinite weights. Pass >= 0.")
+    if not weights.any():
+        raise ValueError("All sample_weight are zero: nothing to fit. Pass a positive weight.")
+    return weights
+
+
+def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
+    """A sparse (n_samples, n_labels) mask: stored non-zeros are the pairs to ignore."""
+    if exclude is None:
+        return None
+    if not sp.issparse(exclude):
+        raise TypeError(
+            f"exclude is a {type(exclude).__name__}. Pass a SciPy sparse (n_samples, n_labels) "
+            f"matrix that holds 1 where a label must not be given."
+        )
+    if exclude.shape != shape:
+        raise ValueError(
+            f"exclude has shape {exclude.shape}, but there are {shape[0]} texts and {shape[1]} "
+            f"labels. Pass a mask of shape {shape}."
+        )
+    mask = sp.csr_array(exclude, copy=True)
+    mask.eliminate_zeros()
+    return mask

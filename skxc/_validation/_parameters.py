@@ -80,7 +80,7 @@ def resolve_device(device: Any) -> Any:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-        torch.zeros(1, device=resolved).item()  # "meta" would pass without
+        torch.zeros(1, device=resolved).item()  # refuses "meta", too
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} is not available here ({str(error).splitlines()[0]}). "
@@ -95,9 +95,9 @@ def short(value: Any) -> str:
 
 
 def callers_stack_level() -> int:
-    """The `stacklevel` of a warning that is to point at the line that called into skxc."""
+    """The `stacklevel` with which a warning points at the user's line that called skxc."""
     frame, level = sys._getframe(1), 1
-    between = ("skxc.", "sklearn.callback.")  # the latter wraps `fit`
+    between = ("skxc.", "sklearn.callback.")  # sklearn.callback wraps `fit`
     while frame.f_back is not None and frame.f_globals["__name__"].startswith(between):
         frame, level = frame.f_back, level + 1
     return level

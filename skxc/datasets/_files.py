@@ -5,17 +5,20 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
-import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxc._validation import csr_with_duplicates, merge_duplicates
+
+# what numpy and scipy raise for a damaged file
+_DAMAGED = (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error)
 
 
 def read_lines(path: Path, n_expected: int, of_what: str) -> list[str]:
@@ -32,7 +35,7 @@ def read_lines(path: Path, n_expected: int, of_what: str) -> list[str]:
     n_ends = text.count("\n")
     # Not str.splitlines: it also splits at \r, U+0085 and U+2028, which do occur inside texts.
     lines = text.split("\r\n" if n_ends and text.count("\r\n") == n_ends else "\n")
-    if not lines[-1]:  # what stands after the last line's end
+    if not lines[-1]:  # nothing follows the last line's end
         lines.pop()
     if len(lines) != n_expected:
         raise ValueError(
@@ -47,26 +50,17 @@ def read_npz(path: Path) -> sp.csr_matrix:
     try:
         with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
             matrix = sp.load_npz(file)
-        # scipy trusts a compressed matrix's indices, and its compiled code would follow them
-        # out of the arrays.
+        # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
         if hasattr(matrix, "check_format"):
             matrix.check_format(full_check=True)
-    except (
-        AttributeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGED as error:
         raise ValueError(
             f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
         ) from error
     if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
         raise ValueError(
             f"{path} holds an array of {matrix.ndim} dimensions and dtype {matrix.dtype}. "
-            "Accepted is a matrix of real numbers, a row a text."
+            "Pass a matrix of real numbers with one row per text."
         )
     matrix = csr_with_duplicates(matrix, matrix.dtype)
     return _label_matrix(
@@ -147,7 +141,7 @@ def read_json_part(path: Path, n_labels: int) -> tuple[list[str], sp.csr_matrix]
 
 
 def read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
-    """Call `add` with each line's object; what is wrong in one is raised with file and line."""
+    """Call `add` with each line's object; an error names the file and the line."""
     for number, line in enumerate(_gzip_lines(path), 1):
         try:
             row = json.loads(line.decode())
@@ -156,7 +150,7 @@ def read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
             add(row)
         except (ValueError, OverflowError) as error:
             raise ValueError(
-                f"{path}, line {number}: {error}. Accepted is a JSON object a line, in UTF-8."
+                f"{path}, line {number}: {error}. Each line must be a JSON object in UTF-8."
             ) from error
 
 
@@ -223,7 +217,7 @@ def _label_matrix(
     labels: Any,  # (n_pairs,)
     values: Any,  # (n_pairs,)
     n_labels: int,
-    place: str,  # "file, line" or "file, row": an error's text puts the number behind it
+    place: str,  # "file, line" or "file, row": error messages add the number
     first: int,  # the number of row 0
 ) -> sp.csr_matrix:
     """Checked relevances: float32, indices sorted, duplicates merged, zeros dropped."""

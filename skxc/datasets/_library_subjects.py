@@ -1,4 +1,4 @@
-"""The real data set that the wheel carries."""
+"""The real data set inside the wheel."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
+from skxc._validation import check_choice
+
 from ._files import (
     json_text,
     read_json_lines,
@@ -33,7 +35,7 @@ _MASKS = {
 
 
 def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> Bunch:
-    r"""Read a data set in one of the three layouts that the field shares data in.
+    r"""Read a data set in one of the three layouts that the field uses.
 
     The layout is recognised by the files that the folder holds:
 
@@ -146,9 +148,8 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
 
 
 def _find_layout(folder: Path, layout: str) -> str:
-    """Name of the layout to read from `folder`; an error if there is none or no single one."""
-    if layout != "auto" and layout not in _REQUIRED:
-        raise ValueError(f"layout is {layout!r}; accepted are {['auto', *_REQUIRED]}.")
+    """Name of the layout to read from `folder`; an error if there is none, or more than one."""
+    check_choice("layout", layout, ("auto", *_REQUIRED))
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder.")
     candidates = list(_REQUIRED) if layout == "auto" else [layout]

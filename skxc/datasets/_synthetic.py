@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import Bunch, check_random_state, check_scalar
 
-# Without "e": with it, words such as "become" and "before" would arise, which stop-word lists drop.
+# Without "e": it would make words that stop-word lists drop, such as "become" and "before".
 _SYLLABLES = ["".join(pair) for pair in product("bcdfghjklmnprstvwxyz", "aiou")]
 
 
@@ -160,7 +160,7 @@ def _zipf_proba(n_items: int, exponent: float) -> np.ndarray:
 def _draw(random: np.random.RandomState, proba: np.ndarray, n_draws: int) -> np.ndarray:
     """Independent draws from 0, ..., len(proba) - 1."""
     draws = np.searchsorted(np.cumsum(proba), random.random_sample(n_draws), side="right")
-    return np.minimum(draws, len(proba) - 1)  # the sum can end a rounding error below 1
+    return np.minimum(draws, len(proba) - 1)  # by rounding errors, the sum can end below 1
 
 
 def _indicator(rows: np.ndarray, labels: np.ndarray, n_rows: int, n_labels: int) -> sp.csr_matrix:

@@ -27,7 +27,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
 
 
 def check_same_shape(shape: tuple[int, int], name: str, expected: tuple[int, int]) -> None:
-    """Raise unless a matrix lines up with the truth."""
+    """Raise unless a matrix has the shape of the truth."""
     if tuple(shape) != tuple(expected):
         raise ValueError(
             f"{name} has shape {tuple(shape)}, but Y_true has shape {tuple(expected)}. "

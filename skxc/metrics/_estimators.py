@@ -1,4 +1,4 @@
-"""What metrics and plots need to know of an estimator, ours or not, inside what wraps it."""
+"""What metrics and plots ask of an estimator, also of another library, also inside a wrapper."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def final_estimator(estimator: Any) -> Any:
 
 
 def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
-    """The classifier, and `X` as the steps before it hand it over."""
+    """The classifier, and `X` as transformed by the steps before it."""
     while (inner := _unwrapped_once(estimator)) is not None:
         steps_before, estimator = inner
-        for step in steps_before:  # a Pipeline of them would ask its last one if it is fitted
+        for step in steps_before:  # a Pipeline of them would check that its last one is fitted
             X = X if step in (None, "passthrough") else step.transform(X)
     return estimator, X
 
 
 def _unwrapped_once(estimator: Any) -> tuple[list[Any], Any] | None:
-    """The steps before the next inner estimator, and that one; None where nothing wraps."""
+    """The steps before the next inner estimator, and that estimator; None for no wrapper."""
     if isinstance(estimator, Pipeline):
         *steps_before, last = (step for _, step in estimator.steps)
         return steps_before, last
@@ -91,7 +91,7 @@ def top_k_predictions(
 
 
 def training_counts(estimator: Any, remedy: str) -> tuple[NDArray[np.int64], int]:
-    """How many training rows held each label, and how many there were."""
+    """Number of training rows of each label, and of all training rows."""
     classifier = final_estimator(estimator)
     if not hasattr(classifier, "label_counts_"):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""How likely a true label is to have been written down."""
+"""Propensities: how likely a true label is to have been annotated."""
 
 from __future__ import annotations
 

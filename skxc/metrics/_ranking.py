@@ -1,6 +1,7 @@
 """Precision, recall and nDCG at k, plain and propensity-scored.
 
-One top-k cut a row (`best_labels`), the gains of its hits summed (`_gains`), then arithmetic.
+Each row is cut at k (`best_labels`), the gains of its hits are summed (`_gains`), and the metrics
+are computed from these sums.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ Raises
 ------
 ValueError
     If shapes differ or an argument is out of range, as in :func:`ranking_metrics`.
+
+References
+----------
+.. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
+   http://manikvarma.org/downloads/XC/XMLRepository.html
 """
 
 
@@ -159,17 +165,12 @@ def precision_at_k(
 
     A row counts `k` places even where it holds fewer labels or predictions; a row without labels
     scores 0.
-    :func:`ranking_metrics` has the formula, the conventions and all metrics at the cost of one.
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
 
     Returns
     -------
     float
         P@k in [0, 1].
-
-    References
-    ----------
-    .. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
-       http://manikvarma.org/downloads/XC/XMLRepository.html
 
     Examples
     --------
@@ -194,19 +195,14 @@ def recall_at_k(
 ) -> float:
     """Fraction of each row's true labels among its k best, averaged [1]_.
 
-    A row without labels scores 0 and stays in the average, as in pyxclib and napkinXC. (Codes that
-    skip such rows report more, by the quotient of all rows to labelled ones.)
-    :func:`ranking_metrics` has the formula, the conventions and all metrics at the cost of one.
+    A row without labels scores 0 and stays in the average, as in pyxclib and napkinXC. (Code that
+    skips such rows reports more: all rows / labelled rows times as much.)
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
 
     Returns
     -------
     float
         R@k in [0, 1].
-
-    References
-    ----------
-    .. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
-       http://manikvarma.org/downloads/XC/XMLRepository.html
 
     Examples
     --------
@@ -233,7 +229,7 @@ def ndcg_at_k(
 
     The best value of a row is that of min(k, number of its labels) hits; a row without labels
     scores 0.
-    :func:`ranking_metrics` has the formula, the conventions and all metrics at the cost of one.
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
 
     Returns
     -------
@@ -270,7 +266,7 @@ def psp_at_k(
     """Propensity-scored precision at k over its best attainable value [1]_.
 
     Each hit counts 1 / propensity, so that rare labels count more.
-    :func:`ranking_metrics` has the formula, the conventions and all metrics at the cost of one.
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
 
     Returns
     -------
@@ -307,7 +303,7 @@ def psndcg_at_k(
     """Propensity-scored nDCG at k over its best attainable value [1]_.
 
     Each hit counts 1 / propensity, so that rare labels count more.
-    :func:`ranking_metrics` has the formula, the conventions and all metrics at the cost of one.
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
 
     Returns
     -------

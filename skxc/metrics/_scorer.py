@@ -26,12 +26,12 @@ _METRIC = re.compile(r"(?:P|R|nDCG|PSP|PSnDCG)@([1-9][0-9]*)")
 class XMCScorer:
     """Score fitted estimators by ranking metrics, all of them from one prediction call [1]_.
 
-    A callable ``scorer(estimator, X, y)`` for `scoring` in ``GridSearchCV`` and its relatives, in
+    A callable ``scorer(estimator, X, y)`` for `scoring` in ``GridSearchCV`` and other searches, in
     ``cross_validate`` and in ``ScoringMonitor``. With several metrics a search needs ``refit``,
     such as ``refit="P@1"``; ``cross_val_score`` and the curves take a scorer of one.
 
-    The estimator may stand at the end of pipelines and searches. As many labels are asked for as
-    the metrics need, whatever its `top_k`. PSP and PSnDCG take the propensities of the rows that
+    The estimator may be inside pipelines and searches. It predicts as many labels as the metrics
+    need, whatever its `top_k`. PSP and PSnDCG take the propensities of the rows that
     it was fitted on, so inside cross-validation those of the fold. Estimators of other libraries
     are ranked by `predict_proba` or else `decision_function`, if these give one column per label;
     without `label_counts_` they have no PSP and PSnDCG.
@@ -71,7 +71,7 @@ class XMCScorer:
     """
 
     def __init__(self, metrics: str | Sequence[str], *, A: float = 0.55, B: float = 1.5) -> None:
-        # at once, not when called: searches turn a scorer's errors into NaN and a warning
+        # checked here, not in the call: searches turn a scorer's errors into NaN and a warning
         is_many = isinstance(metrics, Iterable) and not isinstance(metrics, str)
         self.metrics = tuple(metrics) if is_many else metrics
         self._ks = _check_metrics(self._names)
@@ -146,11 +146,11 @@ class XMCScorer:
     def _propensities(
         self, label_counts: NDArray[np.int64], n_samples: int, n_columns: int
     ) -> NDArray[np.float64]:
-        """Of the labels that the estimator knows, and behind them of those that it never saw."""
+        """Of the labels that the estimator knows, then of those that it never saw."""
         padded = np.pad(label_counts, (0, n_columns - len(label_counts)))
         return propensities_from_counts(padded, n_samples, self.A, self.B)
 
-    # ------------------------------------------------------------------- manners in scikit-learn
+    # --------------------------------------------------------------- scikit-learn's metadata API
     def set_score_request(
         self,
         *,
@@ -184,7 +184,7 @@ class XMCScorer:
             )
         given = {"sample_weight": sample_weight, "exclude": exclude}
         given = {name: alias for name, alias in given.items() if alias != UNCHANGED}
-        _request(self, self._requests | given)  # raises for an alias that is none
+        _request(self, self._requests | given)  # raises for a bad alias
         self._requests = self._requests | given
         return self
 
@@ -225,7 +225,7 @@ def _check_metrics(names: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def _truth(y: Any, n_samples: int, classes: NDArray[Any] | None) -> sp.csr_array:
-    """True labels in the columns of `classes`; labels that are not among them stand behind."""
+    """True labels in the columns of `classes`; unknown labels get columns after those."""
     if classes is not None and not sp.issparse(y) and getattr(y, "ndim", 1) == 1:
         named = check_target(y, n_samples)
         if named.kind != "dense":  # label lists or classes, not a list of indicator rows
@@ -238,6 +238,6 @@ def _truth(y: Any, n_samples: int, classes: NDArray[Any] | None) -> sp.csr_array
 
 
 def _widened(matrix: sp.csr_array, n_columns: int) -> sp.csr_array:
-    """The matrix with empty columns behind its own."""
+    """The matrix with empty columns added at the end."""
     parts = (matrix.data, matrix.indices, matrix.indptr)
     return sp.csr_array(parts, shape=(matrix.shape[0], n_columns))

@@ -18,7 +18,7 @@ _BLOCK_CELLS = 1 << 22  # scores ranked together: bounds the working memory to s
 def top_k_scores(
     Y_score: Matrix, k: int, exclude: Matrix | None = None
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """`predict_top_k` of scores that are there already."""
+    """Columns and scores of each row's best labels, as `_estimators.predict_top_k` gives them."""
     all_scores: Any = check_scores(Y_score, np.shape(Y_score))
     n_samples, n_labels = all_scores.shape
     labels = np.full((n_samples, min(k, n_labels)), -1, dtype=np.int64)
@@ -37,7 +37,7 @@ def top_k_matrix(
     scores: NDArray[Any],  # (n_samples, k)
     n_labels: int,
 ) -> sp.csr_array:
-    """What `predict_top_k` gives as CSR, (n_samples, n_labels)."""
+    """The result of `predict_top_k` as CSR, (n_samples, n_labels)."""
     is_label = labels >= 0
     indptr = np.concatenate([[0], np.cumsum(is_label.sum(axis=1))])
     matrix = sp.csr_array(
@@ -66,7 +66,7 @@ def _best_of_dense(
     dtype = scores.dtype if scores.dtype.kind == "f" else np.float64
     step = max(1, _BLOCK_CELLS // max(1, n_labels))
     for start in range(0, n_samples, step):
-        block = np.array(scores[start : start + step], dtype=dtype)  # a copy, written to below
+        block = np.array(scores[start : start + step], dtype=dtype)  # a copy: it is changed below
         first, last = np.searchsorted(excluded, [start * n_labels, (start + step) * n_labels])
         np.put(block, excluded[first:last] - start * n_labels, -np.inf)
         rows = np.arange(start, start + len(block))
@@ -77,9 +77,9 @@ def _best_of_dense(
 def _best_of_sparse(
     scores: sp.csr_array, excluded: np.ndarray, k: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`best_labels` of the stored entries; rows without any do not appear."""
+    """`best_labels` of the stored entries; rows without entries are left out."""
     lengths = np.diff(scores.indptr)
-    longest_first = np.argsort(-lengths, kind="stable")  # rows of like length pad each other little
+    longest_first = np.argsort(-lengths, kind="stable")  # similar ones share a block
     start = 0
     while start < len(lengths) and (width := int(lengths[longest_first[start]])) > 0:
         rows = longest_first[start : start + max(1, _BLOCK_CELLS // width)]
@@ -118,13 +118,13 @@ def _best_columns(
     """Columns of each row's k best scores, best first, lower column first if equal; -1: none."""
     n_columns = scores.shape[1]
     is_candidate = scores > -np.inf
-    if k < n_columns:  # sort only what reaches the k-th best score: with ties more than k
+    if k < n_columns:  # sort only what reaches the k-th best score: with ties, more than k
         kth_best = np.partition(scores, n_columns - k, axis=1)[:, n_columns - k]
         is_candidate &= scores >= kth_best[:, None]
     n_candidates = is_candidate.sum(axis=1)
     columns = _padded(np.nonzero(is_candidate)[1], n_candidates, -1)
     candidates = _padded(scores[is_candidate], n_candidates, -np.inf)
-    # stable: candidates stand in order of column, so do equal ones after the sort
+    # stable: candidates are in order of column, and equal ones stay so
     order = np.argsort(-candidates, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(columns, order, axis=1)
 

@@ -2,7 +2,7 @@
 
 What a side wants of a label is a range of counts, `low` to `high`. Outside it, the squared
 distance costs, and so does every fold that is left without the label. Iterative stratification
-serves one label after another. Here all labels call at once: every round adds up what each row
+serves one label after another. Here all labels act at once: every round adds up what each row
 would save by changing sides, and swaps the best rows of one side with the best ones of the other,
 so that the sides keep their sizes.
 """
@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 _LEAST_SAVING = 5e-4  # of what the first assignment costs, by a turn of all steps
-_RARE = 20  # labels of fewer rows on a side: a row too many would be felt
+_RARE = 20  # labels of fewer rows on a side: one row too many would matter
 
 
 def balanced_folds(
@@ -121,7 +121,7 @@ def _with_a_label_for_rows_without(Y: sp.csr_array) -> sp.csr_array:
 
 @dataclass
 class _State:
-    """Who is where, and what swaps would save."""
+    """The side of each row, and what swaps would save."""
 
     Y: sp.csr_array
     row_of_entry: Ints  # (n_entries,)

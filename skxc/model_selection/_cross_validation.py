@@ -1,4 +1,4 @@
-"""scikit-learn's cross-validation with a sparse y, which only its argument checks refuse."""
+"""scikit-learn's cross-validation for a sparse y, which only its argument checks refuse."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sklearn.metrics import check_scoring
 from skxc._docstrings import completed_by
 from skxc.metrics import XMCScorer
 
-# of all functions below
-_SHARED = """
+# of all cross-validation functions
+PARAMETERS = """
 Parameters
 ----------
 estimator : object
@@ -46,7 +46,7 @@ error_score : "raise" or number, default=nan
 """
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def cross_validate(
     estimator: Any,
     X: Any,
@@ -118,7 +118,7 @@ def cross_validate(
     )
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def cross_val_score(
     estimator: Any,
     X: Any,
@@ -179,7 +179,7 @@ def cross_val_score(
     return np.asarray(results["test_score"])
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def learning_curve(
     estimator: Any,
     X: Any,
@@ -268,7 +268,7 @@ def learning_curve(
     )
 
 
-@completed_by(_SHARED)
+@completed_by(PARAMETERS)
 def validation_curve(
     estimator: Any,
     X: Any,
@@ -343,7 +343,7 @@ def validation_curve(
 
 
 def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
-    """scikit-learn's function; where y is sparse, without the check of arguments around it.
+    """scikit-learn's function; where y is sparse, without its check of arguments.
 
     Not `config_context(skip_parameter_validation=True)`: that would switch off the checks of every
     estimator that is fitted inside, too.
@@ -354,7 +354,7 @@ def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
 
 
 def splitter(cv: Any, y: Any) -> Any:
-    """`cv`, and where y is sparse KFold for a number: one sparse column would be stratified."""
+    """`cv`; KFold for a number if y is sparse: one sparse column would be stratified."""
     if sp.issparse(y) and (cv is None or isinstance(cv, Integral)):
         return sms.KFold(5 if cv is None else cv)
     return cv

@@ -12,14 +12,16 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import cross_val_predict
 from sklearn.utils import indexable
 
+from skxc._docstrings import completed_by
 from skxc._validation import check_exclude, check_integer
 from skxc.metrics._estimators import predict_probabilities, unwrap
 from skxc.metrics._top_k import top_k_matrix, top_k_scores
 
-from ._cross_validation import splitter
+from ._cross_validation import PARAMETERS, splitter
 from ._rows import take_rows
 
 
+@completed_by(PARAMETERS)
 def cross_val_predict_top_k(
     estimator: Any,
     X: Any,
@@ -36,35 +38,23 @@ def cross_val_predict_top_k(
 ) -> Any:
     """Probabilities of each row's k best labels, by a model that was not trained on the row.
 
-    They come as one sparse matrix, which every metric takes as it is, not as the two arrays of
-    `predict_top_k`; and as probabilities, since scores of different folds' models do not compare.
+    The result is one sparse matrix, which every metric takes, not the two arrays of
+    `predict_top_k`. It holds probabilities because scores of different models do not compare.
 
     Parameters
     ----------
     estimator : object
         A classifier with `predict_proba`, or a pipeline or search that ends in one. Its clones are
         fitted.
-    X : array-like of shape (n_samples, ...)
-        Texts, or what else `estimator` takes.
     Y : {sparse matrix, array-like} of shape (n_samples, n_labels)
         Labels.
     k : int, default=5
         Labels a row, whatever the estimator's `top_k`.
     exclude : sparse matrix of shape (n_samples, n_labels), default=None
         Pairs never to give. To ignore them in training, too, pass them in `params`.
-    groups : array-like of shape (n_samples,), default=None
-        For splitters that keep groups together.
     cv : int, splitter or iterable, default=None
         Each row in one test part. An int is that of :class:`~sklearn.model_selection.KFold`; None:
         5.
-    n_jobs : int, default=None
-        Folds at a time.
-    verbose : int, default=0
-        How much to tell.
-    params : dict, default=None
-        For `fit`, cut to the fold where there is one entry a row; routed where that is enabled.
-    pre_dispatch : int or str, default="2*n_jobs"
-        Jobs dispatched beforehand.
 
     Returns
     -------

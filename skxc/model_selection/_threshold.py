@@ -1,4 +1,4 @@
-"""The threshold of `predict` that makes the most of given probabilities."""
+"""The best threshold of `predict` for given probabilities."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def tune_threshold(
 ) -> float | NDArray[np.float64]:
     """Threshold at which `predict` is best on held-out rows.
 
-    Exact: of all thresholds that tell two probabilities apart the best one, in the middle between
-    them; of equally good ones the highest. Pass it on with ``clf.set_params(threshold=...)``; no
-    refit follows. Rows that the estimator was fitted on would give too high a threshold.
+    All thresholds that separate two probabilities are compared. The result is the best one, in the
+    middle between the two; of equally good ones the highest. Pass it on with
+    ``clf.set_params(threshold=...)``; no refit follows. Rows that the estimator was fitted on
+    would give too high a threshold.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ class _Candidates:
         gains = np.empty_like(f1)  # of taking one pair more, in the group's mean
         gains[order] = f1 - np.where(is_first, 0, np.roll(f1, 1))
         total = np.cumsum(gains)
-        is_end = np.diff(self.proba, append=-1) != 0  # equal probabilities stand or fall together
+        is_end = np.diff(self.proba, append=-1) != 0  # equal probabilities are on the same side
         last = np.where(is_end, total, -1).argmax()
         below = self.proba[last + 1] if last + 1 < len(self.proba) else self.proba[last]
         return float(_between(self.proba[last], below))

@@ -1,4 +1,4 @@
-"""Plots, in the manner of scikit-learn's displays; matplotlib is imported when one is drawn."""
+"""Plots with the API of scikit-learn's displays; matplotlib is imported when one is drawn."""
 
 from ._label_frequency import LabelFrequencyDisplay
 from ._ranking_metrics import RankingMetricsDisplay

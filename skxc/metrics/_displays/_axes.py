@@ -1,4 +1,4 @@
-"""What the displays share: matplotlib when it is needed, axes, colours."""
+"""What the displays share: parameters, matplotlib when it is needed, axes, colours."""
 
 from __future__ import annotations
 
@@ -10,6 +10,43 @@ import numpy as np
 # after Okabe and Ito: colour-blind readers tell them apart
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
+
+# of `from_estimator` and `from_predictions`
+PARAMETERS = """
+Parameters
+----------
+estimator : object
+    A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
+    ranked by its `predict_proba` or `decision_function`.
+X : array-like of shape (n_samples,)
+    Texts, or whatever the estimator takes.
+y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+    True labels, in any form that `fit` takes.
+Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
+    True labels: entries greater than 0.
+Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
+    Scores, higher is better. Sparse: only stored entries are predictions.
+metric : {"P", "PSP", "recall"}, default="P"
+    "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
+    the share of the bin's true pairs that were found.
+metrics : str or iterable of str, default="P"
+    One or more of "P", "R", "nDCG", "PSP", "PSnDCG", see
+    :func:`skxc.metrics.ranking_metrics`.
+k : int, default=5
+    Where to cut the rankings.
+ks : iterable of int, default=range(1, 11)
+    Where to cut the rankings.
+exclude : sparse matrix of shape (n_samples, n_labels), default=None
+    Pairs to ignore, neither true nor predicted.
+sample_weight : array-like of shape (n_samples,), default=None
+    Weight of each row.
+name : str, default=None
+    For the legend. None: the estimator's class; without an estimator no name.
+ax : matplotlib Axes, default=None
+    Where to draw; None: a new figure.
+**kwargs : dict
+    Passed to matplotlib's `plot`.
+"""
 
 
 def import_pyplot(display: type) -> Any:
@@ -44,7 +81,7 @@ def free_style(ax: Any, n_points: int = 1) -> dict[str, Any]:
 
 
 def line_kwargs(defaults: dict[str, Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Defaults overruled by what the user passes, also where that is an alias such as `lw`."""
+    """Defaults, replaced by what the user passes, also under an alias such as `lw`."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -56,7 +93,7 @@ def place_legend(ax: Any, handles: list[Any] | None = None) -> float:
     handles = handles or ax.get_legend_handles_labels()[0]
     if not handles:
         return 0.0
-    ax.figure.canvas.figure.draw_without_rendering()  # lays out: the width is known only then
+    ax.figure.canvas.figure.draw_without_rendering()  # layout first: only then is the width known
     for n_rows in range(1, len(handles) + 1):
         n_columns = -(-len(handles) // n_rows)
         legend = ax.legend(

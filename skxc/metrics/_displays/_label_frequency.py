@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skxc._docstrings import completed_by
 from skxc._validation import check_choice, check_integer
 
 from .._checks import Matrix, check_sample_weight
@@ -19,7 +20,7 @@ from .._estimators import (
 from .._pairs import contains, excluded_pairs, label_pairs
 from .._ranking import ranking_metrics
 from .._top_k import top_k_scores
-from ._axes import axes_or_new, fit_y, free_style, import_pyplot, place_legend
+from ._axes import PARAMETERS, axes_or_new, fit_y, free_style, import_pyplot, place_legend
 
 _GROUP_WIDTH = 0.8  # of the distance between two bins
 
@@ -30,7 +31,7 @@ class LabelFrequencyDisplay:
     Use `from_estimator` or `from_predictions` to make one. As in the field's figures [1]_, labels
     are put in order of frequency and cut into bins with about equal shares of the training (text,
     label) pairs, so that bins weigh alike where test texts are like training texts; a tail bin
-    thus has many labels, a head bin few. Labels of one frequency are never parted, and labels
+    thus has many labels, a head bin few. Labels of the same frequency stay in one bin, and labels
     without a training text have a bin of their own. Pass the `ax_` of one display as `ax` to the
     next to compare estimators of one training set side by side.
 
@@ -138,6 +139,7 @@ class LabelFrequencyDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -159,18 +161,6 @@ class LabelFrequencyDisplay:
 
         Parameters
         ----------
-        estimator : object
-            A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
-            ranked by its `predict_proba` or `decision_function`.
-        X : array-like of shape (n_samples,)
-            Texts, or whatever the estimator takes.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            True labels, in any form that `fit` takes.
-        metric : {"P", "PSP", "recall"}, default="P"
-            "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
-            the share of the bin's true pairs that were found.
-        k : int, default=5
-            Where to cut the rankings.
         n_bins : int, default=5
             Bins to aim at, of equal shares of the training pairs.
         label_counts : array-like of shape (n_labels,), default=None
@@ -178,14 +168,6 @@ class LabelFrequencyDisplay:
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, for PSP. None: from the estimator's training counts by the
             default constants.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend; None: the classifier's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
         **kwargs : dict
             Passed to matplotlib's `bar`.
 
@@ -226,6 +208,7 @@ class LabelFrequencyDisplay:
         )
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_predictions(
         cls,
         Y_true: Matrix,
@@ -246,29 +229,12 @@ class LabelFrequencyDisplay:
 
         Parameters
         ----------
-        Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            True labels: entries greater than 0.
-        Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            Scores, higher is better. Sparse: only stored entries are predictions.
         label_counts : array-like of shape (n_labels,)
             Training texts of each label, not test texts.
-        metric : {"P", "PSP", "recall"}, default="P"
-            "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
-            the share of the bin's true pairs that were found.
-        k : int, default=5
-            Where to cut the rankings.
         n_bins : int, default=5
             Bins to aim at, of equal shares of the training pairs.
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, see :func:`skxc.metrics.propensities`. Needed for PSP.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
         **kwargs : dict
             Passed to matplotlib's `bar`.
 
@@ -291,7 +257,7 @@ class LabelFrequencyDisplay:
                 "PSP needs propensities, which are None. Pass those of the training labels, such "
                 "as skxc.metrics.propensities(Y_train)."
             )
-        # first, because it also checks the arguments
+        # comes first because it also checks the arguments
         totals = ranking_metrics(Y_true, Y_score, (k,), propensities, exclude, sample_weight)
         true, found = _pairs_per_label(Y_true, Y_score, k, exclude, sample_weight)
         bin_of_label, frequencies = frequency_bins(label_counts, len(true), n_bins)
@@ -359,7 +325,7 @@ def _tick_labels(frequencies: NDArray[np.int64], n_labels: NDArray[np.int64]) ->
 
 
 def _set_ticks(ax: Any, ticks: list[str]) -> None:
-    """Name the bins; on two lines where the ranges would run into each other."""
+    """Name the bins; on two lines where the ranges would overlap."""
     ax.set_xticks(np.arange(len(ticks)), ticks)
     widest = max(tick.get_window_extent().width for tick in ax.get_xticklabels())
     if widest > 0.9 * ax.bbox.width / len(ticks):
@@ -367,7 +333,7 @@ def _set_ticks(ax: Any, ticks: list[str]) -> None:
 
 
 def _check_comparable(ax: Any, ticks: list[str], ylabel: str) -> None:
-    """Raise where bars would stand beside others that mean something else."""
+    """Raise where `ax` shows bars of another metric or of other bins."""
     if not ax.containers:
         return
     shown = [tick.get_text().replace("–\n", "–") for tick in ax.get_xticklabels()]

@@ -8,10 +8,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skxc._docstrings import completed_by
+
 from .._checks import Matrix, check_ks
 from .._estimators import final_estimator, top_k_predictions, training_propensities
 from .._ranking import ranking_metrics
-from ._axes import axes_or_new, fit_y, free_style, import_pyplot, line_kwargs, place_legend
+from ._axes import (
+    PARAMETERS,
+    axes_or_new,
+    fit_y,
+    free_style,
+    import_pyplot,
+    line_kwargs,
+    place_legend,
+)
 
 # the same line for a metric in every plot; colours tell estimators apart
 _LINE_STYLES = {"P": "-", "PSP": "--", "nDCG": "-.", "PSnDCG": (0, (5, 1, 1, 1, 1, 1)), "R": ":"}
@@ -97,6 +107,7 @@ class RankingMetricsDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -116,32 +127,10 @@ class RankingMetricsDisplay:
 
         Parameters
         ----------
-        estimator : object
-            A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
-            ranked by its `predict_proba` or `decision_function`.
-        X : array-like of shape (n_samples,)
-            Texts, or whatever the estimator takes.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            True labels, in any form that `fit` takes.
-        metrics : str or iterable of str, default="P"
-            One or more of "P", "R", "nDCG", "PSP", "PSnDCG", see
-            :func:`skxc.metrics.ranking_metrics`.
-        ks : iterable of int, default=range(1, 11)
-            Where to cut the rankings.
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, for PSP and PSnDCG. None: from the estimator's training counts
             by the default constants; other constants by
             :func:`skxc.metrics.propensities_from_counts`.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend; None: the classifier's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------
@@ -174,6 +163,7 @@ class RankingMetricsDisplay:
         )
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_predictions(
         cls,
         Y_true: Matrix,
@@ -192,28 +182,11 @@ class RankingMetricsDisplay:
 
         Parameters
         ----------
-        Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            True labels: entries greater than 0.
         Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
             Scores, higher is better. Sparse: only stored entries are predictions: beyond as many
             as a row holds, recall stands still and precision falls.
-        metrics : str or iterable of str, default="P"
-            One or more of "P", "R", "nDCG", "PSP", "PSnDCG", see
-            :func:`skxc.metrics.ranking_metrics`.
-        ks : iterable of int, default=range(1, 11)
-            Where to cut the rankings.
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, see :func:`skxc.metrics.propensities`. Needed for PSP, PSnDCG.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore, neither true nor predicted.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------

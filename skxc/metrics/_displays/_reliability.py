@@ -9,10 +9,20 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from sklearn.calibration import calibration_curve
 
+from skxc._docstrings import completed_by
+
 from .._checks import Matrix, check_scores
 from .._estimators import final_estimator, predict_probabilities, true_matrix
 from .._pairs import contains, excluded_pairs, label_pairs
-from ._axes import axes_or_new, companion, free_style, import_pyplot, line_kwargs, place_legend
+from ._axes import (
+    PARAMETERS,
+    axes_or_new,
+    companion,
+    free_style,
+    import_pyplot,
+    line_kwargs,
+    place_legend,
+)
 
 
 class ReliabilityDisplay:
@@ -20,9 +30,9 @@ class ReliabilityDisplay:
 
     Use `from_estimator` or `from_predictions` to make one. Each predicted (text, label) pair is one
     observation: a stored entry where predictions are sparse, so the `top_k` best labels of each
-    text; every pair where they are dense. Below, on a logarithmic scale, stands how many pairs
-    each point rests on: the first bin holds most of them, and the last ones often too few to
-    judge. Pass the `ax_` of one display as `ax` to the next to compare estimators.
+    text; every pair where they are dense. The lower axes show, on a logarithmic scale, how
+    many pairs each point is the mean of: the first bin holds most of them, and the last ones often
+    too few to judge. Pass the `ax_` of one display as `ax` to the next to compare estimators.
 
     Parameters
     ----------
@@ -40,7 +50,7 @@ class ReliabilityDisplay:
     line_ : matplotlib Line2D
         The reliability curve.
     count_line_ : matplotlib Line2D
-        How many pairs each of its points rests on.
+        How many pairs each of its points is the mean of.
     ax_ : matplotlib Axes
         The axes that hold the curve.
     count_ax_ : matplotlib Axes
@@ -113,6 +123,7 @@ class ReliabilityDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls,
         estimator: Any,
@@ -131,20 +142,8 @@ class ReliabilityDisplay:
         ----------
         estimator : object
             A fitted classifier with `predict_proba`; also one inside a Pipeline or a search.
-        X : array-like of shape (n_samples,)
-            Texts, or whatever the estimator takes.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            True labels, in any form that `fit` takes.
         n_bins : int, default=10
             Bins of equal width between 0 and 1; empty ones are left out.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore.
-        name : str, default=None
-            For the legend; None: the classifier's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------
@@ -173,6 +172,7 @@ class ReliabilityDisplay:
         )
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_predictions(
         cls,
         Y_true: Matrix,
@@ -188,20 +188,10 @@ class ReliabilityDisplay:
 
         Parameters
         ----------
-        Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-            True labels: entries greater than 0.
         Y_proba : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
             Probabilities in [0, 1]. Sparse: only stored entries are looked at.
         n_bins : int, default=10
             Bins of equal width between 0 and 1; empty ones are left out.
-        exclude : sparse matrix of shape (n_samples, n_labels), default=None
-            Pairs to ignore.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
 
         Returns
         -------
@@ -253,7 +243,7 @@ def _observations(
 
 
 def _count_axes(ax: Any) -> Any:
-    """Axes below `ax` that show how many pairs there are; `ax` itself is made ready."""
+    """Axes below `ax` that show how many pairs there are; `ax` gets its limits and labels."""
     counts = _strip_below(ax)
     counts.set(yscale="log", xlabel="Mean predicted probability", ylabel="Pairs")
     counts.minorticks_off()
@@ -266,7 +256,7 @@ def _count_axes(ax: Any) -> Any:
 
 
 def _fit_decades(counts: Any) -> None:
-    """Show whole decades: of a part of one, no tick may be seen."""
+    """Show whole decades: a part of one may have no tick."""
     decades = np.log10([y for line in counts.lines for y in line.get_ydata()])
     low, high = np.floor(decades.min() - 0.05), np.ceil(decades.max() + 0.05)
     counts.set_ylim(10.0**low, 10.0**high)

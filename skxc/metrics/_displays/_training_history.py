@@ -1,4 +1,4 @@
-"""What each epoch of training came to."""
+"""Loss and validation score of each epoch."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class TrainingHistoryDisplay:
         ax = axes_or_new(ax, type(self))
         style, name = free_style(ax, len(self.history)), self.name if name is None else name
         epochs = np.arange(1, len(self.history) + 1)
-        # the axes' labels tell solid from dashed: a name stands in the legend once
+        # the axes' labels tell solid from dashed: a name is in the legend once
         own = style | {"linestyle": "-"} | ({} if name is None else {"label": name})
         (self.line_,) = ax.plot(epochs, self._over_epochs("loss"), **line_kwargs(own, kwargs))
         self.validation_line_ = self.validation_ax_ = None
@@ -161,7 +161,7 @@ def _label_axes(ax: Any) -> None:
     twin = companion(ax)
     ax.set(xlabel="Epoch", ylabel="Training loss" if twin is None else "Training loss (solid)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    upper = ax if twin is None else twin  # lines would run over a legend on the other
+    upper = ax if twin is None else twin  # lines would cover a legend on the other axes
     named = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
     headroom = place_legend(upper, named)
     fit_y(ax, 0.0, headroom)
