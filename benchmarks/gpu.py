@@ -335,17 +335,17 @@ def main() -> None:
     machine.measure(sizes.copy_bytes, sizes.product, sizes.repeats)
     title = about(machine)
     print(title + "\n\n" + " | ".join(HEADER))
+    out = args.out or (RESULTS if HAS_GPU and not args.small else None)
     for part in args.only:
         for row in PARTS[part](sizes, machine):
             rows.append(row)
             print(" | ".join(row.cells()), flush=True)
+            if out is not None:  # at once: what breaks off loses nothing
+                out.mkdir(parents=True, exist_ok=True)
+                (out / "gpu.md").write_text(as_markdown(title, rows))
+                (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
         if HAS_GPU:
             torch.cuda.empty_cache()
-    out = args.out or (RESULTS if HAS_GPU and not args.small else None)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "gpu.md").write_text(as_markdown(title, rows))
-        (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
 
 
 if __name__ == "__main__":
