@@ -18,8 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import psutil
 import scipy.sparse as sp
+from _measuring import peak_bytes, resident_bytes
 from _peers import Resources, Rows
 from _peers_methods import METHODS
 
@@ -108,20 +108,6 @@ class Clock:
         return {f"{name}_s": round(wall, 6), f"{name}_cpu_s": round(cpu, 6)}
 
 
-def _held_bytes() -> int:
-    """Resident memory, and, where the system can, a peak that begins anew."""
-    peak_reset = Path("/proc/self/clear_refs")  # Linux
-    if peak_reset.exists():
-        peak_reset.write_text("5", encoding="ascii")
-    return psutil.Process().memory_info().rss
-
-
-def _peak_bytes() -> int:
-    """Highest resident memory of this process."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _read_rows(folder: Path) -> tuple[Rows, list[str]]:
     """What `write_rows` wrote: rows to learn from, texts to score."""
     texts = {n: json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in _TEXTS}
@@ -147,14 +133,14 @@ def main(folder: Path) -> None:
     rows, test_texts = _read_rows(Path(told.pop("rows")))
     job = Job(**told)
     method = METHODS[job.method].make(Resources(folder, job.threads, job.seed), **job.parameters)
-    held = _held_bytes()
+    held = resident_bytes()
     clock = Clock()
     method.fit(rows)
     measured: dict[str, Any] = clock.read("fit")
     clock = Clock()
     scores = method.predict(test_texts, job.k)
     measured |= clock.read("predict")
-    measured["peak_mib"] = round((_peak_bytes() - held) / 2**20, 1)
+    measured["peak_mib"] = round((peak_bytes() - held) / 2**20, 1)
     model = folder / "saved"
     model.mkdir()
     method.save(model)

@@ -14,22 +14,21 @@ with a transformer.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import psutil
 import scipy.sparse as sp
 import torch
+from _measuring import Clock, in_a_process, peak_bytes, print_row, resident_bytes
 
-import skxc._dual_encoder as dual_encoder
-import skxc._functional._grad_cache as grad_cache
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._functional._losses import DecoupledSoftmax
+from skxc._functional import _grad_cache
+from skxc._methods._dual_encoder import DualEncoderMethod, DualEncoderSettings
+from skxc._training._setup import TrainingSetup
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 N_WORDS, DIM = 50_000, 256
@@ -53,7 +52,7 @@ def bag_problem(n_labels: int, batch_size: int) -> tuple[Any, TokenStore, TokenS
 
 def transformer_problem(n_labels: int, batch_size: int) -> tuple[Any, TokenStore, TokenStore]:
     """Real weights; titles of the packaged set as texts and as labels."""
-    from pretrained import packaged_model
+    from real_sets import packaged_model
 
     from skxc.datasets import load_library_subjects
 
@@ -71,26 +70,29 @@ def measure(name: str, n_labels: int, batch_size: int) -> dict[str, Any]:
     Y = sp.csr_array((np.ones(len(pairs[0]), np.float32), pairs), (batch_size, n_labels))
     Y.data[:] = 1
     rows = TrainingRows(tokens, Y)
-    pools = dual_encoder.LabelPools(
-        rows, np.arange(n_labels), None, rng, negatives="all", pool_size=0,
-        positives_per_text=None, negatives_per_text=1, mining_interval=1,
+    settings = DualEncoderSettings(
+        epochs=1, batch_size=batch_size, learning_rate=0.05, weight_decay=0.0, warmup_fraction=0.0,
+        max_grad_norm=None, dropout=0.2, early_stopping=False, dim=module.dim,
+        loss="decoupled-softmax", temperature=0.05, negatives="all", pool_size=0,
+        negatives_per_text=1, mining_interval=1, encode_batch_size=None if name == "bag" else 64,
+        k=5, alpha=1.0, normalize=True, positives_per_text=None,
     )  # fmt: skip
-    step = dual_encoder.DualEncoderStep(
-        module.train(), label_tokens, pools, DecoupledSoftmax(), temperature=0.05,
-        is_normalized=True, dropout=0.2, encode_batch_size=None if name == "bag" else 64,
-        dtype=torch.float32,
+    setup = TrainingSetup(
+        settings=settings, module=module.train(), rows=rows, held_out=None, label_texts=[],
+        encoder=SimpleNamespace(tokenize=lambda _: label_tokens), device=torch.device("cpu"),
+        dtype=torch.float32, generator=torch.Generator(), fitted=None, is_partial=False,
     )  # fmt: skip
+    method, clock = DualEncoderMethod(setup), Clock()
     batch = rows.batch(np.arange(batch_size))
-    encoding = Stopwatch()
-    embed, backward = step._embed, grad_cache.send_back
-    step._embed = encoding.timed(embed)
-    before = psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    began = time.perf_counter()
-    with patch.object(grad_cache, "send_back", encoding.timed(backward)):
-        step(batch, 1.0, with_loss=True)
-    seconds = time.perf_counter() - began
-    peak = _peak_bytes()
+    before = resident_bytes()
+    with (
+        patch.object(method, "_embed", clock.timed("encoder", method._embed)),
+        patch.object(_grad_cache, "backward", clock.timed("encoder", _grad_cache.backward)),
+    ):
+        began = time.perf_counter()
+        method(batch, 1.0, with_loss=True)
+        seconds = time.perf_counter() - began
+    peak = peak_bytes()
     return {
         "encoder": name,
         "labels": f"{n_labels:,}",
@@ -99,33 +101,8 @@ def measure(name: str, n_labels: int, batch_size: int) -> dict[str, Any]:
         "scores MiB": round(4 * batch_size * n_labels / 2**20),
         "table MiB": round(4 * n_labels * module.dim / 2**20),
         "step s": round(seconds, 1),
-        "outside": f"{100 * (1 - encoding.seconds / seconds):.0f} %",
+        "outside": f"{100 * (1 - clock.seconds['encoder'][0] / seconds):.0f} %",
     }
-
-
-def _peak_bytes() -> int:
-    """The peak since it was last forgotten (Linux)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-class Stopwatch:
-    """Sums up the time spent in functions."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, function: Any) -> Any:
-        def run(*args: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*args)
-            finally:
-                self.seconds += time.perf_counter() - began
-
-        return run
 
 
 def main() -> None:
@@ -136,11 +113,7 @@ def main() -> None:
     sizes = (1_000, 4_000) if args.transformer else SIZES
     name = "MiniLM-L6" if args.transformer else "bag"
     for i, n_labels in enumerate(sizes):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            row = pool.apply(measure, (name, n_labels, args.batch_size))
-        if i == 0:
-            print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
-        print("| " + " | ".join(map(str, row.values())) + " |", flush=True)
+        print_row(in_a_process(measure, name, n_labels, args.batch_size), is_first=i == 0)
 
 
 if __name__ == "__main__":

@@ -11,21 +11,20 @@ its own. The autograd row is plain ``binary_cross_entropy_with_logits`` and ``to
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 
-import psutil
 import torch
 import torch.nn.functional as F
+from _measuring import in_a_process, peak_bytes, resident_bytes
 
-from skxc._functional._fused_linear import SGD, Positives, one_vs_all_step_
+from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._pairs import Positives
 
 LABELS_PER_TEXT = 5
 
 
-def make_batch(n_labels: int, dim: int, batch: int) -> tuple[torch.Tensor, Positives]:
+def make_batch(n_labels: int, dim: int, batch: int) -> tuple[torch.Tensor, Positives[torch.Tensor]]:
     labels = torch.randint(n_labels, (batch * LABELS_PER_TEXT,))
     rows = torch.arange(batch).repeat_interleave(LABELS_PER_TEXT)
     pairs = torch.unique(labels * batch + rows)  # sorted by label, each once
@@ -44,7 +43,9 @@ def products_alone(weights: torch.Tensor, embeddings: torch.Tensor, chunk_size: 
         torch.mm(error, embeddings, out=weight_gradient[: len(chunk)])
 
 
-def autograd_step(weights: torch.Tensor, embeddings: torch.Tensor, positives: Positives) -> None:
+def autograd_step(
+    weights: torch.Tensor, embeddings: torch.Tensor, positives: Positives[torch.Tensor]
+) -> None:
     weights.requires_grad_()
     embeddings = embeddings.clone().requires_grad_()
     targets = torch.zeros(len(embeddings), len(weights))
@@ -72,7 +73,7 @@ def measure(
     torch.manual_seed(0)
     embeddings, positives = make_batch(n_labels, dim, batch)
     torch.mm(embeddings, embeddings.T)  # the product library's own buffers
-    before = psutil.Process().memory_info().rss
+    before = resident_bytes()
     dtype = torch.bfloat16 if case == "fused bfloat16" else torch.float32
     # rows as the estimator lays them out: 8 numbers apart or a multiple of it
     weights = torch.empty(n_labels, -(-dim // 8) * 8, dtype=dtype)[:, :dim].normal_(0, 0.02)
@@ -87,8 +88,7 @@ def measure(
             one_vs_all_step_(weights, embeddings, positives, sgd, chunk_size=chunk_size)
 
         seconds = median_seconds(step, repeats)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return seconds, (peak - before) / weights.nbytes
+    return seconds, (peak_bytes() - before) / weights.nbytes
 
 
 def main() -> None:
@@ -105,9 +105,8 @@ def main() -> None:
     for n_labels in args.labels:
         floor = None
         for case in ("products", "fused", "fused bfloat16", "autograd"):
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                job = (case, n_labels, args.dim, args.batch, args.chunk, args.repeats)
-                seconds, memory = pool.apply(measure, job)
+            job = (case, n_labels, args.dim, args.batch, args.chunk, args.repeats)
+            seconds, memory = in_a_process(measure, *job)
             floor = floor or seconds
             print(
                 f"{n_labels:>9}  {case:<15} {1000 * seconds:>9.1f} {seconds / floor:>11.2f} "

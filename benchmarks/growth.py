@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import multiprocessing
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
-import psutil
+from _measuring import in_a_process, peak_bytes, print_row, resident_bytes
 
 import skxc
 from skxc.datasets import make_extreme_classification
@@ -42,19 +40,16 @@ def run(estimator: str, n_labels: int) -> dict[str, Any]:
         BagOfWordsEncoder(dim=DIM), label_texts=data.label_texts, epochs=1, batch_size=256,
         random_state=0, **parameters,
     )  # fmt: skip
-    before = psutil.Process().memory_info().rss
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
+    before = resident_bytes()
     began = time.perf_counter()
     clf.fit(data.texts, data.Y)
     wall = time.perf_counter() - began
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     return {
         "estimator": estimator,
         "labels": n_labels,
         "epoch s": round(clf.history_[0]["seconds"], 1),
         "fit s": round(wall, 1),
-        "peak MiB": round((peak - before) / 2**20),
+        "peak MiB": round((peak_bytes() - before) / 2**20),
         "label table MiB": round(clf.label_embeddings_.nbytes / 2**20),
     }
 
@@ -83,11 +78,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for n_labels in (n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= args.most):
         for estimator in ESTIMATORS:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                rows.append(pool.apply(run, (estimator, n_labels)))
-            if len(rows) == 1:
-                print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
-            print("| " + " | ".join(map(str, rows[-1].values())) + " |", flush=True)
+            rows.append(in_a_process(run, estimator, n_labels))
+            print_row(rows[-1], is_first=len(rows) == 1)
     if args.plot:
         plot(rows, args.plot)
 

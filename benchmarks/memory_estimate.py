@@ -11,14 +11,10 @@ from __future__ import annotations
 
 import argparse
 import gc
-import multiprocessing
-import re
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measuring import in_a_process, peak_bytes, resident_bytes
 from sklearn.base import clone
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -74,12 +70,6 @@ def main() -> None:
               f"{peak / 2**20:8.0f}{needed / peak:7.2f}   {listed}", flush=True)  # fmt: skip
 
 
-def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What `function` returns in a fresh process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def problem(name: str, n_texts: int, n_labels: int, settings: dict[str, Any]) -> tuple[Any, Any]:
     """An unfitted estimator and its data."""
     if "encoder" in settings:  # made-up words would be cut into many pieces
@@ -106,18 +96,9 @@ def measured_peak(*case: Any) -> int:
     warm = clone(clf).set_params(label_texts=["a red apple", "a pear"])
     warm.fit(["red apples", "pears"] * 20, np.tile(np.eye(2), (20, 1)))
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-    before = resident("VmRSS")
+    before = resident_bytes()
     clf.fit(data.texts, data.Y)
-    return resident("VmHWM") - before
-
-
-def resident(entry: str) -> int:
-    """Bytes of an entry of /proc/self/status."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(rf"{entry}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    return peak_bytes() - before
 
 
 if __name__ == "__main__":

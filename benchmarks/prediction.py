@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/prediction.py [--labels 100000] [--texts 1024] [--profile]
 
 Batches of 256 texts, float32. Product: the scores of the same texts and chunks of labels, and
-nothing else. Search: what an estimator does with them, by `SearchTable` and `top_k_inner_products`.
+nothing else. Search: what an estimator does with them, by `LabelTable` and `top_k_inner_products`.
 With words, both have the sparse product with a matrix of words' weights, too (so many a label,
 Zipf-like like the texts' words). The two take turns, batch by batch; medians.
 ``--profile`` tells which of torch's operations take the time.
@@ -18,17 +18,17 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 import torch
-from skxc._mixins._predict import _QUERY_BATCH, _SCORES_AT_ONCE, SearchTable
 from torch import Tensor
 
 from skxc._data._tokens import TokenStore
 from skxc._functional._top_k import top_k_inner_products
+from skxc._search._ranker import QUERY_BATCH, SCORES_AT_ONCE, LabelTable
 
-CHUNK = _SCORES_AT_ONCE // _QUERY_BATCH
+CHUNK = SCORES_AT_ONCE // QUERY_BATCH
 WORDS_PER_TEXT = 9
 
 
-def product(queries: Tensor, tokens: TokenStore, table: SearchTable, buffer: Tensor) -> None:
+def product(queries: Tensor, tokens: TokenStore, table: LabelTable, buffer: Tensor) -> None:
     added = table.word_scores(tokens)
     for start in range(0, len(table.rows), CHUNK):
         chunk = table.rows[start : start + CHUNK]
@@ -38,10 +38,10 @@ def product(queries: Tensor, tokens: TokenStore, table: SearchTable, buffer: Ten
             added(start, start + len(chunk)).T.addmm_(chunk, queries.T)
 
 
-def search(queries: Tensor, tokens: TokenStore, table: SearchTable, k: int) -> None:
+def search(queries: Tensor, tokens: TokenStore, table: LabelTable, k: int) -> None:
     top_k_inner_products(
         queries, table.rows, k,
-        chunk_size=CHUNK, last=table.last, added=table.word_scores(tokens),
+        chunk_size=CHUNK, unseen=table.unseen, added=table.word_scores(tokens),
     )  # fmt: skip
 
 
@@ -84,15 +84,15 @@ def main() -> None:
     rows = torch.randn(args.labels, args.dim, generator=generator)
     rows = torch.nn.functional.normalize(rows, dim=1)
     words = zipf_words(rng, args.labels, args.words_per_label, 50_000)
-    buffer = torch.empty(CHUNK, _QUERY_BATCH)
+    buffer = torch.empty(CHUNK, QUERY_BATCH)
     print("| words | k | product ms | search ms | search / product |\n|---|---|---|---|---|")
     for name, of_labels in (("no", None), ("yes", words)):
-        table = SearchTable.of(rows, of_labels)
+        table = LabelTable.of(rows, of_labels)
         for k in (5, 100):
             products, searches = [], []
-            for _ in range(args.texts // _QUERY_BATCH):
-                queries = torch.randn(_QUERY_BATCH, args.dim, generator=generator)
-                tokens = token_store(zipf_words(rng, _QUERY_BATCH, WORDS_PER_TEXT, 50_000))
+            for _ in range(args.texts // QUERY_BATCH):
+                queries = torch.randn(QUERY_BATCH, args.dim, generator=generator)
+                tokens = token_store(zipf_words(rng, QUERY_BATCH, WORDS_PER_TEXT, 50_000))
                 products.append(seconds_of(lambda: product(queries, tokens, table, buffer)))  # noqa: B023
                 searches.append(seconds_of(lambda: search(queries, tokens, table, k)))  # noqa: B023
             ms = [1e3 * float(np.median(seconds)) for seconds in (products, searches)]

@@ -12,8 +12,6 @@ choice, "rest" normalising, dropout and the words' gradient. Medians of 20 steps
 from __future__ import annotations
 
 import argparse
-import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -21,60 +19,52 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from _measuring import Clock, print_row
 from sklearn.utils import Bunch
-from skxc._training._lexicon import Lexicon
-from skxc._training._two_towers import TwoTowerStep
 
-import skxc._functional._grad_cache as grad_cache
-import skxc._unidec as unidec
 from skxc import UniDEC
-from skxc._unidec import UniDECStep
+from skxc._functional import _grad_cache
+from skxc._methods import _unidec
+from skxc._methods._lexical_weights import LexicalWeights
+from skxc._methods._two_towers import TwoTowerMethod
+from skxc._methods._unidec import UniDECMethod
 from skxc.datasets import make_extreme_classification
 
 PARTS = {
-    "picking": [(UniDECStep, "_pick")],
-    "losses": [(unidec, "softmax_pool_step")],
-    "encoder": [(TwoTowerStep, "_encoding"), (grad_cache, "send_back")],
-    "rows": [(UniDECStep, "_update")],
-    "words": [(UniDECStep, "_word_scores"), (Lexicon, "step_")],
+    "picking": [(UniDECMethod, "_pick")],
+    "losses": [(_unidec, "softmax_pool_step")],
+    "encoder": [(TwoTowerMethod, "_encoding"), (_grad_cache, "backward")],
+    "rows": [(UniDECMethod, "_update")],
+    "words": [(UniDECMethod, "_word_scores"), (LexicalWeights, "step_")],
 }
 
 
-class Clock:
-    """Milliseconds spent in named functions, step by step."""
+class StepClock(Clock):
+    """Milliseconds of the parts, and the sizes, of every step."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.steps: list[dict[str, float]] = []
-
-    def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **keywords: Any) -> Any:
-            began = time.perf_counter()
-            result = function(*args, **keywords)
-            if self.steps:
-                self.steps[-1][name] += 1e3 * (time.perf_counter() - began)
-            return result
-
-        return run
 
     def sized(self, pool_step: Callable[..., Any]) -> Callable[..., Any]:
         """Notes how many texts and labels the step has picked."""
 
         def run(texts: Any, labels: Any, *args: Any, **keywords: Any) -> Any:
-            self.steps[-1]["texts"], self.steps[-1]["pool"] = len(texts), len(labels)
+            self.sizes = (len(texts), len(labels))
             return pool_step(texts, labels, *args, **keywords)
 
         return run
 
     def step(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A step, and in turn with it the floor: both meet the same company on a busy machine."""
+        """A step, and in turn with it the floor: a busy machine slows both alike."""
         timed, timed_floor = self.timed("step", function), self.timed("products", products)
 
-        def run(step: UniDECStep, *args: Any, **keywords: Any) -> Any:
-            self.steps.append(defaultdict(float))
-            result = timed(step, *args, **keywords)
-            sizes = (int(self.steps[-1][name]) for name in ("texts", "pool"))
-            vectors = [torch.randn(n, step.heads.dim) for n in sizes]
-            timed_floor(*vectors)
+        def run(method: UniDECMethod, *args: Any, **keywords: Any) -> Any:
+            self.seconds.clear()
+            result = timed(method, *args, **keywords)
+            timed_floor(*(torch.randn(n, method.heads.dim) for n in self.sizes))
+            wall = {name: 1e3 * self.seconds[name][0] for name in ("step", "products", *PARTS)}
+            self.steps.append(wall | {"pool": self.sizes[1]})
             return result
 
         return run
@@ -93,7 +83,7 @@ def measure(data: Bunch, **parameters: Any) -> dict[str, float]:
     clf = UniDEC(
         label_texts=data.label_texts, epochs=1, dual_score_weight=0.5, random_state=0, **parameters
     )
-    clock = Clock()
+    clock = StepClock()
     with ExitStack() as stack:
         for name, functions in PARTS.items():
             for owner, function in functions:
@@ -101,13 +91,12 @@ def measure(data: Bunch, **parameters: Any) -> dict[str, float]:
                 if name == "losses":
                     timed = clock.sized(timed)
                 stack.enter_context(patch.object(owner, function, timed))
-        stack.enter_context(patch.object(UniDECStep, "__call__", clock.step(UniDECStep.__call__)))
+        stack.enter_context(
+            patch.object(UniDECMethod, "__call__", clock.step(UniDECMethod.__call__))
+        )
         clf.fit(data.texts, data.Y)
     steps = clock.steps[2:22]
-    return {
-        name: float(np.median([step[name] for step in steps]))
-        for name in ("step", "products", "texts", "pool", *PARTS)
-    }
+    return {name: float(np.median([step[name] for step in steps])) for name in steps[0]}
 
 
 def main() -> None:
@@ -132,9 +121,7 @@ def main() -> None:
             "rest": f"{median['step'] - sum(median[name] for name in PARTS):.1f}",
             "step / products": f"{median['step'] / median['products']:.2f}",
         }
-        if i == 0:
-            print("| " + " | ".join(shown) + " |\n|" + "---|" * len(shown))
-        print("| " + " | ".join(shown.values()) + " |", flush=True)
+        print_row(shown, is_first=i == 0)
 
 
 if __name__ == "__main__":

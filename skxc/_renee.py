@@ -69,7 +69,7 @@ class ReneeClassifier(XCEstimator):
 
     Notes
     -----
-    Departures from the paper and its code; ``benchmarks/renee_choices.py`` measures the first two:
+    Departures from the paper and its code; ``benchmarks/choices.py`` measures the first two:
 
     - Every label has an intercept, begun at its log-odds in the training set. Without it all
       scores begin at 0, and the first epochs go into pushing n_labels - k of them down.

@@ -135,7 +135,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     Notes
     -----
     The paper's code does not run as it was published, and its hyper-parameters are not known for
-    every set. What had to be decided, each choice measured in ``benchmarks/unidec_choices.py``
+    every set. What had to be decided, each choice measured in ``benchmarks/choices.py``
     where it says so:
 
     - The pool is filled in the paper's order: drawn positives, mined negatives, the other
