@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ._torch import sgd_update_, stochastic_round_, to_device
 
-__all__ = ["fused_step_for", "sgd_update_", "stochastic_round_", "to_device"]
+__all__ = ["fused_step_for", "has_fused_step", "sgd_update_", "stochastic_round_", "to_device"]
 
 logger = logging.getLogger("skxc")
 
@@ -25,10 +25,17 @@ def fused_step_for(weights: Tensor, embeddings: Tensor) -> FusedStep | None:
     They do in bfloat16 on an NVIDIA GPU that multiplies it, where Triton and what it needs (a C
     compiler) are installed.
     """
-    is_bfloat16 = weights.dtype == embeddings.dtype == torch.bfloat16
-    if not (weights.is_cuda and is_bfloat16 and weights.stride(1) == 1):
+    if weights.dtype != embeddings.dtype or weights.stride(1) != 1:
         return None
-    return _load_fused_step(weights.device)
+    return (
+        _load_fused_step(weights.device) if has_fused_step(weights.device, weights.dtype) else None
+    )
+
+
+def has_fused_step(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernels serve weights of this kind."""
+    is_narrow = device.type == "cuda" and dtype == torch.bfloat16
+    return is_narrow and _load_fused_step(device) is not None
 
 
 @cache

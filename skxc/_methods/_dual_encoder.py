@@ -174,10 +174,11 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
     def end(self, setup: TrainingSetup[DualEncoderSettings]) -> Ended:
         """Likewise, for good."""
         table = LabelTable.of(self._embed_all(self.label_tokens))
-        check_converged(float(table.rows.sum(dtype=torch.float64)))
+        rows = table.rows.cpu().numpy()
+        check_converged(float(rows.sum(dtype=np.float64)))
         ranker = Ranker(self.module, _head(self.settings.normalize), lambda: table, self.dtype)
         arrays = self._common_arrays(setup) | {
-            "label_embeddings_": table.rows.cpu().numpy(),
+            "label_embeddings_": rows,
             "_is_normalized": self.settings.normalize,
             "_temperature": self.settings.temperature,
         }

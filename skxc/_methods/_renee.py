@@ -21,7 +21,7 @@ from skxc._functional._backward import backward
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
-from skxc._kernels import to_device
+from skxc._kernels import has_fused_step, to_device
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_converged
 from skxc._training._memory import Memory
@@ -39,6 +39,8 @@ _UNSEEN_INTERCEPT = UNSEEN_SCORE / _INTERCEPT_INPUT
 _PRIOR_TEXTS = 100
 # Bytes that a chunk of label_chunk_size="auto" takes: a CPU's cache; enough for a GPU to be busy.
 _CHUNK_BYTES = {"cpu": 1 << 22, "cuda": 1 << 28}
+# labels of a chunk at the most: more were no faster (benchmarks/gpu.py, H200)
+_LARGEST_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,14 +211,14 @@ def _chunk_size(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) ->
     if settings.label_chunk_size != "auto":
         return min(int(settings.label_chunk_size), setup.n_labels)
     budget = _CHUNK_BYTES.get(setup.device.type, _CHUNK_BYTES["cuda"])
-    return min(max(budget // _bytes_a_label(setup, settings), 1), setup.n_labels)
+    n_fit = max(budget // _bytes_a_label(setup, settings), 1)
+    return min(n_fit, _LARGEST_CHUNK, setup.n_labels)
 
 
 def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
-    """What one label of a chunk takes: its scores and, where it has them, temporary rows.
-
-    In plain torch: whether Triton's kernels serve, which take less, is known only later.
-    """
+    """What one label of a chunk takes: its scores and, where it has them, temporary rows."""
+    if not settings.momentum and has_fused_step(setup.device, setup.dtype):
+        return 2 * max(settings.batch_size, 16)  # errors in bfloat16
     is_narrow = setup.dtype == torch.bfloat16
     n_rows = 4 if is_narrow else 1 if settings.momentum else 0
     # a GPU's bfloat16 products and errors lie beside their scores in float32
