@@ -44,8 +44,47 @@ name : str, default=None
     For the legend. None: the estimator's class; without an estimator no name.
 ax : matplotlib Axes, default=None
     Where to draw; None: a new figure.
+n_bins : int, default=10
+    Bins of equal width between 0 and 1; empty ones are left out.
 **kwargs : dict
     Passed to matplotlib's `plot`.
+
+Returns
+-------
+object
+    The display, drawn.
+
+Raises
+------
+ValueError
+    If shapes differ, or an argument is out of what is accepted.
+TypeError
+    If the estimator has none of the methods that are needed.
+ImportError
+    If matplotlib is not installed.
+"""
+# of `plot`
+PLOT = """
+Parameters
+----------
+ax : matplotlib Axes, default=None
+    Where to draw; None: a new figure.
+name : str, default=None
+    For the legend; None: the display's own `name`.
+**kwargs : dict
+    Passed to matplotlib's `plot`, such as ``color="black"``.
+
+Returns
+-------
+object
+    The display itself.
+
+Raises
+------
+ValueError
+    If `ax` shows something that does not compare.
+ImportError
+    If matplotlib is not installed.
 """
 
 

@@ -20,7 +20,7 @@ from .._estimators import (
 from .._pairs import contains, excluded_pairs, label_pairs
 from .._ranking import ranking_metrics
 from .._top_k import top_k_scores
-from ._axes import PARAMETERS, axes_or_new, fit_y, free_style, import_pyplot, place_legend
+from ._axes import PARAMETERS, PLOT, axes_or_new, fit_y, free_style, import_pyplot, place_legend
 
 _GROUP_WIDTH = 0.8  # of the distance between two bins
 
@@ -97,29 +97,14 @@ class LabelFrequencyDisplay:
         self.k = k
         self.name = name
 
+    @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:
         """Draw one bar a bin, beside those of earlier displays.
 
         Parameters
         ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        name : str, default=None
-            For the legend; None: the display's own `name`.
         **kwargs : dict
             Passed to matplotlib's `bar`, such as ``color="black"``.
-
-        Returns
-        -------
-        LabelFrequencyDisplay
-            The display itself.
-
-        Raises
-        ------
-        ValueError
-            If `ax` shows another metric or other bins.
-        ImportError
-            If matplotlib is not installed.
         """
         ax = axes_or_new(ax, type(self))
         name = self.name if name is None else name
@@ -170,19 +155,6 @@ class LabelFrequencyDisplay:
             default constants.
         **kwargs : dict
             Passed to matplotlib's `bar`.
-
-        Returns
-        -------
-        LabelFrequencyDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of range, or `label_counts` is neither passed nor known to the
-            estimator.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         check_integer("k", k, 1)
@@ -237,18 +209,6 @@ class LabelFrequencyDisplay:
             Of the training labels, see :func:`skxc.metrics.propensities`. Needed for PSP.
         **kwargs : dict
             Passed to matplotlib's `bar`.
-
-        Returns
-        -------
-        LabelFrequencyDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If shapes differ, an argument is out of range, or `ax` shows another metric or bins.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         check_choice("metric", metric, ("P", "PSP", "recall"))

@@ -15,6 +15,7 @@ from .._estimators import final_estimator, top_k_predictions, training_propensit
 from .._ranking import ranking_metrics
 from ._axes import (
     PARAMETERS,
+    PLOT,
     axes_or_new,
     fit_y,
     free_style,
@@ -72,28 +73,9 @@ class RankingMetricsDisplay:
         self.values = values
         self.name = name
 
+    @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:
-        """Draw one line a metric.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        name : str, default=None
-            For the legend; None: the display's own `name`.
-        **kwargs : dict
-            Passed to matplotlib's `plot`, such as ``color="black"``.
-
-        Returns
-        -------
-        RankingMetricsDisplay
-            The display itself.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
+        """Draw one line a metric."""
         ax = axes_or_new(ax, type(self))
         ks = list(self.ks)
         style, name = free_style(ax, len(ks)), self.name if name is None else name
@@ -131,18 +113,6 @@ class RankingMetricsDisplay:
             Of the training labels, for PSP and PSnDCG. None: from the estimator's training counts
             by the default constants; other constants by
             :func:`skxc.metrics.propensities_from_counts`.
-
-        Returns
-        -------
-        RankingMetricsDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of range, or PSP is asked of an estimator without training counts.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         metrics, ks = _check_metrics(metrics), check_ks(ks)
@@ -187,18 +157,6 @@ class RankingMetricsDisplay:
             as a row holds, recall stands still and precision falls.
         propensities : array-like of shape (n_labels,), default=None
             Of the training labels, see :func:`skxc.metrics.propensities`. Needed for PSP, PSnDCG.
-
-        Returns
-        -------
-        RankingMetricsDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If shapes differ or an argument is out of range.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         metrics, ks = _check_metrics(metrics), check_ks(ks)

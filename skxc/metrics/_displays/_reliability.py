@@ -16,6 +16,7 @@ from .._estimators import final_estimator, predict_probabilities, true_matrix
 from .._pairs import contains, excluded_pairs, label_pairs
 from ._axes import (
     PARAMETERS,
+    PLOT,
     axes_or_new,
     companion,
     free_style,
@@ -87,6 +88,7 @@ class ReliabilityDisplay:
         self.n_pairs = n_pairs
         self.name = name
 
+    @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:
         """Draw the curve, the diagonal and the counts.
 
@@ -94,20 +96,6 @@ class ReliabilityDisplay:
         ----------
         ax : matplotlib Axes, default=None
             Where to draw; None: a new figure. Its lower quarter is given to the counts.
-        name : str, default=None
-            For the legend; None: the display's own `name`.
-        **kwargs : dict
-            Passed to matplotlib's `plot`, such as ``color="black"``.
-
-        Returns
-        -------
-        ReliabilityDisplay
-            The display itself.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
         """
         ax = axes_or_new(ax, type(self))
         counts = companion(ax, _count_axes)
@@ -142,22 +130,6 @@ class ReliabilityDisplay:
         ----------
         estimator : object
             A fitted classifier with `predict_proba`; also one inside a Pipeline or a search.
-        n_bins : int, default=10
-            Bins of equal width between 0 and 1; empty ones are left out.
-
-        Returns
-        -------
-        ReliabilityDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If an argument is out of range.
-        TypeError
-            If the estimator has no `predict_proba`.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         Y_proba = predict_probabilities(estimator, X, exclude)
@@ -190,21 +162,6 @@ class ReliabilityDisplay:
         ----------
         Y_proba : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
             Probabilities in [0, 1]. Sparse: only stored entries are looked at.
-        n_bins : int, default=10
-            Bins of equal width between 0 and 1; empty ones are left out.
-
-        Returns
-        -------
-        ReliabilityDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If shapes differ, `Y_proba` holds no pair or something that is no probability, or
-            `n_bins` is below 1.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         is_true, proba = _observations(Y_true, Y_proba, exclude)

@@ -8,8 +8,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from skxc._docstrings import completed_by
+
 from .._estimators import final_estimator
 from ._axes import (
+    PARAMETERS,
+    PLOT,
     axes_or_new,
     companion,
     fit_y,
@@ -64,28 +68,9 @@ class TrainingHistoryDisplay:
         self.history = history
         self.name = name
 
+    @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:
-        """Draw the loss, and the validation score on a second scale.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        name : str, default=None
-            For the legend; None: the display's own `name`.
-        **kwargs : dict
-            Passed to matplotlib's `plot`, such as ``color="black"``.
-
-        Returns
-        -------
-        TrainingHistoryDisplay
-            The display itself.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is not installed.
-        """
+        """Draw the loss, and the validation score on a second scale."""
         ax = axes_or_new(ax, type(self))
         style, name = free_style(ax, len(self.history)), self.name if name is None else name
         epochs = np.arange(1, len(self.history) + 1)
@@ -104,6 +89,7 @@ class TrainingHistoryDisplay:
         return self
 
     @classmethod
+    @completed_by(PARAMETERS)
     def from_estimator(
         cls, estimator: Any, *, name: str | None = None, ax: Any = None, **kwargs: Any
     ) -> Self:
@@ -113,24 +99,6 @@ class TrainingHistoryDisplay:
         ----------
         estimator : object
             A fitted estimator of skxc; also one inside a Pipeline or a search (its best one).
-        name : str, default=None
-            For the legend; None: the estimator's class.
-        ax : matplotlib Axes, default=None
-            Where to draw; None: a new figure.
-        **kwargs : dict
-            Passed to matplotlib's `plot`.
-
-        Returns
-        -------
-        TrainingHistoryDisplay
-            The display, drawn.
-
-        Raises
-        ------
-        ValueError
-            If the estimator has no history.
-        ImportError
-            If matplotlib is not installed.
         """
         import_pyplot(cls)
         classifier = final_estimator(estimator)
