@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # of numpydoc
-_ORDER = ("Parameters", "Attributes", "Returns", "Raises", "Notes", "References", "Examples")
+_ORDER = (
+    "Parameters",
+    "Attributes",
+    "Returns",
+    "Yields",
+    "Raises",
+    "Notes",
+    "References",
+    "Examples",
+)
 
 
 def completed_by(shared: str | None) -> Callable[[_Function], _Function]:

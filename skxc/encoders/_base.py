@@ -106,53 +106,9 @@ class Encoder(Protocol):
 
     Examples
     --------
-    An encoder that averages embeddings of bytes:
-
-    >>> import numpy as np
-    >>> import torch
-    >>> from sklearn.base import BaseEstimator
-    >>> from skxc import ReneeClassifier
-    >>> from skxc.encoders import Encoder, EncoderModule, TokenStore
-    >>> class ByteModule(EncoderModule):
-    ...     def __init__(self, table):
-    ...         super().__init__()
-    ...         self.dim = table.shape[1]
-    ...         self.table = torch.nn.Parameter(table)
-    ...
-    ...     def forward(self, tokens):
-    ...         device = self.table.device
-    ...         ids, offsets = torch.tensor(tokens.ids.astype(int)), torch.tensor(tokens.offsets)
-    ...         return torch.nn.functional.embedding_bag(
-    ...             ids.to(device), self.table, offsets[:-1].to(device)
-    ...         )
-    ...
-    ...     def activation_bytes(self, lengths, n_texts, dim, dtype):
-    ...         return 4 * dim * n_texts
-    >>> class ByteEncoder(Encoder, BaseEstimator):
-    ...     dim_parameter = "dim"
-    ...
-    ...     def __init__(self, *, dim=16):
-    ...         self.dim = dim
-    ...
-    ...     def fit(self, texts, *, label_texts=(), seed):
-    ...         rng = np.random.default_rng(seed)
-    ...         self.weights_ = {"table": rng.standard_normal((256, self.dim), dtype=np.float32)}
-    ...         return self
-    ...
-    ...     def tokenize(self, texts):
-    ...         encoded = [text.encode() for text in texts]
-    ...         ids = np.frombuffer(b"".join(encoded), np.uint8).astype(np.uint16)
-    ...         return TokenStore(ids, np.cumsum([0, *map(len, encoded)]))
-    ...
-    ...     def build_module(self):
-    ...         return ByteModule(torch.tensor(self.weights_["table"]))
-    ...
-    ...     def reading_bytes(self, n_tokens):
-    ...         return 0, 2 * n_tokens
-    >>> clf = ReneeClassifier(ByteEncoder(), epochs=40, random_state=0)
-    >>> clf = clf.fit(["aa", "ab", "zz", "zy"], ["first", "first", "last", "last"])
-    >>> clf.predict(["ba", "yz"]).tolist()
-    ['first', 'last']
+    >>> from skxc.encoders import BagOfWordsEncoder
+    >>> BagOfWordsEncoder.has_words, BagOfWordsEncoder.is_padded
+    (True, False)
     """
 
     is_padded: ClassVar[bool] = False

@@ -11,10 +11,30 @@ from numpy.typing import NDArray
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import indexable
 
+from skxc._docstrings import completed_by
 from skxc._validation import check_target
 
 from ._balance import balanced_folds, balanced_sides
 from ._rows import take_rows
+
+# of `split`
+_SPLIT = """
+Parameters
+----------
+X : array-like of shape (n_samples, ...)
+    Only its length counts.
+y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+    Labels, in any container that the estimators' `fit` takes.
+groups : array-like of shape (n_samples,), default=None
+    Ignored.
+
+Yields
+------
+train : ndarray of shape (n_train,), int64
+    Rows to train on.
+test : ndarray of shape (n_test,), int64
+    Rows to test on.
+"""
 
 
 class MultilabelStratifiedKFold(KFold):
@@ -51,27 +71,11 @@ class MultilabelStratifiedKFold(KFold):
     [0 2 4] [1 3 5] [2 1 1]
     """
 
+    @completed_by(_SPLIT)
     def split(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Generate the rows of each training and test part.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Only its length counts.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            Labels, in any container that the estimators' `fit` takes.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored.
-
-        Yields
-        ------
-        train : ndarray of shape (n_train,), int64
-            Rows to train on, ascending.
-        test : ndarray of shape (n_test,), int64
-            Rows to test on, ascending.
-        """
+        """Generate the rows of each training and test part, both ascending."""
         tests = [test for _, test in super().split(X, groups=groups)]
         folds = np.empty(sum(map(len, tests)), dtype=np.int64)
         for fold, test in enumerate(tests):
@@ -123,27 +127,11 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
     [3 1 1] [1 1 1]
     """
 
+    @completed_by(_SPLIT)
     def split(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Generate the rows of each training and test part.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, ...)
-            Only its length counts.
-        y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-            Labels, in any container that the estimators' `fit` takes.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored.
-
-        Yields
-        ------
-        train : ndarray of shape (n_train,), int64
-            Rows to train on, in random order.
-        test : ndarray of shape (n_test,), int64
-            Rows to test on, in random order.
-        """
+        """Generate the rows of each training and test part, both in random order."""
         X, _ = indexable(X, y)
         Y = check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y
         for train, test in super().split(X, groups=groups):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from ._axes import PARAMETERS, PLOT, axes_or_new, fit_y, free_style, import_pypl
 _GROUP_WIDTH = 0.8  # of the distance between two bins
 
 
+@dataclass(eq=False, repr=False)
 class LabelFrequencyDisplay:
     """Plot of accuracy by how often labels occur in training, from head to tail.
 
@@ -80,22 +82,12 @@ class LabelFrequencyDisplay:
     array([0.5, 0. ])
     """
 
-    def __init__(
-        self,
-        values: ArrayLike,
-        frequencies: ArrayLike,
-        n_labels: ArrayLike,
-        *,
-        metric: str = "P",
-        k: int = 5,
-        name: str | None = None,
-    ) -> None:
-        self.values = values
-        self.frequencies = frequencies
-        self.n_labels = n_labels
-        self.metric = metric
-        self.k = k
-        self.name = name
+    values: ArrayLike
+    frequencies: ArrayLike
+    n_labels: ArrayLike
+    metric: str = field(default="P", kw_only=True)
+    k: int = field(default=5, kw_only=True)
+    name: str | None = field(default=None, kw_only=True)
 
     @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:

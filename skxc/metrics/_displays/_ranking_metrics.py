@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,7 @@ _LINE_STYLES = {"P": "-", "PSP": "--", "nDCG": "-.", "PSnDCG": (0, (5, 1, 1, 1, 
 _PROPENSITY_SCORED = {"PSP", "PSnDCG"}
 
 
+@dataclass(eq=False, repr=False)
 class RankingMetricsDisplay:
     """Plot of ranking metrics over k: precision, recall, nDCG, plain and propensity-scored.
 
@@ -66,12 +68,9 @@ class RankingMetricsDisplay:
     array([0.25, 0.75, 1.  ])
     """
 
-    def __init__(
-        self, ks: Iterable[int], values: Mapping[str, ArrayLike], *, name: str | None = None
-    ) -> None:
-        self.ks = ks
-        self.values = values
-        self.name = name
+    ks: Iterable[int]
+    values: Mapping[str, ArrayLike]
+    name: str | None = field(default=None, kw_only=True)
 
     @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:

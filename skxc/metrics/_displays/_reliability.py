@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +27,7 @@ from ._axes import (
 )
 
 
+@dataclass(eq=False, repr=False)
 class ReliabilityDisplay:
     """Plot of how often labels apply, over the probability that they were predicted with [1]_.
 
@@ -75,18 +77,10 @@ class ReliabilityDisplay:
     (array([0.25, 1.  ]), array([4, 2]))
     """
 
-    def __init__(
-        self,
-        prob_true: ArrayLike,
-        prob_pred: ArrayLike,
-        n_pairs: ArrayLike,
-        *,
-        name: str | None = None,
-    ) -> None:
-        self.prob_true = prob_true
-        self.prob_pred = prob_pred
-        self.n_pairs = n_pairs
-        self.name = name
+    prob_true: ArrayLike
+    prob_pred: ArrayLike
+    n_pairs: ArrayLike
+    name: str | None = field(default=None, kw_only=True)
 
     @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from ._axes import (
 )
 
 
+@dataclass(eq=False, repr=False)
 class TrainingHistoryDisplay:
     """Plot of the loss of each epoch, and of its validation score where there is one.
 
@@ -64,9 +66,8 @@ class TrainingHistoryDisplay:
     array([0.3, 0.5, 0.4])
     """
 
-    def __init__(self, history: Sequence[dict[str, float]], *, name: str | None = None) -> None:
-        self.history = history
-        self.name = name
+    history: Sequence[dict[str, float]]
+    name: str | None = field(default=None, kw_only=True)
 
     @completed_by(PLOT)
     def plot(self, *, ax: Any = None, name: str | None = None, **kwargs: Any) -> Self:
