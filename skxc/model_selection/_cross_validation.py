@@ -99,23 +99,8 @@ def cross_validate(
     >>> sorted(cross_validate(clf, data.texts, data.Y, scoring=scoring, cv=2))
     ['fit_time', 'score_time', 'test_P@1', 'test_PSP@3']
     """
-    return _call(
-        sms.cross_validate,
-        y,
-        estimator=estimator,
-        X=X,
-        groups=groups,
-        scoring=scoring,
-        cv=cv,
-        n_jobs=n_jobs,
-        verbose=verbose,
-        params=params,
-        pre_dispatch=pre_dispatch,
-        return_train_score=return_train_score,
-        return_estimator=return_estimator,
-        return_indices=return_indices,
-        error_score=error_score,
-    )
+    arguments = locals()
+    return _call(sms.cross_validate, **arguments)
 
 
 @completed_by(PARAMETERS)
@@ -162,20 +147,10 @@ def cross_val_score(
     >>> cross_val_score(clf, data.texts, data.Y, cv=2).shape
     (2,)
     """
+    arguments = locals()
     _check_one_metric(scoring, "cross_val_score")
-    results = cross_validate(
-        estimator,
-        X,
-        y,
-        groups=groups,
-        scoring={"score": check_scoring(estimator, scoring=scoring)},
-        cv=cv,
-        n_jobs=n_jobs,
-        verbose=verbose,
-        params=params,
-        pre_dispatch=pre_dispatch,
-        error_score=error_score,
-    )
+    scorer = {"score": check_scoring(estimator, scoring=scoring)}
+    results = cross_validate(**arguments | {"scoring": scorer})
     return np.asarray(results["test_score"])
 
 
@@ -241,31 +216,14 @@ def learning_curve(
     >>> sizes, test.shape
     (array([ 50, 100]), (2, 2))
     """
+    arguments = locals()
     _check_one_metric(scoring, "learning_curve")
     if sp.issparse(y) and exploit_incremental_learning:
         raise ValueError(
             "exploit_incremental_learning=True is for 1-d y: scikit-learn reads the classes from "
             "it. Pass False for a sparse y."
         )
-    return _call(
-        sms.learning_curve,
-        y,
-        estimator=estimator,
-        X=X,
-        groups=groups,
-        train_sizes=np.asarray(train_sizes),
-        cv=cv,
-        scoring=scoring,
-        exploit_incremental_learning=exploit_incremental_learning,
-        n_jobs=n_jobs,
-        pre_dispatch=pre_dispatch,
-        verbose=verbose,
-        shuffle=shuffle,
-        random_state=random_state,
-        error_score=error_score,
-        return_times=return_times,
-        params=params,
-    )
+    return _call(sms.learning_curve, **arguments | {"train_sizes": np.asarray(train_sizes)})
 
 
 @completed_by(PARAMETERS)
@@ -323,23 +281,9 @@ def validation_curve(
     >>> test_scores.shape
     (3, 2)
     """
+    arguments = locals()
     _check_one_metric(scoring, "validation_curve")
-    return _call(
-        sms.validation_curve,
-        y,
-        estimator=estimator,
-        X=X,
-        param_name=param_name,
-        param_range=param_range,
-        groups=groups,
-        cv=cv,
-        scoring=scoring,
-        n_jobs=n_jobs,
-        pre_dispatch=pre_dispatch,
-        verbose=verbose,
-        error_score=error_score,
-        params=params,
-    )
+    return _call(sms.validation_curve, **arguments)
 
 
 def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
