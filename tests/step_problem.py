@@ -9,10 +9,11 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from naive_losses import naive_loss
+from setups import loss_settings, make_setup
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._dual_encoder import DualEncoderStep, LabelPools
+from skxc._methods._dual_encoder import DualEncoderMethod, DualEncoderSettings
 from skxc.datasets import load_library_subjects
 from skxc.encoders import BagOfWordsEncoder
 
@@ -78,16 +79,13 @@ class StepProblem:
 
     def step(self, loss, encode_batch_size=None, pool_size=1000, positives_per_text=None):
         """The step on a module of its own."""
-        pools = LabelPools(
-            self.rows, np.arange(len(STEP_LABELS)), None, np.random.default_rng(0),
-            negatives="in-batch", pool_size=pool_size, positives_per_text=positives_per_text,
-            negatives_per_text=1, mining_interval=1,
+        setup = make_setup(
+            DualEncoderSettings, copy.deepcopy(self.module), self.rows,
+            label_tokens=self.label_tokens, pool_size=pool_size, temperature=TEMPERATURE,
+            positives_per_text=positives_per_text, dropout=self.dropout,
+            encode_batch_size=encode_batch_size, **loss_settings(loss),
         )  # fmt: skip
-        return DualEncoderStep(
-            copy.deepcopy(self.module), self.label_tokens, pools, loss,
-            temperature=TEMPERATURE, is_normalized=True, dropout=self.dropout,
-            encode_batch_size=encode_batch_size, dtype=torch.float32,
-        )  # fmt: skip
+        return DualEncoderMethod(setup)
 
     def by_step(self, step, seed=3):
         """Loss and gradients that the step leaves."""
@@ -99,7 +97,7 @@ class StepProblem:
     def by_autograd(self, step, chunk_size=None, seed=3):
         """The naive formula through one graph; encoded in the step's order, for its dropout."""
         module, batch = copy.deepcopy(self.module), self.batch
-        pool = step.pools.of(batch).pool  # nothing in it is random
+        pool = step._pick(batch).pool  # nothing in it is random
         tokens = self.label_tokens.take(pool)
 
         def embed(tokens, chunk_size=None):

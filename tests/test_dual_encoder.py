@@ -22,7 +22,7 @@ from step_problem import N_LABELS, N_TEXTS, SMALL, Data, StepProblem
 
 from skxc import DualEncoderXC, ReneeClassifier
 from skxc._data._batches import TrainingRows
-from skxc._dual_encoder import DualEncoderStep, LabelPools
+from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -98,8 +98,8 @@ CHUNK_SIZES = [None, 1, 4, 8]
 def set_chunk_size(monkeypatch, problem, chunk_size):
     if chunk_size is not None:
         n_scores = len(problem.rows) * chunk_size
-        monkeypatch.setattr("skxc._dual_encoder._SCORES_AT_ONCE", n_scores)
-        monkeypatch.delattr(DualEncoderStep, "_step_on_block")
+        monkeypatch.setattr("skxc._methods._dual_encoder._SCORES_AT_ONCE", n_scores)
+        monkeypatch.delattr(DualEncoderMethod, "_step_on_block")
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
@@ -111,7 +111,7 @@ def test_a_step_equals_autograd_of_the_naive_formula_with_dropout_on(
 ):
     set_chunk_size(monkeypatch, problem, chunk_size)
     step = problem.step(loss, encode_batch_size, pool_size)
-    assert len(step.pools.of(problem.batch).pool) == (11 if pool_size else 9)
+    assert len(step._pick(problem.batch).pool) == (11 if pool_size else 9)
     want = problem.by_autograd(step, chunk_size)
     got = problem.by_step(step)
     torch.testing.assert_close(got, want, **EXACT)
@@ -132,8 +132,8 @@ def test_one_drawn_positive_gives_the_whole_gradient_on_average(monkeypatch, chu
     by_draw = {}
     for seed in range(50):
         step = problem.step(DecoupledSoftmax(), positives_per_text=1)
-        step.pools.rng = np.random.default_rng(seed)
-        label = int(copy.deepcopy(step.pools).of(problem.batch).positives.labels[0])
+        step.rng = np.random.default_rng(seed)
+        label = int(copy.deepcopy(step)._pick(problem.batch).positives.labels[0])
         by_draw.setdefault(label, problem.by_step(step))
     assert sorted(by_draw) == problem.rows.Y.indices.tolist()
     shares = relevances.astype(float) / relevances.sum(dtype=float)
@@ -165,7 +165,7 @@ def test_label_embeddings_build_no_graph(encode_batch_size):
     step = StepProblem(SMALL).step(Softmax(), encode_batch_size)
     is_enabled = []
     step.module.register_forward_pre_hook(lambda *_: is_enabled.append(torch.is_grad_enabled()))
-    step.label_embeddings()
+    step.ranker().table
     assert not any(is_enabled)
 
 
@@ -196,7 +196,7 @@ def test_chunks_and_the_order_of_the_labels_do_not_change_the_model(
     assert_close_models(want, permuted, data.texts, order)
     settings["encode_batch_size"] = 5
     assert_close_models(want, make(**settings).fit(data.texts, data.Y), data.texts)
-    monkeypatch.setattr("skxc._dual_encoder._SCORES_AT_ONCE", 16 * 5)
+    monkeypatch.setattr("skxc._methods._dual_encoder._SCORES_AT_ONCE", 16 * 5)
     assert_close_models(want, make(**settings).fit(data.texts, data.Y), data.texts)
 
 
@@ -232,7 +232,7 @@ def test_unnormalised_scores_have_a_temperature_of_one_unless_told_otherwise(mak
 
 def test_cosines_have_the_temperature_of_the_kind_of_encoder(make, data, sure_bert):
     for encoder, defaults in (
-        (SMALL, DualEncoderXC._defaults), (sure_bert, DualEncoderXC._pretrained_defaults)
+        (SMALL, make()._default_values(SMALL)), (sure_bert, make()._default_values(sure_bert))
     ):  # fmt: skip
         default, told, other = (
             make(encoder=encoder, epochs=1, temperature=t).fit(data.texts[:30], data.Y[:30])
@@ -286,13 +286,13 @@ def test_softmax_loses_the_easy_one_of_five_positives_and_decoupled_softmax_does
 # ---------------------------------------------------------------------------------------- negatives
 def spy_on_pools(monkeypatch):
     """Every step's labels, with the rows and shortlists that they came from."""
-    of, seen = LabelPools.of, []
+    of, seen = DualEncoderMethod._pick, []
 
     def recorded(self, batch):
         seen.append((self, batch, of(self, batch)))
         return seen[-1][2]
 
-    monkeypatch.setattr(LabelPools, "of", recorded)
+    monkeypatch.setattr(DualEncoderMethod, "_pick", recorded)
     return seen
 
 
@@ -305,7 +305,7 @@ def test_mined_negatives_are_the_best_labels_that_are_neither_positive_nor_exclu
         fitted.encoder_.tokenize(data.texts), sp.csr_array(data.Y), None,
         None if exclude is None else sp.csr_array(exclude),
     )  # fmt: skip
-    shortlists = fitted._shortlists(*fitted._torch_model(), rows, 5)
+    shortlists = fitted._get_ranker().hard_negatives(rows, 5)
     scores = fitted.transform(data.texts) @ fitted.label_embeddings_.T
     scores[data.Y.nonzero()] = -np.inf
     if excludes:
@@ -761,7 +761,9 @@ def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(
 ):
     held_out = []
     monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
-    monkeypatch.setattr(DualEncoderXC, "_tune", lambda self, setup: held_out.append(setup.held_out))
+    monkeypatch.setattr(
+        DualEncoderXC, "_calibrate", lambda self, setup, ended: held_out.append(setup.held_out)
+    )
     weights = np.arange(1.0, N_TEXTS + 1)  # they tell which text is which
     exclude = data.exclude if excludes else None
     model = make(
@@ -794,14 +796,14 @@ def test_a_stream_learns_and_counts(make, data):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_transformer_trains_through_mined_chunks(make, data, tiny_bert, monkeypatch, precision):
     """All at once: its own dropout, two passes, mining, clipping, drawn positives."""
-    monkeypatch.setattr("skxc._dual_encoder._SCORES_AT_ONCE", 32)
-    step, is_training = DualEncoderStep.__call__, []
+    monkeypatch.setattr("skxc._methods._dual_encoder._SCORES_AT_ONCE", 32)
+    step, is_training = DualEncoderMethod.__call__, []
 
     def recorded(self, *args, **keywords):
         is_training.append(self.module.training)
         return step(self, *args, **keywords)
 
-    monkeypatch.setattr(DualEncoderStep, "__call__", recorded)
+    monkeypatch.setattr(DualEncoderMethod, "__call__", recorded)
     encoder = TransformerEncoder(model=tiny_bert, max_length=16)
     model = make(
         encoder=encoder, negatives="mined", pool_size=0, positives_per_text=1, mining_interval=1,

@@ -143,7 +143,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         backward(*known)
         assert embeddings.grad is not None
         encoding.backward(embeddings.grad)
-        self._update(ids, rows, rate)
+        # dual_weight=1 leaves none
+        self._update(ids, torch.zeros_like(rows) if rows.grad is None else rows.grad, rate)
         if self.words is not None and words is not None:  # a text each, not their mean
             self.words.step_(rate * (1 - w) * len(tokens))
         return loss if with_loss else None
@@ -229,9 +230,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             known.add(self.log_scale, by_scale.to(self.log_scale))
         return by.loss
 
-    def _update(self, ids: Tensor, rows: Tensor, rate: float) -> None:
+    def _update(self, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """Step what the loop does not: the picked rows, the heads and the temperature."""
-        gradient = torch.zeros_like(rows) if rows.grad is None else rows.grad  # dual_weight=1
         learning_rate = self.settings.classifier_learning_rate * rate
         self.optimizer.param_groups[0]["lr"] = learning_rate
         self.optimizer.step_rows_(self.classifier, ids, gradient)
