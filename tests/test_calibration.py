@@ -35,7 +35,7 @@ def draw(slope, intercept, n=40_000, center=0.3):
 
 @pytest.fixture(autouse=True)
 def _a_few_texts_are_enough(monkeypatch):
-    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
+    monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 1)
 
 
 @pytest.mark.parametrize("ratio", [0.01, 0.3, 1.0, 3.0])
@@ -123,7 +123,7 @@ def test_probabilities_of_fresh_texts_are_calibrated():
 
 @pytest.mark.parametrize("n_texts", [50, 300])
 def test_texts_that_are_too_few_to_tune_by_are_not_held_out(monkeypatch, n_texts):
-    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 50)
+    monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 50)
     parts = []
     monkeypatch.setattr(CalibratedMixin, "_tune", lambda self, setup: parts.append(setup))
     make().fit(WORDS.texts[:n_texts], WORDS.Y[:n_texts])

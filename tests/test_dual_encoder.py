@@ -22,8 +22,8 @@ from step_problem import N_LABELS, N_TEXTS, SMALL, Data, StepProblem
 
 from skxc import DualEncoderXC, ReneeClassifier
 from skxc._data._batches import TrainingRows
-from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 LOSSES = {"decoupled-softmax": DecoupledSoftmax(), "softmax": Softmax(), "soft-top-k": SoftTopK(2)}
@@ -760,7 +760,7 @@ def test_early_stopping_keeps_encoder_and_labels_of_the_best_epoch(
     make, data, monkeypatch, negatives, excludes
 ):
     held_out = []
-    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
+    monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 1)
     monkeypatch.setattr(
         DualEncoderXC, "_calibrate", lambda self, setup, ended: held_out.append(setup.held_out)
     )

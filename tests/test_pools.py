@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import torch
-from skxc._mixins._predict import SearchTable
+from setups import make_setup
+from torch import nn
 
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._dual_encoder import LabelPools
 from skxc._functional._pairs import Positives
+from skxc._methods._dual_encoder import DualEncoderMethod, DualEncoderSettings
 from skxc._methods._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool
 
 N_DRAWS = 4000
@@ -106,21 +106,22 @@ def test_pairs_are_found_where_the_pool_has_their_label(pool, share):
     assert pool[places].tolist() == pairs.labels[want].tolist()
 
 
-# ------------------------------------------------------------------------------------- LabelPools
+# ------------------------------------------------------------------- the dual encoder's own pools
 Y = np.array([[1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 0, 0.5, 1, 0, 0, 0], [0] * 8], np.float32)
 EXCLUDE = np.zeros_like(Y)
 EXCLUDE[0, 7] = EXCLUDE[2, 5] = 1
 
 
-def make_pools(search=None, **parameters):
-    """Pools of three texts and eight labels."""
+def make_method(**settings):
+    """Of three texts and eight labels."""
     tokens = TokenStore(np.zeros(3, np.uint16), np.arange(4))
     rows = TrainingRows(tokens, sp.csr_array(Y), exclude=sp.csr_array(EXCLUDE))
-    settings = {
-        "negatives": "in-batch", "pool_size": 0, "positives_per_text": None,
-        "negatives_per_text": 2, "mining_interval": 2, **parameters,
-    }  # fmt: skip
-    return LabelPools(rows, np.arange(8), search, np.random.default_rng(0), **settings)
+    label_tokens = TokenStore(np.zeros(8, np.uint16), np.arange(9))
+    settings = {"pool_size": 0, "negatives_per_text": 2, "mining_interval": 2, **settings}
+    module = nn.Linear(1, 1)
+    return DualEncoderMethod(
+        make_setup(DualEncoderSettings, module, rows, label_tokens=label_tokens, **settings)
+    )
 
 
 def pairs_of(labels, rows, values=None):
@@ -133,10 +134,10 @@ EXCLUDED = {(0, 7), (2, 5)}
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_positives_that_are_not_drawn_are_neither_positive_nor_negative(n):
-    pools = make_pools(positives_per_text=n, negatives="all")
+    method = make_method(positives_per_text=n, negatives="all")
     seen = set()
     for _ in range(30):
-        labels = pools.of(pools.rows.batch(np.arange(3)))
+        labels = method._pick(method.rows.batch(np.arange(3)))
         positives = pairs_of(*labels.positives)
         assert np.bincount(labels.positives.rows, minlength=3).tolist() == [n, n, 0]
         assert positives | pairs_of(*labels.ignored) == ALL | EXCLUDED
@@ -147,8 +148,8 @@ def test_positives_that_are_not_drawn_are_neither_positive_nor_negative(n):
 
 
 def test_without_draws_every_positive_is_in_the_pool():
-    pools = make_pools()
-    labels = pools.of(pools.rows.batch(np.array([1, 2, 0])))
+    method = make_method()
+    labels = method._pick(method.rows.batch(np.array([1, 2, 0])))
     assert labels.pool.tolist() == [0, 1, 2, 3, 4]
     row_of = {0: 2, 1: 0, 2: 1}
     assert pairs_of(*labels.positives) == {(row_of[i], label) for i, label in ALL}
@@ -156,11 +157,10 @@ def test_without_draws_every_positive_is_in_the_pool():
 
 
 def test_mined_negatives_join_the_pool_of_their_own_texts_batch():
-    shortlists = np.array([[3, 4], [5, 6], [0, -1]])
-    pools = make_pools(lambda table, rows, k: shortlists[:, :k], negatives="mined")
-    pools.mine(SearchTable.of(torch.ones(8, 2)))
+    method = make_method(negatives="mined")
+    method.shortlists = np.array([[3, 4], [5, 6], [0, -1]], np.int32)
     for rows, want in (([0], [0, 1, 2, 3, 4]), ([1], [3, 4, 5, 6]), ([2], [0]), ([1, 2], None)):
-        pool = pools.of(pools.rows.batch(np.array(rows))).pool
+        pool = method._pick(method.rows.batch(np.array(rows))).pool
         assert pool.tolist() == (want or [0, 3, 4, 5, 6])
 
 
@@ -176,5 +176,8 @@ def test_mined_negatives_join_the_pool_of_their_own_texts_batch():
     ],
 )
 def test_mining_is_due_every_interval_but_never_before_the_first_epoch(parameters, want):
-    pools = make_pools(**parameters)
-    assert [epoch for epoch in range(7) if pools.is_mining_due(epoch)] == want
+    method, mined = make_method(**parameters), []
+    for epoch in range(7):
+        method._mine = lambda _, epoch=epoch: mined.append(epoch)
+        method.begin_epoch(epoch)
+    assert mined == want

@@ -15,17 +15,25 @@ import torch
 import torch.nn.functional as F
 from contract import assert_equal_models
 from naive_losses import EXACT, naive_loss
+from setups import loss_settings, make_setup
 from step_problem import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, gradients
 from torch import nn
 
-from skxc import UniDEC, _unidec
+from skxc import UniDEC
 from skxc._data._tokens import TokenStore
+from skxc._estimator import _fit
 from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax
-from skxc._unidec import Heads, Sampling, ScoreWeights, UniDECStep
+from skxc._methods import _unidec, _unidec_score
+from skxc._methods._heads import Heads
+from skxc._methods._unidec import UniDECMethod
+from skxc._methods._unidec_score import ScoreWeights
+from skxc._methods._unidec_start import UniDECSettings
+from skxc._search._ranker import Ranker
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import ranking_metrics
 
 LOSSES = [DecoupledSoftmax(), Softmax(), BalancedSoftmax()]
+LOSS_NAMES = ["decoupled-softmax", "softmax", "balanced-softmax"]
 # of embeddings after different orders of the same sums
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 STILL = {"learning_rate": 1e-12, "classifier_learning_rate": 1e-12, "weight_decay": 0.0}
@@ -90,24 +98,24 @@ class Problem(StepProblem):
 
     def step(self, loss, *, dim=None, pool_size=100, encode_batch_size=None, **options):
         torch.manual_seed(5)
-        settings = {
-            "is_one_vs_all": False, "both_directions": False, "dual_weight": 0.3,
-            "weight_decay": 0.0, "classifier_learning_rate": 0.01,
-        }  # fmt: skip
+        options["classifier_loss"] = "one-vs-all" if options.pop("is_one_vs_all", False) else None
         heads = Heads(self.module.dim, dim).double()
         for parameter in heads.parameters():  # intercepts, too, are not 0
             nn.init.normal_(parameter, std=0.5)
-        return UniDECStep(
-            copy.deepcopy(self.module), self.label_tokens, heads,
-            torch.randn(self.targets.shape[1], heads.dim, dtype=torch.float64),
-            self.rows, None, np.random.default_rng(0),
-            sampling=Sampling("random", "random", pool_size, 1, 1, 1),
-            loss=loss, encode_batch_size=encode_batch_size, dropout=self.dropout,
-            is_taught=torch.from_numpy(self.targets.any(0)), lexicon=None,
-            weights=ScoreWeights(0.5, 0.0, 0.0),
-            log_scale=nn.Parameter(-torch.tensor(TEMPERATURE).double().log()),
-            dtype=torch.float32, **settings | options,
+        setup = make_setup(
+            UniDECSettings, copy.deepcopy(self.module), self.rows, label_tokens=self.label_tokens,
+            pool_size=pool_size, encode_batch_size=encode_batch_size, dropout=self.dropout,
+            **loss_settings(loss) | options,
         )  # fmt: skip
+        return UniDECMethod(
+            setup,
+            heads=heads,
+            classifier=torch.randn(self.targets.shape[1], heads.dim, dtype=torch.float64),
+            words=None,
+            log_scale=nn.Parameter(-torch.tensor(TEMPERATURE).double().log()),
+            is_seen=self.targets.any(0),
+            weights=ScoreWeights(0.5, 0.0, 0.0),
+        )
 
     def by_step(self, step, seed=3):
         """The gradients, and the loss, which is summed in float32 at least."""
@@ -135,30 +143,38 @@ class Problem(StepProblem):
             spaces = [torch.tanh(step.heads.of_label_texts(joint)), step.heads.of_classifier(joint)]
         spaces = [F.normalize(space, dim=1) for space in spaces]
         labels = spaces[0][len(texts) :]
-        mask = F.dropout(rows.new_ones(len(texts), rows.shape[1]), step.dropout)
+        mask = F.dropout(rows.new_ones(len(texts), rows.shape[1]), step.settings.dropout)
         a, b = (space[: len(texts)] * mask * step.log_scale.exp() for space in spaces)  # one mask
         targets = torch.from_numpy(self.targets[texts][:, pool].astype(float))
         others = targets, torch.from_numpy(self.is_ignored[texts][:, pool])
         weights = torch.from_numpy(batch.sample_weight[texts].astype(float))
 
         def softmax(scores):
-            loss = naive_loss(step.pool_step.keywords["loss"], scores, *others, weights)
-            if not step.pool_step.keywords["both_directions"]:
+            keywords = step.dual_step.keywords
+            loss = naive_loss(keywords["loss"], scores, *others, weights)
+            if not keywords["both_directions"]:
                 return loss
             swapped = (targets * weights[:, None]).T, others[1].T
-            return (loss + naive_loss(step.pool_step.keywords["loss"], scores.T, *swapped)) / 2
+            return (loss + naive_loss(keywords["loss"], scores.T, *swapped)) / 2
 
-        total = step.dual_weight * softmax(a @ labels.T)
+        dual_weight = step.settings.dual_weight
+        total = dual_weight * softmax(a @ labels.T)
         if step.is_one_vs_all:
             scores = b @ rows.T - math.log(len(rows))
             terms = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
             by_text = torch.where(others[1], 0.0, terms).sum(1)
-            total = total + (1 - step.dual_weight) * (by_text * weights).mean()
+            total = total + (1 - dual_weight) * (by_text * weights).mean()
         else:
-            total = total + (1 - step.dual_weight) * softmax(b @ F.normalize(rows, dim=1).T)
+            total = total + (1 - dual_weight) * softmax(b @ F.normalize(rows, dim=1).T)
         total.backward()
         heads, scale = gradient_of(*step.heads.parameters()), gradient_of(step.log_scale)
         return (gradients(step.module), heads, scale, gradient_of(rows)), total.detach()
+
+
+def flushed(step):
+    """The classifier's rows, their weight decay applied."""
+    step.optimizer.flush()
+    return step.classifier
 
 
 def gradient_of(*parameters):
@@ -231,7 +247,7 @@ def test_an_update_is_adams_on_the_picked_rows_heads_and_temperature_alone(dim):
         p.grad = gradient.view(p.shape)
     torch.optim.AdamW(parameters, 0.01 * rate, weight_decay=0.0).step()
     updated = want.classifier.index_copy(0, pool, rows.detach())
-    torch.testing.assert_close(step.classifier_rows(), updated, **EXACT)
+    torch.testing.assert_close(flushed(step), updated, **EXACT)
     torch.testing.assert_close(step.log_scale, want.log_scale, **EXACT)
     torch.testing.assert_close(step.heads.state_dict(), want.heads.state_dict(), **EXACT)
     assert (step.classifier != problem.step(Softmax(), dim=dim).classifier).any(1).sum() == 4
@@ -295,7 +311,7 @@ def test_pools_hold_what_was_asked_for_and_tell_the_whole_truth(
 ):
     asked, seen = (
         spy(monkeypatch, _unidec, "pick_some_labels"),
-        spy(monkeypatch, UniDECStep, "_pick"),
+        spy(monkeypatch, UniDECMethod, "_pick"),
     )
     exclude = data.exclude if excludes else None
     monkeypatch.setattr(_unidec, "_LEAST_RANDOM", 2)
@@ -341,14 +357,14 @@ def test_pools_hold_what_was_asked_for_and_tell_the_whole_truth(
 def test_mined_negatives_are_the_best_wrong_labels_refreshed_every_interval(
     make, data, monkeypatch, excludes
 ):
-    seen = spy(monkeypatch, UniDEC, "_shortlists")
-    begun = spy(monkeypatch, UniDECStep, "begin_epoch")
+    seen = spy(monkeypatch, Ranker, "hard_negatives")
+    begun = spy(monkeypatch, UniDECMethod, "begin_epoch")
     monkeypatch.setattr(_unidec, "_SHORTLIST", 5)
     model = make(negatives="mined", epochs=7, mining_interval=2)
     model.fit(data.texts, data.Y, exclude=data.exclude if excludes else None)
     assert len(begun) == 7
     assert len(seen) == 3  # before epochs 2, 4 and 6
-    for (_, _, table, rows, k), found in seen:
+    for (ranker, rows, k), found in seen:
         known = rows.Y.toarray() > 0
         if excludes:
             known |= rows.exclude.toarray() > 0
@@ -356,14 +372,14 @@ def test_mined_negatives_are_the_best_wrong_labels_refreshed_every_interval(
         for row, is_known in zip(found, known, strict=True):
             assert not is_known[row[row >= 0]].any()
             assert (row >= 0).sum() == min(5, (~is_known).sum())
-        assert len(table.rows) == N_LABELS
+        assert len(ranker.table.rows) == N_LABELS
 
 
 @pytest.mark.parametrize("dim", [None, 5])
 def test_clustered_batches_hold_every_text_once_and_are_refreshed_every_interval(
     make, data, monkeypatch, dim
 ):
-    seen = spy(monkeypatch, UniDECStep, "batches")
+    seen = spy(monkeypatch, UniDECMethod, "batches")
     clusterings = spy(monkeypatch, _unidec, "balanced_clusters")
     model = make(batches="clustered", epochs=6, mining_interval=2, projection_dim=dim)
     model.fit(data.texts, data.Y)
@@ -442,25 +458,25 @@ def test_scores_are_the_weighted_mean_of_both_views_or_the_one_that_there_is(
 
 @pytest.mark.parametrize("dim", [None, 5])
 def test_the_score_weight_is_the_best_of_the_held_out_texts(make, data, monkeypatch, dim):
-    seen = spy(monkeypatch, UniDEC, "_tune")
-    monkeypatch.setattr("skxc._estimator._fit.LEAST_TUNING_TEXTS", 1)
+    seen = spy(monkeypatch, UniDEC, "_calibrate")
+    monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 1)
     settings = {"projection_dim": dim, "lexical_learning_rate": 0}
     model = make(**settings).fit(data.texts, data.Y)
-    (((_, setup), _),), values = seen, []
+    (((_, setup, _), _),), values = seen, []
     held_out = setup.tuning_rows
     assert len(held_out) == 6
     others = [
         make(**settings, dual_score_weight=weight).fit(data.texts, data.Y)
-        for weight in _unidec._SCORE_WEIGHTS["dual"]
+        for weight in _unidec_score._GRIDS["dual"]
     ]
     for other in others:
-        labels, scores = other._search(*other._torch_model(), held_out.tokens, 5)
+        labels, scores = other._get_ranker().top_k(held_out.tokens, 5)
         ranked = sp.csr_array((scores.ravel() + 2, labels.ravel(), np.arange(0, 31, 5)))
         ranked.resize(held_out.Y.shape)
         values.append(ranking_metrics(held_out.Y, ranked)["nDCG@5"])
     best = int(np.argmax(values))
     assert min(values) < max(values)
-    assert model.dual_score_weight_ == _unidec._SCORE_WEIGHTS["dual"][best]
+    assert model.dual_score_weight_ == _unidec_score._GRIDS["dual"][best]
     assert_equal_models(model, others[best])
     assert model._sigmoid == others[best]._sigmoid
 
@@ -475,7 +491,7 @@ def test_few_held_out_texts_leave_the_first_weights_whatever_was_fitted_before(m
 
 
 # ----------------------------------------------------------------------------- what must not matter
-@pytest.mark.parametrize("loss", _unidec._LOSSES)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
 @pytest.mark.parametrize("dim", [None, 5])
 def test_the_order_of_the_labels_permutes_the_model(make, data, monkeypatch, loss, dim):
     settings = {"loss": loss, "pool_size": N_LABELS, "projection_dim": dim}
@@ -484,9 +500,9 @@ def test_the_order_of_the_labels_permutes_the_model(make, data, monkeypatch, los
     rows = torch.randn(N_LABELS, dim or SMALL.dim)
     # sums in another order: Adam makes steps of the same size from tiny gradients, too
     close = {"rtol": 1e-3, "atol": 1e-3}
-    monkeypatch.setattr(UniDEC, "_initial_classifier", lambda *_: rows.clone())
+    monkeypatch.setattr(_unidec, "initial_classifier", lambda *_: rows.clone())
     want = make(**settings).fit(data.texts, data.Y)
-    monkeypatch.setattr(UniDEC, "_initial_classifier", lambda *_: rows[order].clone())
+    monkeypatch.setattr(_unidec, "initial_classifier", lambda *_: rows[order].clone())
     texts = np.array(data.label_texts)[order]
     got = make(**settings, label_texts=texts).fit(data.texts, data.Y[:, order])
     np.testing.assert_allclose(want.label_embeddings_[order], got.label_embeddings_, **close)
@@ -513,7 +529,7 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another(make, data, 
 @pytest.mark.parametrize(
     "parameters",
     [
-        *({"loss": loss} for loss in _unidec._LOSSES),
+        *({"loss": loss} for loss in LOSS_NAMES),
         {"classifier_loss": "one-vs-all"},
         {"projection_dim": 16, "both_directions": True},
     ],
@@ -573,22 +589,22 @@ def test_validation_searches_the_table_that_prediction_does(make, data, monkeypa
     model = make(**settings).fit(data.texts, data.Y)
     Y = data.Y.tolil()
     Y[:, 5] = 0
-    seen = spy(monkeypatch, UniDECStep, "label_embeddings")
+    seen = spy(monkeypatch, Ranker, "precision_at_1")
     model.fit(data.texts, Y.tocsr())
-    np.testing.assert_allclose(seen[-1][1], model.label_embeddings_, atol=1e-6)
+    np.testing.assert_allclose(seen[-1][0][0].table.rows, model.label_embeddings_, atol=1e-6)
 
 
 @pytest.mark.parametrize("parameters", [{}, PROJECTED])
 def test_early_stopping_keeps_all_of_the_best_epoch(make, data, monkeypatch, parameters):
     epochs = []
-    validation_score = UniDEC._validation_score
+    validation_score = _fit._validation_score
 
-    def recorded(self, module, step, rows):
-        score = validation_score(self, module, step, rows)
-        epochs.append(copy.deepcopy((step.state(), step.label_embeddings())))
+    def recorded(method, setup):
+        score = validation_score(method, setup)
+        epochs.append(copy.deepcopy((method.state(), method.ranker().table.rows)))
         return score
 
-    monkeypatch.setattr(UniDEC, "_validation_score", recorded)
+    monkeypatch.setattr(_fit, "_validation_score", recorded)
     model = make(
         early_stopping=True, validation_fraction=0.3, epochs=30, n_iter_no_change=3,
         dual_score_weight=0.5, **parameters,
@@ -651,7 +667,7 @@ def test_two_labels(make, kind, pool_size, parameters):
     assert np.isfinite(model.label_embeddings_).all()
 
 
-@pytest.mark.parametrize("loss", _unidec._LOSSES)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
 @pytest.mark.parametrize("parameters", [
     {"both_directions": True}, {"classifier_loss": "one-vs-all", "projection_dim": 4},
     {"negatives": "mined", "batches": "clustered", "mining_interval": 1},
@@ -742,5 +758,5 @@ def test_epochs_count_whole_labels_and_no_excluded_pairs(data, make):
 @pytest.mark.parametrize("dual_weight", [0.0, 1.0])
 def test_a_fit_by_one_loss_alone(data, make, dual_weight):
     model = make(dual_weight=dual_weight).fit(data.texts, data.Y)
-    assert model.lexicon_["learnt"].any() == (dual_weight < 1)
+    assert model.lexical_weights_["learnt"].any() == (dual_weight < 1)
     assert np.isfinite(model.predict_proba(data.texts).data).all()

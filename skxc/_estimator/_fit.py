@@ -25,7 +25,7 @@ from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, tr
 from skxc._training._memory import check_memory, explained_out_of_memory, training_memory
 from skxc._training._optim import make_optimizers
 from skxc._training._optimizer_state import optimizer_arrays, restore_
-from skxc._training._setup import LEAST_TUNING_TEXTS, Settings, TrainingSetup
+from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
 from skxc._validation import (
     Target,
     check_exclude,
@@ -357,9 +357,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         self, rows: TrainingRows, rng: np.random.Generator
     ) -> tuple[TrainingRows, TrainingRows | None]:
         """Training rows, and rows held out for validation or for what is tuned afterwards."""
-        n_held_out = min(len(rows) // 20, 500) if self._is_tuned else 0
-        if n_held_out < LEAST_TUNING_TEXTS:
-            n_held_out = 0
+        n_held_out = n_tuning_texts(len(rows)) if self._is_tuned else 0
         if self.early_stopping:
             n_held_out = round(len(rows) * self.validation_fraction)
             if not 0 < n_held_out < len(rows):

@@ -94,3 +94,9 @@ class TrainingSetup(Generic[S]):
         return self.encoder.reading_bytes(sum(len(t.ids) for t in tokens))[1] - sum(
             t.nbytes for t in tokens
         )
+
+
+def n_tuning_texts(n_texts: int) -> int:
+    """Texts held out to tune by: a twentieth, at most 500; none where that is too few."""
+    n_held_out = min(n_texts // 20, 500)
+    return n_held_out if n_held_out >= LEAST_TUNING_TEXTS else 0
