@@ -13,8 +13,8 @@ from skxc._methods._unidec_start import UniDECSettings
 from skxc._training._setup import TrainingSetup
 
 _COMMON = {
-    "epochs": 1, "batch_size": 16, "learning_rate": 0.1, "weight_decay": 0.0, "warmup_fraction": 0.0,
-    "max_grad_norm": None, "dropout": 0.0, "early_stopping": False,
+    "epochs": 1, "batch_size": 16, "learning_rate": 0.1, "weight_decay": 0.0,
+    "warmup_fraction": 0.0, "max_grad_norm": None, "dropout": 0.0, "early_stopping": False,
 }  # fmt: skip
 _TOWERS = {
     "loss": "decoupled-softmax", "temperature": 0.2, "pool_size": 1000, "negatives_per_text": 1,

@@ -61,7 +61,7 @@ def test_a_weight_of_three_counts_as_three():
     assert fit_sigmoid(scores, hits, weights.astype(np.float32), 10.0) == pytest.approx(want, 1e-3)
 
 
-def test_labels_that_nothing_speaks_of_are_left_out():
+def test_unseen_labels_are_left_out():
     scores, hits, weights = draw(5.0, -1.0, n=300)
     more = np.full(50, UNSEEN_SCORE, np.float32), np.zeros(50, bool), np.ones(50, np.float32)
     joined = (np.concatenate(pair) for pair in zip((scores, hits, weights), more, strict=True))
@@ -125,7 +125,9 @@ def test_probabilities_of_fresh_texts_are_calibrated():
 def test_texts_that_are_too_few_to_tune_by_are_not_held_out(monkeypatch, n_texts):
     monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 50)
     parts = []
-    monkeypatch.setattr(CalibratedMixin, "_tune", lambda self, setup: parts.append(setup))
+    monkeypatch.setattr(
+        CalibratedMixin, "_calibrate", lambda self, setup, ended: parts.append(setup)
+    )
     make().fit(WORDS.texts[:n_texts], WORDS.Y[:n_texts])
     (setup,) = parts
     assert setup.held_out is setup.tuning_rows is None
@@ -139,7 +141,9 @@ def test_a_twentieth_of_the_texts_is_held_out_from_training(
 ):
     parts = []
     monkeypatch.setattr(
-        CalibratedMixin, "_tune", lambda self, s: parts.extend([s.rows, s.tuning_rows])
+        CalibratedMixin,
+        "_calibrate",
+        lambda self, setup, ended: parts.extend([setup.rows, setup.tuning_rows]),
     )
     texts = [f"text{i}" for i in range(n_texts)]  # a word each: rows can be told apart
     make(early_stopping=early_stopping).fit(texts, WORDS.Y[:n_texts])

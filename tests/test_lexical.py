@@ -8,13 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.sparse as sp
-import skxc._mixins._predict as predict_module
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_problem import SOFTMAXES, TEMPERATURE, Problem
 from naive_losses import EXACT, LOSSES, naive_loss
-from test_grad_cache import SOFTMAXES, TEMPERATURE, Problem
 
 from skxc import UniDEC
 from skxc._data._tokens import TokenStore
@@ -22,9 +21,10 @@ from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
 from skxc._functional._pairs import Pairs
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
-from skxc._methods._lexical_weights import Lexicon, with_values
+from skxc._methods._lexical_weights import LexicalWeights, with_values
+from skxc._methods._unidec_score import ScoreWeights, joined_words
+from skxc._search import _ranker
 from skxc._search._score_weights import best_weights, candidates_of
-from skxc._unidec import ScoreWeights, joined_words
 
 
 class Words:
@@ -128,13 +128,15 @@ def test_values_are_found_where_labels_times_words_exceed_32_bits():
     assert values_at(pattern[[1, 1, 2]], pattern).tolist() == [0, 0.75, 0.5]
 
 
-# ------------------------------------------------------------------------------------------ Lexicon
+# ----------------------------------------------------------------------------------- LexicalWeights
 @every_problem
 @given(problems, st.booleans())
 def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
     pairs = co_occurring_pairs(*map(sp.csr_array, words.dense))
     words.earlier *= has_earlier
-    lexicon = Lexicon.of_training(pairs, 0.1, unsorted(words.earlier) if has_earlier else None)
+    lexicon = LexicalWeights.of_training(
+        pairs, 0.1, unsorted(words.earlier) if has_earlier else None
+    )
     table, learnt = lexicon.of_label_texts, learnt_by(lexicon)
     ones = sp.csr_array((np.ones(table.nnz), table.indices, table.indptr), table.shape)
     assert np.array_equal(ones.toarray(), words.is_pair | (words.earlier != 0))
@@ -147,7 +149,7 @@ def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
 @given(problems)
 def test_steps_of_a_lexicon_are_sgd_on_its_pairs_alone(words):
     matrices = [sp.csr_array(dense.astype(np.float32)) for dense in words.dense]
-    lexicon = Lexicon.of_training(co_occurring_pairs(*matrices), 0.1)
+    lexicon = LexicalWeights.of_training(co_occurring_pairs(*matrices), 0.1)
     memory, is_pair = lexicon.learnt.data_ptr(), torch.from_numpy(words.is_pair)
     dense = torch.zeros(is_pair.shape, dtype=torch.float64)
     features = torch.from_numpy(words.texts)
@@ -337,10 +339,10 @@ def test_dense_scores_take_words_batch_by_batch(monkeypatch):
     labels = np.eye(2, dtype=int)[np.arange(60) % 2]
     clf = UniDEC(label_texts=["a car", "an apple"], random_state=0).fit(texts, labels)
     want, sizes = clf.decision_function(texts), []
-    whole = predict_module.BatchWords
-    monkeypatch.setattr(predict_module, "_QUERY_BATCH", 7)
+    whole = _ranker.BatchWords
+    monkeypatch.setattr(_ranker, "QUERY_BATCH", 7)
     monkeypatch.setattr(
-        predict_module, "BatchWords", lambda part: sizes.append(part.shape[0]) or whole(part)
+        _ranker, "BatchWords", lambda part: sizes.append(part.shape[0]) or whole(part)
     )
     np.testing.assert_allclose(clf.decision_function(texts), want, rtol=1e-5, atol=1e-6)
     assert max(sizes) <= 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,23 +13,31 @@ import torch
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._estimator._fit import FitMixin, FitMode
-from skxc._training._memory import Memory, _left_in_container, check_memory
+from skxc._training._memory import Memory, _left_in_container, check_memory, training_memory
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
-SAVERS = {"batch_size": "batch_size={}".format, "dim": "encoder=Bag(dim={})".format}
+REMEDIES = {"batch_size": "batch_size={}".format, "dim": "encoder=Bag(dim={})".format}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Settings."""
+
+    dim: int
+    batch_size: int
 
 
 def toy_estimate(settings):
     """1 MiB an embedding dimension, 1 MiB a text of the batch."""
-    return Memory({"weights": settings["dim"] * MIB, "activations": settings["batch_size"] * MIB})
+    return Memory({"weights": settings.dim * MIB, "activations": settings.batch_size * MIB})
 
 
 def toy_check(monkeypatch, free, **settings):
     monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: free)
-    check_memory(toy_estimate, settings, SAVERS, CPU, held={})
+    check_memory(toy_estimate, Toy(**settings), REMEDIES, CPU, held={})
 
 
 @pytest.mark.parametrize(("limit", "want"), [("1000", 400), ("max", math.inf), ("?", math.inf)])
@@ -77,10 +86,10 @@ def test_what_does_not_fit_is_refused_with_the_largest_values_that_would(
 
 def test_what_is_allocated_already_is_not_asked_for_twice(monkeypatch):
     monkeypatch.setattr("skxc._training._memory.free_bytes", lambda device: 40 * MIB)
-    settings = {"dim": 60, "batch_size": 30}
-    check_memory(toy_estimate, settings, SAVERS, CPU, held={"cpu": 50 * MIB})
+    settings = Toy(dim=60, batch_size=30)
+    check_memory(toy_estimate, settings, REMEDIES, CPU, held={"cpu": 50 * MIB})
     with pytest.raises(ValueError, match="Training needs about 90 MiB"):
-        check_memory(toy_estimate, settings, SAVERS, CPU, held={"cpu": 49 * MIB})
+        check_memory(toy_estimate, settings, REMEDIES, CPU, held={"cpu": 49 * MIB})
 
 
 def test_host_and_device_are_counted_apart_unless_they_are_one():
@@ -144,7 +153,8 @@ def test_the_estimate_for_another_width_is_the_one_that_width_gives(estimator, d
     clf = make(estimator, data, encoder=BagOfWordsEncoder(dim=96))
     task = clf._checked(data.texts, data.Y, None, None, FitMode())
     setup = clf._setup(task, CPU, [0])
-    narrowed = clf._memory(setup, setup.settings | {"dim": 24, "batch_size": 10})
+    settings = replace(setup.settings, dim=24, batch_size=10)
+    narrowed = training_memory(clf._method.memory, setup, settings)
     other = make(estimator, data, encoder=BagOfWordsEncoder(dim=24), batch_size=10)
     assert narrowed.by_place(CPU) == other.memory_estimate(data.texts, data.Y)
 
@@ -198,7 +208,7 @@ def test_an_error_names_a_value_that_then_fits(estimator, data, monkeypatch):
     monkeypatch.setattr(
         "skxc._training._memory.free_bytes", lambda device: sum(parts.values()) * 2 // 3
     )
-    monkeypatch.setattr(FitMixin, "_held_bytes", lambda self, setup: {})
+    monkeypatch.setattr("skxc._estimator._fit.held_bytes", lambda setup: {})
     with pytest.raises(ValueError, match="which would fit") as raised:
         clf.fit(data.texts, data.Y)
     dim = int(re.search(r"dim=(\d+)\)", str(raised.value))[1])

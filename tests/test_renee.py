@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from setups import make_setup
 
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
-from skxc._functional._fused_linear import SGD
-from skxc._renee import ReneeStep, _log_odds, _with_intercept
-from skxc._training._setup import TrainingSetup
+from skxc._methods._renee import (
+    ReneeMethod,
+    ReneeSettings,
+    _chunk_size,
+    initial_log_odds,
+    with_intercept,
+)
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -42,7 +48,7 @@ def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
     module = encoder.build_module().double()
     weights = start.clone().requires_grad_()
     torch.manual_seed(3)
-    embeddings = _with_intercept(F.dropout(module(batch.tokens), 0.5))
+    embeddings = with_intercept(F.dropout(module(batch.tokens), 0.5))
     losses = F.binary_cross_entropy_with_logits(
         embeddings @ weights.T, torch.tensor(Y.toarray()).double(), reduction="none"
     )
@@ -51,10 +57,8 @@ def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
 
     fused = encoder.build_module().double()
     fused_weights = start.clone()
-    step = ReneeStep(
-        fused, fused_weights, None, SGD(0.1), dropout=0.5, chunk_size=7,
-        generator=torch.Generator(), is_untaught=torch.zeros(20, dtype=torch.bool),
-    )  # fmt: skip
+    setup = make_setup(ReneeSettings, fused, rows, dropout=0.5, label_chunk_size=7)
+    step = ReneeMethod(setup, rows, fused_weights, None, is_seen=np.ones(20, bool))
     torch.manual_seed(3)
     mean_loss = step(batch, 0.5, with_loss=True)
     torch.testing.assert_close(mean_loss, loss.detach() / 9)
@@ -84,7 +88,7 @@ def test_label_chunks_do_not_change_the_model(data, momentum):
 
 def test_permuting_the_labels_permutes_the_model(data):
     order = np.random.default_rng(0).permutation(20)
-    # rows begun at the label texts: random rows would be drawn in the columns' order
+    # rows initialised to the label texts: random rows would be drawn in the columns' order
     texts = np.array(data.label_texts)
     fits = [
         make_clf(label_texts=t, classifier_init="label_texts", augment=False).fit(data.texts, Y)
@@ -99,7 +103,7 @@ def test_the_intercept_begins_at_the_log_odds(data):
     tokens = SMALL.fit(data.texts, seed=0).tokenize(data.texts)
     rows = TrainingRows(tokens, sp.csr_array(data.Y))
     share = (np.asarray(data.Y.sum(0)).ravel() + 100 * data.Y.mean()) / (300 + 100)
-    np.testing.assert_allclose(_log_odds(rows), np.log(share / (1 - share)), rtol=1e-5)
+    np.testing.assert_allclose(initial_log_odds(rows), np.log(share / (1 - share)), rtol=1e-5)
     # before anything is learnt, that is each label's probability
     clf = make_clf(epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12)
     proba = clf.fit(data.texts, data.Y.toarray()).predict_proba([""])[0]
@@ -319,15 +323,10 @@ def test_bfloat16_keeps_one_chunk_of_temporary_rows(data):
     """The chunk's size counts them, whatever the batch."""
     sizes = {}
     for precision in ("float32", "bfloat16"):
-        clf = make_clf(precision=precision, label_chunk_size="auto", batch_size=8)
         rows = TrainingRows(None, sp.csr_array((1, 10**7)), None)
-        setup = TrainingSetup(
-            module=type("Module", (), {"dim": 768})(), rows=rows, encoder=None, label_texts=None,
-            held_out=None, target=None,
-            device=torch.device("cpu"), dtype=getattr(torch, precision), generator=None,
-            settings={"batch_size": 8, "dim": 768}, fitted=None, is_partial=False,
-        )  # fmt: skip
-        sizes[precision] = clf._chunk_size(setup, setup.settings)
+        setup = make_setup(ReneeSettings, None, rows, batch_size=8, dim=768)
+        setup = replace(setup, dtype=getattr(torch, precision))
+        sizes[precision] = _chunk_size(setup, setup.settings)
     assert sizes["bfloat16"] * 769 * 4 * 4 <= 1 << 22
     assert sizes["float32"] * 8 * 4 <= 1 << 22
 

@@ -38,13 +38,13 @@ class CalibratedMixin(FittedModel):
             held_out = rows.take(spaced)
         k = min(_CANDIDATES, self.n_labels_)
         labels, scores = ended.ranker.top_k(held_out.tokens, k, held_out.exclude)
-        is_used = (labels >= 0) & (scores > UNSEEN_SCORE)  # unseen labels tell nothing
+        is_given = labels >= 0
         hits = held_out.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray() > 0
         weights = np.ones(len(labels), np.float32)
         if held_out.sample_weight is not None:
             weights = held_out.sample_weight
         self._sigmoid = fit_sigmoid(
-            scores[is_used], hits[is_used], weights.repeat(is_used.sum(1)), ended.score_scale
+            scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended.score_scale
         )
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,7 +61,7 @@ def fit_sigmoid(
     scale: float,
 ) -> tuple[float, float]:
     """Slope and intercept of the log-odds; the slope is `scale` where none above 0 fits."""
-    used = weights > 0
+    used = (weights > 0) & (scores > UNSEEN_SCORE)  # unseen labels tell nothing
     scores, hits, weights = scores[used].astype(np.float64), hits[used], weights[used]
     if 0 < hits.sum() < len(hits):
         model = LogisticRegression().fit(scores[:, None] * scale, hits, sample_weight=weights)

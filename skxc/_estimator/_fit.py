@@ -22,7 +22,12 @@ from skxc._data._batches import TrainingRows
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
-from skxc._training._memory import check_memory, explained_out_of_memory, training_memory
+from skxc._training._memory import (
+    check_memory,
+    explained_out_of_memory,
+    held_bytes,
+    training_memory,
+)
 from skxc._training._optim import make_optimizers
 from skxc._training._optimizer_state import optimizer_arrays, restore_
 from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
@@ -315,7 +320,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""
         estimate = partial(training_memory, self._method.memory, setup)
-        check_memory(estimate, setup, self._remedies(setup))
+        remedies, held = self._remedies(setup), held_bytes(setup)
+        check_memory(estimate, setup.settings, remedies, setup.device, held)
 
     def _remedies(self, setup: TrainingSetup[Any]) -> dict[str, Callable[[int], str]]:
         """Settings that take less memory when lowered, least harmful first; how to pass them."""

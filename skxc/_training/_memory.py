@@ -111,12 +111,13 @@ def training_memory(
 
 
 def check_memory(
-    estimate: Callable[[S], Memory],  # what training with other settings takes
-    setup: TrainingSetup[S],
+    estimate: Callable[[Any], Memory],  # what training with other settings takes
+    settings: Any,
     remedies: Remedies,
+    device: torch.device,
+    held: Mapping[str, int],  # bytes, by place, of what is estimated and allocated already
 ) -> None:
     """Log the estimate; raise where it is more than there is, with what would fit."""
-    settings, device, held = setup.settings, setup.device, _held_bytes(setup)
     for place, parts in estimate(settings).by_place(device).items():
         needed, free = sum(parts.values()), free_bytes(torch.device(place)) + held.get(place, 0)
         listed = ", ".join(f"{name} {size(n)}" for name, n in parts.items())
@@ -134,7 +135,7 @@ def check_memory(
             )
 
 
-def _held_bytes(setup: TrainingSetup[S]) -> dict[str, int]:
+def held_bytes(setup: TrainingSetup[S]) -> dict[str, int]:
     """What of the estimate is allocated before training, by place."""
     module = sum(parameter.nbytes for parameter in setup.module.parameters())
     if setup.device.type == "cpu":
@@ -142,7 +143,7 @@ def _held_bytes(setup: TrainingSetup[S]) -> dict[str, int]:
     return {"cpu": setup.data_bytes, str(setup.device): module}
 
 
-def _advice(settings: Settings, remedies: Remedies, fits: Callable[[str, int], bool]) -> str:
+def _advice(settings: Any, remedies: Remedies, fits: Callable[[str, int], bool]) -> str:
     """The largest value that fits of every setting that alone would do; else all of them."""
     values = {name: _largest(getattr(settings, name), partial(fits, name)) for name in remedies}
     enough = [remedies[name](value) for name, value in values.items() if value]
