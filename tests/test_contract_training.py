@@ -20,7 +20,7 @@ from containers import MATRICES
 from contract import N_LABELS, N_TEXTS, TINY, assert_equal_models, assert_unchanged, state_of
 from sklearn.exceptions import NotFittedError
 
-from skxc._estimator._fit import FitMixin
+from skxc._estimator import _fit
 from skxc._training._loop import _Loop
 
 
@@ -146,12 +146,12 @@ def _break_off_at_step(monkeypatch, n):
 
 
 def _break_off_at_publication(monkeypatch, make):
-    """Ctrl-C while the trained table is copied out."""
+    """Ctrl-C while the trained model is copied out."""
 
     def interrupted(self, *args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(make()), "_final_table", interrupted)
+    monkeypatch.setattr(type(make())._method, "end", interrupted)
 
 
 @pytest.mark.parametrize("when", ["first step", "later step", "publication"])
@@ -249,13 +249,13 @@ def test_every_call_that_goes_on_draws_its_own_randomness(make, data, monkeypatc
 
 def test_a_warm_start_never_validates_on_texts_that_it_was_trained_on(make, data, monkeypatch):
     validated = []
-    validation_score = FitMixin._validation_score
+    validation_score = _fit._validation_score
 
-    def recorded(self, module, step, rows):
-        validated.append(rows.tokens.ids.tolist())
-        return validation_score(self, module, step, rows)
+    def recorded(method, setup):
+        validated.append(setup.held_out.tokens.ids.tolist())
+        return validation_score(method, setup)
 
-    monkeypatch.setattr(FitMixin, "_validation_score", recorded)
+    monkeypatch.setattr(_fit, "_validation_score", recorded)
     estimator = make(early_stopping=True, epochs=1, warm_start=True)
     estimator.fit(data.texts, data.Y).fit(data.texts, data.Y)
     assert validated[0] == validated[1]
@@ -291,14 +291,14 @@ def test_warm_start_keeps_what_was_learnt_of_labels_that_no_longer_occur(make, d
 
 def test_early_stopping_keeps_the_epoch_that_scored_best(make, data, monkeypatch):
     tables, scores = [], []
-    validation_score = FitMixin._validation_score
+    validation_score = _fit._validation_score
 
-    def recorded(self, module, step, rows):
-        tables.append(step.label_embeddings().clone().numpy())
-        scores.append(validation_score(self, module, step, rows))
+    def recorded(method, setup):
+        tables.append(method.ranker().table.rows.clone().numpy())
+        scores.append(validation_score(method, setup))
         return scores[-1]
 
-    monkeypatch.setattr(FitMixin, "_validation_score", recorded)
+    monkeypatch.setattr(_fit, "_validation_score", recorded)
     estimator = make(
         early_stopping=True, validation_fraction=0.3, n_iter_no_change=4, epochs=60,
     ).fit(data.texts, data.Y)  # fmt: skip

@@ -132,7 +132,7 @@ def test_label_texts_let_unseen_labels_rank(data):
 def test_augmentation_adds_each_label_text_as_a_document(data, monkeypatch):
     seen = []
     monkeypatch.setattr(
-        "skxc._estimator._fit.train", lambda step, rows, *a, **k: seen.append(rows) or [{"loss": 0}]
+        "skxc._estimator._fit.train", lambda step, *_: seen.append(step.rows) or [{"loss": 0}]
     )
     weights = np.linspace(0, 1, 300)
     make_clf(label_texts=data.label_texts).fit(data.texts, data.Y, sample_weight=weights)

@@ -94,8 +94,8 @@ def test_row_sparse_tables_get_row_adagrad():
 class Quadratic(Step):
     """A step whose one parameter is drawn to 3: the loss tells how far it is."""
 
-    def __init__(self):
-        self.value = nn.Parameter(torch.zeros(1))
+    def __init__(self, rows):
+        self.value, self.rows = nn.Parameter(torch.zeros(1)), rows
 
     def parameters(self):
         return [self.value]
@@ -115,7 +115,7 @@ def make_rows(n):
 
 
 def run(scores, patience):
-    step, seen = Quadratic(), []
+    step, seen = Quadratic(make_rows(5)), []
 
     def validate():
         seen.append(step.value.item())
@@ -124,7 +124,7 @@ def run(scores, patience):
     optimizer = torch.optim.SGD(step.parameters(), lr=0.05)
     settings = Schedule(epochs=len(scores), batch_size=2)
     best = BestEpoch(step, validate, patience)
-    history = train(step, make_rows(5), [optimizer], settings, np.random.default_rng(0), [best])
+    history = train(step, [optimizer], settings, np.random.default_rng(0), [best])
     return step.value.item(), seen, history
 
 
