@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import multiprocessing
 import resource
 import sys
@@ -63,3 +64,14 @@ def print_row(row: Mapping[str, Any], *, is_first: bool) -> None:
     if is_first:
         print("| " + " | ".join(row) + " |\n|" + "---|" * len(row))
     print("| " + " | ".join(map(str, row.values())) + " |", flush=True)
+
+
+def named_values(pairs: list[str]) -> dict[str, Any]:
+    """Parameters from NAME=VALUE; a value that is no literal is a string."""
+    values: dict[str, Any] = {}
+    for name, _, text in (pair.partition("=") for pair in pairs):
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values

@@ -1,7 +1,7 @@
 """The three estimators on one GPU, from texts to metrics, on real sets.
 
     python benchmarks/gpu_estimators.py FOLDER [--encoder MODEL] [--estimators UniDEC ...]
-        [--epochs N] [--out FILE] [--rows N]
+        [--epochs N] [--rows N] [--set NAME=VALUE ...] [--out FILE]
 
 FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads; MODEL is a folder of pretrained
 weights (without it: the bag). One JSON line an estimator, appended to FILE as it comes: accuracy
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from _gpu_timing import HAS_GPU
+from _measuring import named_values
 from torch.profiler import ProfilerActivity, profile
 
 import skxc
@@ -28,7 +29,7 @@ from skxc.datasets import load_xc_folder
 from skxc.encoders import TransformerEncoder
 from skxc.metrics import propensities, ranking_metrics
 
-_PROFILED_TEXTS = 6_000
+_PROFILED_TEXTS = 3_000
 
 
 def run(name: str, data: Any, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -37,7 +38,11 @@ def run(name: str, data: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.encoder:
         encoder = TransformerEncoder(arguments.encoder, max_length=64)
     clf = getattr(skxc, name)(
-        encoder, label_texts=data.label_texts, random_state=0, epochs=arguments.epochs
+        encoder,
+        label_texts=data.label_texts,
+        random_state=0,
+        epochs=arguments.epochs,
+        **named_values(arguments.set),
     )
     estimate = clf.memory_estimate(data.texts, data.Y, exclude=data.exclude)
     estimated = sum(estimate.get("cuda", estimate["cpu"]).values())
@@ -58,7 +63,7 @@ def run(name: str, data: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     row = {
         "estimator": name, "set": Path(arguments.folder).name,
         "encoder": Path(arguments.encoder or "bag").name,
-        "card": torch.cuda.get_device_name() if HAS_GPU else "CPU", "epochs": clf.n_iter_,
+        "texts": len(data.texts), "set to": " ".join(arguments.set), "card": torch.cuda.get_device_name() if HAS_GPU else "CPU", "epochs": clf.n_iter_,
         **{m: round(100 * metrics[m], 2) for m in ("P@1", "P@3", "P@5", "PSP@5")},
         "fit s": round(fit_seconds, 1), "epoch s": [round(h["seconds"], 1) for h in clf.history_],
         "texts/s": round(len(data.test_texts) / predict_seconds),
@@ -99,6 +104,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--rows", type=int, help="train and test on so many texts at most")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     parser.add_argument("--out", type=Path, help="file to append JSON lines to")
     arguments = parser.parse_args()
     data = load_xc_folder(arguments.folder)

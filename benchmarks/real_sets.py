@@ -18,7 +18,6 @@ learning_rate=1e-12 --rows 64` is the encoder as it was downloaded; `--log` tell
 from __future__ import annotations
 
 import argparse
-import ast
 import importlib.util
 import json
 import logging
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measuring import in_a_process, peak_bytes, print_row, resident_bytes
+from _measuring import in_a_process, named_values, peak_bytes, print_row, resident_bytes
 from against_peers import load
 from sklearn.utils import Bunch
 
@@ -68,7 +67,7 @@ def run(folder: str | None, args: argparse.Namespace) -> dict[str, Any]:
     name, data = load(folder)
     if any((args.labels, args.rows, args.test_rows)):
         cut_down(data, args.labels, args.rows, args.test_rows)
-    parameters = {name: _value(text) for name, _, text in (p.partition("=") for p in args.set)}
+    parameters = named_values(args.set)
     if args.encoder:
         model = packaged_model() if args.encoder == PACKAGE else args.encoder
         parameters["encoder"] = TransformerEncoder(model, max_length=64)
@@ -106,13 +105,6 @@ def _unseen_recall(data: Bunch, proba: Any) -> float | str:
         true = true - true.multiply(data.test_exclude)
     true, found = true[:, is_unseen].astype(float), (proba[:, is_unseen] > 0).astype(float)
     return round(100 * true.multiply(found).sum() / true.sum(), 2) if true.sum() else "-"
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def main() -> None:
