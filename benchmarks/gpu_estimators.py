@@ -63,7 +63,8 @@ def run(name: str, data: Any, arguments: argparse.Namespace) -> dict[str, Any]:
     row = {
         "estimator": name, "set": Path(arguments.folder).name,
         "encoder": Path(arguments.encoder or "bag").name,
-        "texts": len(data.texts), "set to": " ".join(arguments.set), "card": torch.cuda.get_device_name() if HAS_GPU else "CPU", "epochs": clf.n_iter_,
+        "texts": len(data.texts), "set to": " ".join(arguments.set),
+        "card": torch.cuda.get_device_name() if HAS_GPU else "CPU", "epochs": clf.n_iter_,
         **{m: round(100 * metrics[m], 2) for m in ("P@1", "P@3", "P@5", "PSP@5")},
         "fit s": round(fit_seconds, 1), "epoch s": [round(h["seconds"], 1) for h in clf.history_],
         "texts/s": round(len(data.test_texts) / predict_seconds),
