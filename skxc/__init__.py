@@ -1,4 +1,4 @@
-"""Extreme multi-label text classification with scikit-learn's manners."""
+"""Extreme multi-label text classification with scikit-learn's API."""
 
 from __future__ import annotations
 
