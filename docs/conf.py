@@ -45,9 +45,9 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 autosummary_context = {
     "method_pages": {
-        "ReneeClassifier": "renee",
-        "DualEncoderXC": "dual_encoder",
-        "UniDEC": "unidec",
+        "ReneeClassifier": "guide/renee",
+        "DualEncoderXC": "guide/dual_encoder",
+        "UniDEC": "guide/unidec",
     }
 }
 autodoc_typehints = "none"  # numpydoc's Parameters name the types

@@ -154,7 +154,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     - Random labels in the pool are half as many as the batch's own (64 at least), not as many as
       fit: on a CPU a step costs what its pool does.
     - The words' weights are not in the paper; XR-Transformer [2]_ ranks by TF-IDF features beside
-      an embedding, too. ``docs/lexical.md`` tells what they are worth.
+      an embedding, too. ``docs/guide/lexical.md`` tells what they are worth.
     - Model selection is on held-out training texts; the code's is on the test set.
 
     Labels that share one text still differ by their rows. Labels with neither a known word nor a

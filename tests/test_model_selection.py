@@ -345,7 +345,7 @@ def test_model_selection_imports_without_torch():
 
 
 def test_the_guides_code_runs():
-    page = Path(__file__).parents[1] / "docs" / "model_selection.md"
+    page = Path(__file__).parents[1] / "docs" / "guide" / "model_selection.md"
     names: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         exec(code, names)
