@@ -59,6 +59,8 @@ def make_setup(cls, module, rows, *, label_tokens=None, encoder=None, fitted=Non
 
 
 def loss_settings(loss):
-    """The settings that name a loss."""
+    """The settings that name a loss, given as itself or by its name."""
+    if isinstance(loss, str):
+        return {"loss": loss}
     name = next(name for name, cls in LOSSES.items() if type(loss) is cls)
     return {"loss": name, **vars(loss)}

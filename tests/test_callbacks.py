@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc.datasets import make_extreme_classification
-from skxc.encoders import BagOfWordsEncoder
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import XMCScorer
 
 callback = pytest.importorskip("sklearn.callback", reason="scikit-learn has callbacks since 1.9")
@@ -81,6 +81,39 @@ def test_looking_at_the_model_of_every_epoch_does_not_change_the_training(clf, d
     np.testing.assert_array_equal(
         clf.predict_proba(data.texts).toarray(), plain.predict_proba(data.texts).toarray()
     )
+
+
+# what draws at random, or changes more than the seen labels' rows
+INTRICATE = {
+    ReneeClassifier: {"momentum": 0.9, "classifier_weight_decay": 0.1, "augment": False},
+    DualEncoderXC: {"negatives": "mined", "pool_size": 3, "mining_interval": 1},
+    UniDEC: {"negatives": "mined", "batches": "clustered", "mining_interval": 1,
+             "projection_dim": 4, "learn_temperature": True},
+}  # fmt: skip
+
+
+def test_looking_at_an_intricate_model_does_not_change_the_training(clf, data):
+    Y = data.Y.tolil()
+    Y[:, 2] = 0
+    Y = Y.tocsr()
+    clf.set_params(**INTRICATE[type(clf)])
+    plain = clone(clf).fit(data.texts, Y)
+    recorder = Recorder()
+    clf.set_callbacks(recorder).fit(data.texts, Y)
+    assert len(recorder.models) == EPOCHS + 1
+    assert_equal_models(clf, plain)
+    for fitted, expected in zip(
+        clf.predict_top_k(data.texts), plain.predict_top_k(data.texts), strict=True
+    ):
+        np.testing.assert_array_equal(fitted, expected)
+    assert [h["loss"] for h in clf.history_] == [h["loss"] for h in plain.history_]
+
+
+def test_looking_at_a_transformer_leaves_its_dropout_on(clf, data, tiny_bert):
+    clf.set_params(encoder=TransformerEncoder(model=tiny_bert, max_length=8), learning_rate=1e-3)
+    plain = clone(clf).fit(data.texts, data.Y)
+    clf.set_callbacks(Recorder()).fit(data.texts, data.Y)
+    assert_equal_models(clf, plain)
 
 
 def test_a_callback_gets_the_model_as_if_fit_had_ended_there(clf, data):

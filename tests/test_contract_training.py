@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from containers import MATRICES
 from contract import N_LABELS, N_TEXTS, TINY, assert_equal_models, assert_unchanged, state_of
 from sklearn.exceptions import NotFittedError
 
+from skxc import load
 from skxc._estimator import _fit
 from skxc._training._loop import _Loop
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 
 # ------------------------------------------------------------------------------ fit leaves no trace
@@ -146,12 +149,12 @@ def _break_off_at_step(monkeypatch, n):
 
 
 def _break_off_at_publication(monkeypatch, make):
-    """Ctrl-C while the trained model is copied out."""
+    """Ctrl-C while the trained table is copied out."""
 
-    def interrupted(self, *args, **kwargs):
+    def interrupted(self, setup):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(make())._method, "end", interrupted)
+    monkeypatch.setattr(make()._method, "end", interrupted)
 
 
 @pytest.mark.parametrize("when", ["first step", "later step", "publication"])
@@ -205,6 +208,7 @@ def test_partial_fits_learn_more_with_every_call(make, data):
         scores.append(estimator.score(data.texts, data.Y))
     assert scores[-1] > max(scores[0], 0.6)
     assert estimator.n_iter_ == len(estimator.history_) == 30
+    assert estimator.n_samples_seen_ == 15 * N_TEXTS
     np.testing.assert_array_equal(estimator.label_counts_, 15 * np.asarray(data.Y.sum(0)).ravel())
 
 
@@ -315,3 +319,127 @@ def test_early_stopping_survives_validation_texts_of_no_weight(make, data):
     weights[:2] = 1
     estimator = make(early_stopping=True).fit(data.texts, data.Y, sample_weight=weights)
     assert np.isfinite([entry["validation_score"] for entry in estimator.history_]).all()
+
+
+# ------------------------------------------------------------------------------------------ exclude
+@pytest.fixture(scope="module")
+def mask(data):
+    """A fifth of all pairs."""
+    is_excluded = np.random.default_rng(0).random(data.Y.shape) < 0.2
+    return sp.csr_array(is_excluded, dtype=np.int64)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_whatever_y_says_of_an_excluded_pair_does_not_count(make, data, mask, method):
+    given, silent, free = (make(epochs=2) for _ in range(3))
+    hidden = (data.Y - data.Y.multiply(mask)).tocsr()
+    assert hidden.nnz < data.Y.nnz
+    getattr(given, method)(data.texts, data.Y, exclude=mask)
+    getattr(silent, method)(data.texts, hidden, exclude=mask)
+    getattr(free, method)(data.texts, hidden)
+    assert_equal_models(given, silent)
+    # neither positive nor negative: without the mask, all that y does not hold is negative
+    assert not np.array_equal(silent.label_embeddings_, free.label_embeddings_)
+
+
+@pytest.mark.parametrize("is_mined", [False, True])
+def test_an_excluded_pair_is_neither_pulled_together_nor_pushed_apart(make, data, mask, is_mined):
+    """Its score lies between that of a positive and that of a negative."""
+    if is_mined and not hasattr(make(), "negatives"):
+        pytest.skip("Renee's negatives are all labels")
+    parameters = {"negatives": "mined", "pool_size": 4, "mining_interval": 1} if is_mined else {}
+    pairs = sp.csr_array(data.Y.multiply(mask))
+    assert pairs.nnz > 10
+    hidden = (data.Y - pairs).tocsr()
+    scores = {}
+    for name, Y, exclude in (
+        ("positive", data.Y, None), ("excluded", data.Y, pairs), ("negative", hidden, None)
+    ):  # fmt: skip
+        estimator = make(epochs=15, sparse_output=False, **parameters)
+        estimator.fit(data.texts, Y, exclude=exclude)
+        scores[name] = estimator.decision_function(data.texts)[pairs.nonzero()].mean()
+    assert scores["negative"] < scores["excluded"] < scores["positive"]
+
+
+def test_a_mask_of_another_kind_or_shape_is_refused(make, data, mask):
+    with pytest.raises(TypeError, match=re.escape("exclude is a ndarray. Pass a SciPy sparse")):
+        make().fit(data.texts, data.Y, exclude=mask.toarray())
+    with pytest.raises(ValueError, match=re.escape("exclude has shape (90, 5)")):
+        make().fit(data.texts, data.Y, exclude=mask[:, :5])
+
+
+# ------------------------------------------------------------------------------------ unseen labels
+def without(Y, label):
+    """Y without a label."""
+    kept = Y.tolil()
+    kept[:, label] = 0
+    return kept.tocsr()
+
+
+def test_is_seen_tells_the_labels_that_training_has_met(make, data, tmp_path):
+    is_seen, few = np.arange(N_LABELS) != 3, without(data.Y, 3)
+    estimator = make(warm_start=True).fit(data.texts, few)
+    assert estimator.is_seen_.dtype == bool
+    np.testing.assert_array_equal(estimator.is_seen_, is_seen)
+    estimator.save(tmp_path / "model")
+    for copied in (load(tmp_path / "model"), pickle.loads(pickle.dumps(estimator))):
+        np.testing.assert_array_equal(copied.is_seen_, is_seen)
+        np.testing.assert_array_equal(copied.partial_fit(data.texts, few).is_seen_, is_seen)
+        assert copied.partial_fit(data.texts, data.Y).is_seen_.all()
+    # what was seen once stays seen, until a cold start
+    assert estimator.fit(data.texts, without(data.Y, 2)).is_seen_.all()
+    estimator.set_params(warm_start=False).fit(data.texts, few)
+    np.testing.assert_array_equal(estimator.is_seen_, is_seen)
+
+
+# ---------------------------------------------------------------------------------------- the model
+def test_the_trained_module_is_the_one_that_predicts(make, data, monkeypatch):
+    build, built = BagOfWordsEncoder.build_module, []
+
+    def recorded(self):
+        built.append(build(self))
+        return built[-1]
+
+    monkeypatch.setattr(BagOfWordsEncoder, "build_module", recorded)
+    estimator = make().fit(data.texts, data.Y)
+    labels, scores = estimator.predict_top_k(data.texts)
+    assert len(built) == 1  # not built again after training
+    assert estimator._get_ranker().module is built[0]
+    assert not built[0].training
+    # a copy builds its own, from the arrays, and answers the same
+    copied = pickle.loads(pickle.dumps(estimator))
+    assert "_ranker" not in vars(copied)
+    again = copied.predict_top_k(data.texts)
+    assert len(built) == 2
+    assert copied._get_ranker().module is built[1]
+    np.testing.assert_array_equal(again[0], labels)
+    np.testing.assert_array_equal(again[1], scores)
+
+
+# ----------------------------------------------------------------------------------------- settings
+@pytest.mark.parametrize("encoder", [BagOfWordsEncoder(), TransformerEncoder("a model")])
+def test_every_setting_is_the_parameter_of_its_name_or_what_none_stands_for(make, data, encoder):
+    estimator = make(epochs=None, batch_size=None, dropout=np.float32(0.25))
+    defaults = estimator._default_values(encoder)
+    settings = estimator._settings(encoder, 7, data.Y, is_partial=True)
+    assert settings.dim == 7
+    assert type(settings.dropout) is float
+    for field in fields(estimator._method.Settings):
+        value, given = getattr(settings, field.name), getattr(estimator, field.name, None)
+        if field.name == "epochs" and isinstance(defaults["epochs"], range):
+            assert value in defaults["epochs"]
+        elif field.name != "dim":
+            assert value == (defaults.get(field.name) if given is None else given)
+        assert value is not None or "None" in field.type
+
+
+def test_a_setting_that_no_parameter_has_is_an_error(make, data, monkeypatch):
+    method = make()._method
+
+    @dataclass(frozen=True, kw_only=True)
+    class Wider(method.Settings):
+        of_no_parameter: int
+
+    monkeypatch.setattr(method, "Settings", Wider)
+    with pytest.raises(AttributeError, match="of_no_parameter"):
+        make().fit(data.texts, data.Y)

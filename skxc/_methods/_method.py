@@ -50,7 +50,7 @@ class Method(Step, Generic[S]):
 
     @abstractmethod
     def end(self, setup: TrainingSetup[S]) -> Ended:
-        """The trained model. Training may go on afterwards: nothing of it is changed."""
+        """The trained model. Training can go on afterwards as if it had not been asked for."""
 
     @classmethod
     @abstractmethod

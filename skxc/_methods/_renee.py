@@ -121,7 +121,7 @@ class ReneeMethod(Method[ReneeSettings]):
     def end(self, setup: TrainingSetup[ReneeSettings]) -> Ended:
         """The rows in float32, on the host."""
         rows = all_gather_rows(self.weights).cpu().float()
-        # as they were before training, whatever weight decay made of them since
+        # in place, since a CPU's float32 rows are shared: to their value before weight decay
         _mark_unseen_(rows, self.is_seen)
         check_converged(float(rows.sum(dtype=torch.float64)))
         arrays = {"label_embeddings_": rows.numpy(), "is_seen_": self.is_seen}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -17,6 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._docstrings import completed_by
 from skxc._functional._unit_rows import unit_rows
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
@@ -34,6 +36,7 @@ _BYTES_A_TOKEN = 22
 _WORDS = "words.json"  # of a saved encoder
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class BagOfWordsEncoder(Encoder, BaseEstimator):
     """TF-IDF-weighted sum of learnt word embeddings, scaled to one length.
 
@@ -75,43 +78,18 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     has_words: ClassVar[bool] = True
     dim_parameter: ClassVar[str] = "dim"
 
-    def __init__(
-        self,
-        *,
-        dim: int = 256,
-        ngram_range: tuple[int, int] = (1, 1),
-        min_df: float = 2,
-        max_features: int | None = None,
-        token_pattern: str = r"(?u)\b\w+\b",
-    ) -> None:
-        self.dim = dim
-        self.ngram_range = ngram_range
-        self.min_df = min_df
-        self.max_features = max_features
-        self.token_pattern = token_pattern
+    dim: int = 256
+    ngram_range: tuple[int, int] = (1, 1)
+    min_df: float = 2
+    max_features: int | None = None
+    token_pattern: str = r"(?u)\b\w+\b"
 
+    @completed_by(Encoder.fit.__doc__)
     def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Learn the vocabulary and draw the embeddings.
 
-        Parameters
-        ----------
-        texts : sequence of str
-            Texts.
-        label_texts : sequence of str, default=()
-            The labels' texts. All their words are kept: one that is in no training text can still
-            distinguish a label from the others.
-        seed : int
-            Seed of the embeddings.
-
-        Returns
-        -------
-        BagOfWordsEncoder
-            The encoder itself.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
+        All words of the labels' texts are kept: one that is in no training text can still
+        distinguish a label from the others.
         """
         self.check_parameters()
         self.vectorizer_ = self._fitted_vectorizer(texts, label_texts)
@@ -175,19 +153,9 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
         return _vectorizer(names, idf, self.ngram_range, self.token_pattern)
 
+    @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
-        """Word ids and TF-IDF weights of `texts`; unknown words are left out.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            The texts.
-
-        Returns
-        -------
-        TokenStore
-            One ragged row a text; a text's weights have unit Euclidean length.
-        """
+        """Word ids and TF-IDF weights of `texts`, which have unit length; no unknown words."""
         features = self.vectorizer_.transform(texts)
         return TokenStore(
             features.indices.astype(id_dtype(features.shape[1])),

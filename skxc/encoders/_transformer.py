@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
+from skxc._docstrings import completed_by
 from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
@@ -39,6 +41,7 @@ _REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes th
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class TransformerEncoder(Encoder, BaseEstimator):
     r"""Pooled last hidden states of a pretrained transformer [1]_.
 
@@ -52,11 +55,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
         Identifier of a model on the Hugging Face hub, or path of a local folder that holds
         ``config.json``, the weights and ``tokenizer.json``. Code that a model brings along is
         never executed.
-
     max_length : int, default=128
         Tokens kept of each text, the model's special tokens included. It must not exceed the
         positions that the model has.
-
     pooling : {"auto", "mean", "cls", "last"}, default="auto"
         How the states of a text's tokens become one vector:
 
@@ -65,7 +66,6 @@ class TransformerEncoder(Encoder, BaseEstimator):
         - "last": the last token's state (models that read from left to right);
         - "auto": what the model's sentence-transformers files name (``modules.json``,
           ``1_Pooling/config.json``), "mean" where it has none.
-
     projection_dim : int or None, default=None
         Columns of a linear layer without a bias that follows the pooling, the bottleneck of
         [1]_: label embeddings become so much smaller. None: no such layer.
@@ -74,19 +74,14 @@ class TransformerEncoder(Encoder, BaseEstimator):
     ----------
     config_ : dict
         The model's configuration.
-
     pooling_ : {"mean", "cls", "last"}
         The pooling in use.
-
     pad_token_id_ : int
         The token that fills the shorter texts of a batch.
-
     tokenizer_json_ : str
         The fast tokenizer as ``tokenizer.json`` holds it, truncation at `max_length` included.
-
     special_tokens_ : dict of str to str
         Tokens by their roles, such as "pad_token".
-
     weights_ : dict of str to ndarray
         The module's state: the model's under ``"transformer."``, and ``"projection.weight"``
         where there is a projection. All floating-point numbers are float32.
@@ -118,18 +113,10 @@ class TransformerEncoder(Encoder, BaseEstimator):
     has_words: ClassVar[bool] = False
     dim_parameter: ClassVar[str] = "projection_dim"
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        max_length: int = 128,
-        pooling: str = "auto",
-        projection_dim: int | None = None,
-    ) -> None:
-        self.model = model
-        self.max_length = max_length
-        self.pooling = pooling
-        self.projection_dim = projection_dim
+    model: str = field(kw_only=False)
+    max_length: int = 128
+    pooling: str = "auto"
+    projection_dim: int | None = None
 
     def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Load the tokenizer, the configuration and the pretrained weights.
@@ -186,19 +173,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
         return self
 
+    @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
-        """Cut texts into token ids, special tokens included, without padding.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            The texts.
-
-        Returns
-        -------
-        TokenStore
-            At least one and at most `max_length` tokens of each text.
-        """
+        """Cut texts into at most `max_length` token ids, special tokens included."""
         check_is_fitted(self, "tokenizer_json_")
         tokenizer = _tokenizer_from_json(self.tokenizer_json_)
         dtype = id_dtype(self.config_["vocab_size"])

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skxc._docstrings import completed_by
+
 from ._checks import Matrix
 from ._pairs import label_pairs
 
@@ -75,6 +77,7 @@ def propensities(Y: Matrix, A: float = 0.55, B: float = 1.5) -> np.ndarray:
     return propensities_from_counts(label_counts, n_samples, A, B)
 
 
+@completed_by(propensities.__doc__)
 def propensities_from_counts(
     label_counts: ArrayLike, n_samples: int, A: float = 0.55, B: float = 1.5
 ) -> np.ndarray:
@@ -88,25 +91,11 @@ def propensities_from_counts(
         Training rows that hold each label, without any row made of a label's own text.
     n_samples : int
         Training rows.
-    A : float, default=0.55
-        How fast the propensity falls with rarity, 0 or greater.
-    B : float, default=1.5
-        Added to the counts, greater than 0.
-
-    Returns
-    -------
-    ndarray of shape (n_labels,), float64
-        Propensities in (0, 1].
 
     Raises
     ------
     ValueError
         If a count is not between 0 and `n_samples`, or a number is out of range.
-
-    References
-    ----------
-    .. [1] H. Jain, Y. Prabhu, M. Varma. Extreme Multi-label Loss Functions for Recommendation,
-       Tagging, Ranking & Other Missing Label Applications. KDD 2016.
 
     Examples
     --------
