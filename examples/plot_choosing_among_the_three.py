@@ -83,4 +83,4 @@ plt.show()
 #   of labels, that of the other two does not.
 #
 # One data set decides nothing: the method pages have six, and say where each estimator loses
-# (:doc:`/renee`, :doc:`/dual_encoder`, :doc:`/unidec`).
+# (:doc:`/guide/renee`, :doc:`/guide/dual_encoder`, :doc:`/guide/unidec`).
