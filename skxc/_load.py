@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from skxc._dual_encoder import DualEncoderXC
+import skxc
 from skxc._persistence import ModelFolder
-from skxc._renee import ReneeClassifier
-from skxc._unidec import UniDEC
 from skxc._validation import resolve_device
-
-_ESTIMATORS = {cls.__name__: cls for cls in (DualEncoderXC, ReneeClassifier, UniDEC)}
 
 
 def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) -> Any:
@@ -61,9 +57,10 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     try:
         files = ModelFolder(path)
         name = files.config["class"]
-        if name not in _ESTIMATORS:
-            raise ValueError(f"{path} holds a {name!r}. Known are {', '.join(_ESTIMATORS)}.")
-        model: Any = _ESTIMATORS[name]._from_folder(files, is_mapped=mmap)
+        known = skxc.ESTIMATORS.values()
+        if name not in known:
+            raise ValueError(f"{path} holds a {name!r}. Known are {', '.join(known)}.")
+        model: Any = getattr(skxc, name)._from_folder(files, is_mapped=mmap)
     except (AttributeError, LookupError, TypeError, OverflowError, RuntimeError) as error:
         raise ValueError(
             f"{path}: config.json does not describe a model that this skxc knows ({error!r})."

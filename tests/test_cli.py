@@ -22,8 +22,9 @@ import scipy.sparse as sp
 import yaml
 
 import skxc
+from skxc import ESTIMATORS
 from skxc._cli import main
-from skxc._cli._parsing import ESTIMATORS, fit_parser, parsed
+from skxc._cli._parsing import fit_parser, parsed
 from skxc._cli._streams import batches
 from skxc.datasets import load_xc_folder
 from skxc.metrics import propensities, ranking_metrics

@@ -13,11 +13,6 @@ from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultH
 
 from ._errors import InputError, input_checked
 
-ESTIMATORS = {
-    "renee": "ReneeClassifier",
-    "dual-encoder": "DualEncoderXC",
-    "unidec": "UniDEC",
-}
 _DATA_HELP = (
     'Folder in a layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the '
     "packaged set."
