@@ -107,7 +107,7 @@ def test_without_a_common_word_all_scores_are_0(dtype, n_labels, has_words, has_
     assert weights.grad.shape == (0,)
 
 
-# ------------------------------------------------------------------------------ pairs of labels and words
+# ---------------------------------------------------------------------- pairs of labels and words
 @every_problem
 @given(problems)
 def test_entries_are_words_of_a_labels_texts_and_of_its_own(words):
