@@ -71,12 +71,12 @@ class ReneeClassifier(XCEstimator):
     -----
     Departures from the paper and its code; ``benchmarks/choices.py`` measures the first two:
 
-    - Every label has an intercept, begun at its log-odds in the training set. Without it all
+    - Every label has an intercept, initialised to its log-odds in the training set. Without it all
       scores begin at 0, and the first epochs go into pushing n_labels - k of them down.
     - No momentum by default, see above.
     - Model selection is on held-out training texts; the paper's code selects on the test set.
 
-    Labels that no training text and no label text speaks of rank last.
+    Unseen labels rank last.
 
     References
     ----------

@@ -22,8 +22,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     few thousand labels (PSL): the batch's own, and hard or random others. Both losses are over
     these, so a step costs the same however many labels there are, and both views learn from the
     whole of a text's labels. The score is the weighted mean of the two cosines, its weight chosen
-    on texts that training does not see; labels that no text has taught are ranked by their text
-    alone.
+    on texts that training does not see; unseen labels are ranked by their text alone.
 
     Beside the embeddings, in which exact words blur, labels have weights for the words themselves
     (`lexical_learning_rate`): those of their training texts are learnt in the same step, by the
@@ -61,7 +60,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         (balanced SupCon).
     classifier_loss : {None, "one-vs-all"}, default=None
         "one-vs-all": binary cross-entropy over the pool for the classifier, its rows then not
-        scaled to length 1: scores of labels that no text has taught do not compare to the others'.
+        scaled to length 1: scores of unseen labels do not compare to the others'.
         None: as `loss`.
     dual_weight : float, default=0.5
         Weight of the label texts' loss, in [0, 1]; the classifier's is the rest.
@@ -143,8 +142,9 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
       (measured).
     - Positives are drawn without replacement; with it, as in the code, a text asks twice for one.
     - The classifier is trained by cosines, too. The code trains products and ranks by cosines.
-    - Projections begin as the identity (narrower or wider ones: orthogonal), not at random, so that
-      a pretrained encoder's neighbours are neighbours from the first step (measured).
+    - Projections are initialised to the identity (narrower or wider ones: orthogonal), not at
+      random, so that a pretrained encoder's neighbours are neighbours from the first step
+      (measured).
     - Batches of clusters have one size; the code's vary by a factor of two (measured).
     - Mining ranks by the mean of both views; the code by the label texts alone.
     - Rows that were not picked keep Adam's moments; only weight decay, applied late but exactly,

@@ -73,7 +73,7 @@ class Data:
 
 @pytest.fixture(scope="module")
 def data():
-    """The first titles that speak of one of the six most frequent subjects."""
+    """The first titles that have one of the six most frequent subjects."""
     library = load_library_subjects()
     counts = np.asarray(library.Y.sum(0)).ravel()
     labels = np.sort(np.argsort(-counts, kind="stable")[:N_LABELS])

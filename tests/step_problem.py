@@ -31,7 +31,7 @@ STEP_LABELS = [
 
 
 class Data:
-    """The first titles that speak of one of the twelve most frequent subjects."""
+    """The first titles that have one of the twelve most frequent subjects."""
 
     def __init__(self):
         library = load_library_subjects()

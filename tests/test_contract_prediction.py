@@ -92,7 +92,7 @@ def test_more_labels_than_there_are_cannot_be_asked_for(trained, data):
     assert (np.sort(labels, axis=1) == np.arange(N_LABELS)).all()
 
 
-def test_results_do_not_depend_on_the_texts_company(trained, trained_dense, data):
+def test_results_do_not_depend_on_the_rest_of_the_batch(trained, trained_dense, data):
     alone = sp.vstack([trained.predict_proba([text]) for text in data.texts[:20]])
     together = trained.predict_proba(data.texts[:20])
     np.testing.assert_allclose(alone.toarray(), together.toarray(), rtol=1e-5)

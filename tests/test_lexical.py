@@ -50,9 +50,9 @@ problems = st.builds(Words, sizes, sizes, sizes, densities, sizes, st.integers(0
 every_problem = settings(max_examples=150, deadline=None)
 
 
-def learnt_by(lexicon):
+def learnt_by(lexical):
     """What was learnt, as a matrix that shares its memory."""
-    return with_values(lexicon.of_label_texts, lexicon.learnt.numpy())
+    return with_values(lexical.of_label_texts, lexical.learnt.numpy())
 
 
 def unsorted(dense):
@@ -107,7 +107,7 @@ def test_without_a_common_word_all_scores_are_0(dtype, n_labels, has_words, has_
     assert weights.grad.shape == (0,)
 
 
-# ------------------------------------------------------------------------------ pairs of a lexicon
+# ---------------------------------------------------------------------- pairs of labels and words
 @every_problem
 @given(problems)
 def test_entries_are_words_of_a_labels_texts_and_of_its_own(words):
@@ -131,13 +131,13 @@ def test_values_are_found_where_labels_times_words_exceed_32_bits():
 # ----------------------------------------------------------------------------------- LexicalWeights
 @every_problem
 @given(problems, st.booleans())
-def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
+def test_lexical_weights_keep_what_was_learnt_and_have_all_pairs(words, has_earlier):
     pairs = co_occurring_pairs(*map(sp.csr_array, words.dense))
     words.earlier *= has_earlier
-    lexicon = LexicalWeights.of_training(
+    lexical = LexicalWeights.of_training(
         pairs, 0.1, unsorted(words.earlier) if has_earlier else None
     )
-    table, learnt = lexicon.of_label_texts, learnt_by(lexicon)
+    table, learnt = lexical.of_label_texts, learnt_by(lexical)
     ones = sp.csr_array((np.ones(table.nnz), table.indices, table.indptr), table.shape)
     assert np.array_equal(ones.toarray(), words.is_pair | (words.earlier != 0))
     assert np.array_equal(table.toarray(), words.label_texts)
@@ -147,23 +147,23 @@ def test_a_lexicon_keeps_what_was_learnt_and_has_all_pairs(words, has_earlier):
 
 @every_problem
 @given(problems)
-def test_steps_of_a_lexicon_are_sgd_on_its_pairs_alone(words):
+def test_steps_of_lexical_weights_are_sgd_on_their_pairs_alone(words):
     matrices = [sp.csr_array(dense.astype(np.float32)) for dense in words.dense]
-    lexicon = LexicalWeights.of_training(co_occurring_pairs(*matrices), 0.1)
-    memory, is_pair = lexicon.learnt.data_ptr(), torch.from_numpy(words.is_pair)
+    lexical = LexicalWeights.of_training(co_occurring_pairs(*matrices), 0.1)
+    memory, is_pair = lexical.learnt.data_ptr(), torch.from_numpy(words.is_pair)
     dense = torch.zeros(is_pair.shape, dtype=torch.float64)
     features = torch.from_numpy(words.texts)
     for rate, labels in ((1.0, words.labels), (0.5, np.arange(len(dense)))):
         target = torch.from_numpy(words.rng.normal(size=(len(labels), len(features))))
-        scores = lexicon.scores(matrices[0], labels)
+        scores = lexical.scores(matrices[0], labels)
         torch.testing.assert_close(scores.double(), dense[labels] @ features.T, rtol=0, atol=1e-5)
         ((scores - target) ** 2).sum().backward()
-        lexicon.step_(rate)
+        lexical.step_(rate)
         gradient = 2 * (dense[labels] @ features.T - target) @ features
         dense[labels] -= 0.1 * rate * gradient * is_pair[labels]
-        np.testing.assert_allclose(learnt_by(lexicon).toarray(), dense, rtol=0, atol=1e-5)
-    assert lexicon.learnt.data_ptr() == memory
-    assert not is_pair.any() or learnt_by(lexicon).data.ctypes.data == memory
+        np.testing.assert_allclose(learnt_by(lexical).toarray(), dense, rtol=0, atol=1e-5)
+    assert lexical.learnt.data_ptr() == memory
+    assert not is_pair.any() or learnt_by(lexical).data.ctypes.data == memory
 
 
 @pytest.mark.parametrize("weights", [None, np.array([0.5, -2, 3], np.float32)])

@@ -212,7 +212,7 @@ def test_float64_module_equals_float64_reference(tiny_bert: str, pooling: str) -
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
-def test_padding_and_company_do_not_change_an_embedding(
+def test_padding_and_the_rest_of_the_batch_do_not_change_an_embedding(
     tiny_bert: str, pooling: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     encoder = fitted(tiny_bert, pooling=pooling, projection_dim=7)

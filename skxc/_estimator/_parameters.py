@@ -63,8 +63,8 @@ class CommonParameters:
         Training texts of each label, as given: what propensities are computed from.
     is_seen_ : ndarray of shape (n_labels,), bool
         Labels that training has seen: a text that was trained on has them (or, of
-        `ReneeClassifier`, their own text taught their row). Texts held out do not count. The others
-        are unseen labels: their texts alone can rank them.
+        `ReneeClassifier`, their own text trained their row). Texts held out do not count. The
+        others are unseen labels: their texts alone can rank them.
     label_names_ : ndarray of shape (n_labels,)
         What `predict_labels` answers: `classes_`, or `label_texts` where y's columns had no names.
     encoder_ : encoder object

@@ -66,7 +66,7 @@ class ReneeMethod(Method[ReneeSettings]):
         rows: TrainingRows,
         weights: Tensor,  # (n_labels, dim + 1), updated in place
         velocity: Tensor | None,  # likewise, with momentum
-        is_seen: NDArray[np.bool_],  # (n_labels,) a text, or a label's own, taught the row
+        is_seen: NDArray[np.bool_],  # (n_labels,) a text, or the label's own, trains the row
     ) -> None:
         self.settings, self.module, self.rows = setup.settings, setup.module, rows
         self.weights, self.velocity, self.is_seen = weights, velocity, is_seen
@@ -229,7 +229,7 @@ def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings)
 def _seen_labels(
     setup: TrainingSetup[ReneeSettings], rows: TrainingRows
 ) -> NDArray[np.bool_]:  # (n_labels,)
-    """The labels that a text, or their own text, teaches or has taught."""
+    """The labels whose rows a text, or their own text, trains or has trained."""
     is_seen: NDArray[np.bool_] = np.bincount(rows.Y.indices, minlength=setup.n_labels) > 0
     if setup.settings.classifier_init == "label_texts" and setup.label_tokens is not None:
         is_seen |= setup.label_tokens.lengths > 0

@@ -50,7 +50,7 @@ class ScoreParts:
 
     label_texts: Tensor  # (n_labels, dim) unit vectors, 0 where no word is known
     classifier: Tensor  # (n_labels, dim) rows as they are scored
-    is_seen: Tensor  # (n_labels,) bool: a training text has taught the classifier's row
+    is_seen: Tensor  # (n_labels,) bool: some training text has the label
     is_shared: bool  # the halves are of one space
     words: LexicalWeights | None
     temperature: float
@@ -134,7 +134,7 @@ class ScoreParts:
 def joined_halves(
     label_texts: Tensor,  # (n_labels, dim) unit vectors, 0 where no word is known
     classifier: Tensor,  # (n_labels, dim) rows as they are scored
-    is_seen: Tensor,  # (n_labels,) bool: a training text has taught the classifier's row
+    is_seen: Tensor,  # (n_labels,) bool: some training text has the label
     weight: float,  # of the label texts, in [0, 1]
     *,
     is_shared: bool,
