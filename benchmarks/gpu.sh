@@ -4,12 +4,14 @@
 #     benchmarks/gpu.sh OUT [DATA]
 #
 # OUT: a folder for the results. DATA: a folder that holds minilm/ (a pretrained encoder),
-# LF-Finna-3K/ and LF-WordNet-106K/; without it the real sets are left out. Each part is a process
+# LF-Finna-3K/ and LF-WordNet-106K/ (benchmarks/gpu_data.py makes it); without it the real sets are
+# left out. Each part is a process
 # of its own with a limit of its own. The exit status tells whether a test failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "$1") data=${2:-}
 mkdir -p "$out"
+[ -z "$data" ] || find "$data" -name '*.txt.gz' -exec gunzip -f {} +
 export PYTHONPATH=. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
 workers=()
 python3 -c "import xdist" 2>/dev/null && workers=(-n 8)
