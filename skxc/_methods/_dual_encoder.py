@@ -21,7 +21,7 @@ from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._unit_rows import unit_rows
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
-from skxc._training._loop import check_converged
+from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import TrainingSetup
 from skxc.encoders._base import EncoderModule
@@ -175,7 +175,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         """Likewise, for good."""
         table = LabelTable.of(self._embed_all(self.label_tokens))
         rows = table.rows.cpu().numpy()
-        check_converged(float(rows.sum(dtype=np.float64)))
+        check_finite(rows)
         ranker = Ranker(self.module, _head(self.settings.normalize), lambda: table, self.dtype)
         arrays = self._common_arrays(setup) | {
             "label_embeddings_": rows,

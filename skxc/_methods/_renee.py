@@ -23,7 +23,7 @@ from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._kernels import has_fused_step, to_device
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
-from skxc._training._loop import check_converged
+from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
 from skxc.encoders._base import EncoderModule, autocast
@@ -123,8 +123,9 @@ class ReneeMethod(Method[ReneeSettings]):
         rows = all_gather_rows(self.weights).cpu().float()
         # in place, since a CPU's float32 rows are shared: to their value before weight decay
         _mark_unseen_(rows, self.is_seen)
-        check_converged(float(rows.sum(dtype=torch.float64)))
-        arrays = {"label_embeddings_": rows.numpy(), "is_seen_": self.is_seen}
+        table = rows.numpy()
+        check_finite(table)
+        arrays = {"label_embeddings_": table, "is_seen_": self.is_seen}
         return Ended(_ranker(self.module, rows, self.is_seen, setup.dtype), arrays)
 
     @classmethod

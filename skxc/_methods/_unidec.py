@@ -21,7 +21,7 @@ from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._unit_rows import unit_rows
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
-from skxc._training._loop import check_converged
+from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._optim import adam_with_state
 from skxc._training._row_adam import RowAdam
@@ -320,7 +320,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         """Likewise, weighted by what ranks held-out texts best."""
         parts, weights = self._score_parts(torch.device("cpu")), self.weights
         for half in (parts.label_texts, parts.classifier):
-            check_converged(float(half.sum(dtype=torch.float64)))
+            check_finite(half.numpy())
         if setup.tuning_rows is not None:
             is_dual_fixed = self.settings.dual_score_weight != "auto"
             weights = parts.tuned_weights(

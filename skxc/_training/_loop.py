@@ -154,8 +154,13 @@ def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
             target[name] = tensor.clone()
 
 
+def check_finite(table: NDArray[np.float32]) -> None:
+    """Raise where training has left the finite numbers; NumPy sums without a float64 copy."""
+    check_converged(float(table.sum(dtype=np.float64)))
+
+
 def check_converged(value: float) -> None:
-    """Raise where training has left the finite numbers."""
+    """Raise where a loss or a sum of weights is not finite."""
     if not math.isfinite(value):
         raise ValueError(
             f"Training diverged: it came to {value}. Lower classifier_learning_rate (where there "
