@@ -3,15 +3,15 @@ A first classifier
 ==================
 
 Subject headings for library records: 9,683 training titles, 1,500 headings, about three headings
-a title. :class:`~skxc.UniDEC` reads the titles and the headings' names and learns to rank all
+per title. :class:`~skxc.UniDEC` reads the titles and the headings' names and learns to rank all
 headings for a new title.
 """
 
 # %%
 # The data
 # --------
-# Titles are plain strings. Which title has which heading is a sparse matrix, one column a heading,
-# and every heading has a name.
+# Titles are plain strings. A sparse matrix says which title has which heading: it has one column
+# per heading. Every heading has a name.
 
 import matplotlib.pyplot as plt
 
@@ -29,8 +29,8 @@ print(repr(data.Y))
 # %%
 # Fit
 # ---
-# The default encoder is a bag of words that trains from nothing on a CPU. ``label_texts`` are in
-# the order of the columns.
+# The default encoder is a bag of words. It is trained on a CPU and needs no pretrained weights.
+# ``label_texts`` are in the order of the columns.
 
 clf = UniDEC(label_texts=data.label_texts, random_state=0)
 clf.fit(data.texts, data.Y)
@@ -48,9 +48,9 @@ for row, names in zip(rows, predicted, strict=True):
     print("   ", ", ".join(f"*{name}" if name in true else name for name in names))
 
 # %%
-# For a program, ``predict_proba`` gives a sparse matrix of the ``top_k`` best labels a text, and
-# ``predict`` says yes to those whose probability reaches ``threshold``. Both parameters act
-# without a refit.
+# For a program, ``predict_proba`` gives a sparse matrix of the ``top_k`` best labels of each text.
+# ``predict`` gives those whose probability is at least ``threshold``. Both parameters act without a
+# refit.
 
 proba = clf.predict_proba(data.test_texts)
 print(f"{proba.shape}, {proba.nnz // proba.shape[0]} probabilities a title")
@@ -76,5 +76,5 @@ ax.legend()
 plt.show()
 
 # %%
-# The librarians did not write down all headings that would fit, so that a good share of what
-# counts as wrong here is not.
+# The librarians did not write down all headings that fit. So some of the predictions that count as
+# wrong here are right.

@@ -3,14 +3,14 @@ Grid search
 ===========
 
 The estimators are scikit-learn estimators: :class:`~sklearn.model_selection.GridSearchCV` takes raw
-texts and a sparse label matrix, and reaches the encoder's parameters through ``encoder__``.
+texts and a sparse label matrix, and sets the encoder's parameters as ``encoder__...``.
 """
 
 # %%
 # Search
 # ------
-# A part of the packaged data, to be quick. Parameters of an encoder are in reach where the encoder
-# is an object, not the string ``"bag"``. The score is the share of texts whose best label is right
+# A part of the packaged data, to save time. To search the parameters of an encoder, pass it as an
+# object, not as the string ``"bag"``. The score is the share of texts whose best label is right
 # (P@1).
 
 import matplotlib.pyplot as plt
@@ -64,5 +64,5 @@ print(f"test titles: P@1 {search.score(data.test_texts, data.Y_test):.3f}")
 print(search.best_estimator_.predict_labels(data.test_texts[:1], k=3))
 
 # %%
-# Parameters that act at prediction time need no search of fits: ``threshold`` and ``top_k`` may be
-# set on a fitted estimator.
+# ``threshold`` and ``top_k`` need no such search: they act at prediction time, and can be set on a
+# fitted estimator.

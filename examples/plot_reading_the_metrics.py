@@ -3,16 +3,16 @@ Reading the metrics
 ===================
 
 One number does not say whether a ranking of thousands of labels is good. Five plots, and what each
-of them can tell and cannot: metrics over k, their propensity-scored forms, accuracy from head to
-tail, the training's history, and the reliability of probabilities.
+of them shows and does not show: metrics over k, their propensity-scored forms, accuracy from head
+to tail, the training history, and the reliability of probabilities.
 """
 
 # %%
 # Two classifiers to compare
 # --------------------------
-# Both learn to give subject headings to titles of publications; :class:`~skxc.UniDEC` also reads
-# the headings' names. ``early_stopping`` holds out a tenth of the training titles, for the history
-# further down.
+# Both predict subject headings of titles of publications. :class:`~skxc.UniDEC` also reads the
+# names of the headings. ``early_stopping`` holds out a tenth of the training titles, for the
+# training history below.
 
 from skxc import ReneeClassifier, UniDEC
 from skxc.datasets import load_library_subjects
@@ -28,9 +28,9 @@ for clf in classifiers:
 # %%
 # Precision at k
 # --------------
-# P@k is the share of right labels among the k best. It counts k places even where a text has fewer
-# labels, so it *must* fall with k, and its ceiling is not 1. The truth itself, ranked as if it
-# were a prediction, shows the ceiling: more than half of these titles have but two headings.
+# P@k is the share of right labels among the k best. It counts k places even if a text has fewer
+# labels. So it *must* fall with k, and its maximum is less than 1. The truth itself, ranked as if
+# it were a prediction, shows the maximum: more than half of these titles have only two headings.
 #
 # ``ax`` puts several displays into one plot.
 
@@ -51,10 +51,11 @@ plt.show()
 # %%
 # nDCG and recall at k
 # --------------------
-# R@k is the share of a text's labels that are among the k best: it rises with k, and tells how many
-# must be shown to find most. nDCG@k gives a hit less the further down it stands, and divides by
-# what the best ranking of *this* text would get: the truth has 1 at every k. At k = 1 it is P@1.
-# Where P@k and nDCG@k disagree on two models, the one with the better nDCG puts its hits higher.
+# R@k is the share of a text's labels that are among the k best. It rises with k, and shows how many
+# labels are needed to find most. In nDCG@k a hit at a lower place counts less, and the sum is
+# divided by that of the best ranking of *this* text: the truth has 1 at every k. At k = 1 it is
+# P@1. If P@k and nDCG@k disagree on two models, the one with the better nDCG has its hits at higher
+# places.
 
 fig, ax = plt.subplots(layout="constrained")
 for clf in classifiers:
@@ -71,16 +72,15 @@ plt.show()
 # %%
 # Propensity-scored precision
 # ---------------------------
-# Nobody who labels texts goes through thousands of labels, and rare ones are overlooked most. The
-# *propensity* of a label models how likely it was written down where it applies; PSP@k divides each
-# hit by it, so that a rare label's hit counts more, and the sum by what the best ranking would get.
-# Because of that last step it may rise with k, and is not to be compared with P@k: the question is
-# whether two models keep their order and their distance. A model that lives on frequent labels
-# loses in PSP@k.
+# People who label texts do not check thousands of labels, and they miss rare labels most. The
+# *propensity* of a label models the probability that it was written down if it applies. PSP@k
+# divides each hit by it, so a hit of a rare label counts more, and divides the sum by that of the
+# best ranking. So it can rise with k, and cannot be compared with P@k. Compare two models by both:
+# a model that is good only for frequent labels is worse in PSP@k.
 #
-# Propensities come from the counts of the *training* labels, which fitted estimators know. Their
-# two constants differ between families of data sets, see
-# :data:`~skxc.metrics.PROPENSITY_CONSTANTS`: only equal constants give numbers that compare.
+# Propensities are computed from the counts of the *training* labels, which fitted estimators have.
+# Their two constants differ between families of data sets, see
+# :data:`~skxc.metrics.PROPENSITY_CONSTANTS`. Only numbers with equal constants can be compared.
 
 metrics_figure, ax = plt.subplots(layout="constrained")
 for clf in classifiers:
@@ -97,13 +97,14 @@ plt.show()
 # %%
 # From head to tail
 # -----------------
-# Which labels does a model live on? Labels are put in order of their training texts and cut into
-# bins with about equal shares of the training pairs: a few frequent labels on the left, many rare
-# ones on the right. Left plot: what each bin contributes to P@5; the bars sum to it. Right plot:
-# which share of the bin's true pairs is among the five best; it does not depend on the bin's size.
+# For which labels is a model good? Labels are sorted by the number of their training texts and
+# divided into bins with about equal shares of the training pairs: a few frequent labels on the
+# left, many rare ones on the right. Left plot: the contribution of each bin to P@5; the bars sum to
+# it. Right plot: the share of the bin's true pairs that is among the five best; it does not depend
+# on the bin's size.
 #
-# Here UniDEC is ahead in every bin, and most in the tail: a name says something about a heading
-# that has been seen a few times only.
+# Here UniDEC is better in every bin, and most in the tail: a name says something about a heading
+# with few training texts.
 
 from skxc.metrics import LabelFrequencyDisplay
 
@@ -116,12 +117,12 @@ for ax, metric in zip(axes, ("P", "recall"), strict=True):
 plt.show()
 
 # %%
-# The history of a training
-# -------------------------
-# ``history_`` holds the mean loss of each epoch and, with ``early_stopping``, P@1 on the texts held
-# out; the model of the best epoch is kept. A loss that still falls while the score stands still is
-# memorising; a score that still rises asks for more ``epochs``. Two estimators' losses are not the
-# same quantity: compare their scores alone.
+# The training history
+# --------------------
+# ``history_`` has the mean loss of each epoch and, with ``early_stopping``, P@1 on the held-out
+# texts; the model of the best epoch is kept. If the loss falls but the score does not rise, the
+# model overfits. If the score still rises, use more ``epochs``. The losses of two estimators are
+# not the same quantity: compare their scores only.
 
 from skxc.metrics import TrainingHistoryDisplay
 
@@ -133,10 +134,10 @@ plt.show()
 # %%
 # Reliability
 # -----------
-# If of all the pairs that are predicted with probability 0.3 three in ten are right, the points
-# stand on the diagonal; below it, the model promises too much. Ranking metrics do not see this; a
-# ``threshold`` on probabilities does. Below stands how many pairs each point rests on: most of the
-# ``top_k`` labels of each title are improbable, and the points on the right rest on few.
+# If three in ten of the pairs with probability 0.3 are right, the points are on the diagonal. Below
+# the diagonal, probabilities are too high. Ranking metrics do not depend on this, but a
+# ``threshold`` does. The lower plot shows the number of pairs of each point: most of the ``top_k``
+# labels of each title are improbable, and the points on the right have few pairs.
 
 from skxc.metrics import ReliabilityDisplay
 

@@ -6,7 +6,6 @@ import inspect
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -342,12 +341,3 @@ def test_out_of_fold_arguments_are_checked(renee, data):
 def test_model_selection_imports_without_torch():
     code = "import sys, skxc.model_selection; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_guides_code_runs():
-    page = Path(__file__).parents[1] / "docs" / "guide" / "model_selection.md"
-    names: dict[str, object] = {}
-    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        exec(code, names)
-    assert names["proba"].nnz == 5 * 600
-    assert 0 < names["clf"].threshold < 1
