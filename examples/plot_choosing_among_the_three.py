@@ -2,14 +2,14 @@
 Choosing among the three estimators
 ===================================
 
-The same data, the default setting of each: how good are the rankings, for which labels, and what
-does training cost?
+All three on the same data, with their default settings: how good are the rankings, for which
+labels, and how long does training take?
 """
 
 # %%
 # Fit the three
 # -------------
-# On half of the training titles, to be quick: all figures are lower than with all of them.
+# On half of the training titles, to save time. With all of them, all figures are higher.
 
 from itertools import pairwise
 from time import process_time
@@ -33,8 +33,8 @@ for Estimator in (ReneeClassifier, DualEncoderXC, UniDEC):
 # %%
 # One table
 # ---------
-# P@k is the share of right labels among the k best. PSP@k weighs each hit by how rare its label is:
-# it asks for the tail.
+# P@k is the share of right labels among the k best. In PSP@k, rare labels have a higher weight: it
+# measures the tail.
 
 p = propensities(Y)
 print(f"{'':16} {'P@1':>6} {'P@5':>6} {'PSP@5':>6} {'CPU s':>6}")
@@ -46,8 +46,9 @@ for name, clf in fitted.items():
 # %%
 # Head and tail
 # -------------
-# Recall among the five best, over the labels with so many training texts. The rarer the labels, the
-# further :class:`~skxc.ReneeClassifier` falls behind, which has to learn a row of weights for each.
+# Recall among the five best, by the number of training texts of a label. The rarer the labels, the
+# larger the distance of :class:`~skxc.ReneeClassifier` to the others: it learns a row of weights for
+# each label from these texts.
 
 edges = np.array([1, 5, 8, 11, 15, 29])  # training texts a label, 1 to 28
 bin_of_label = np.digitize(fitted["UniDEC"].label_counts_, edges) - 1
@@ -74,13 +75,13 @@ right.tick_params(axis="x", rotation=30)
 plt.show()
 
 # %%
-# What to take
-# ------------
-# - Labels with texts: begin with :class:`~skxc.UniDEC`.
-# - Many labels without a training text, or new ones every day: :class:`~skxc.DualEncoderXC`, which
-#   has no weights a label.
+# Which one to use
+# ----------------
+# - Labels with texts: try :class:`~skxc.UniDEC` first.
+# - Many labels without a training text, or new ones every day: :class:`~skxc.DualEncoderXC`. It has
+#   no weights per label.
 # - Labels without texts: :class:`~skxc.ReneeClassifier`. The cost of its step grows with the number
 #   of labels, that of the other two does not.
 #
-# One data set decides nothing: the method pages have six, and say where each estimator loses
+# One data set is not enough to decide. The method pages have six, and say where each is worse
 # (:doc:`/guide/renee`, :doc:`/guide/dual_encoder`, :doc:`/guide/unidec`).

@@ -3,15 +3,15 @@ A first classifier
 ==================
 
 Subject headings for library records: 9,683 training titles, 1,500 headings, about three headings
-a title. :class:`~skxc.UniDEC` reads the titles and the headings' names and learns to rank all
+per title. :class:`~skxc.UniDEC` reads the titles and the headings' names and learns to rank all
 headings for a new title.
 """
 
 # %%
 # The data
 # --------
-# Titles are plain strings. Which title has which heading is a sparse matrix, one column a heading,
-# and every heading has a name.
+# Titles are plain strings. A sparse matrix says which title has which headings, with one column per
+# heading. Every heading has a name.
 
 import matplotlib.pyplot as plt
 
@@ -29,7 +29,7 @@ print(repr(data.Y))
 # %%
 # Fit
 # ---
-# The default encoder is a bag of words that trains from nothing on a CPU. ``label_texts`` are in
+# The default encoder is a bag of words. It is trained from scratch, on a CPU. ``label_texts`` are in
 # the order of the columns.
 
 clf = UniDEC(label_texts=data.label_texts, random_state=0)
@@ -38,7 +38,7 @@ clf.fit(data.texts, data.Y)
 # %%
 # Predict
 # -------
-# Names, best first. A star marks the headings that a librarian chose.
+# ``predict_labels`` gives names, best first. A star marks the headings that a librarian chose.
 
 rows = [15, 16, 17]
 predicted = clf.predict_labels([data.test_texts[row] for row in rows], k=5)
@@ -48,9 +48,9 @@ for row, names in zip(rows, predicted, strict=True):
     print("   ", ", ".join(f"*{name}" if name in true else name for name in names))
 
 # %%
-# For a program, ``predict_proba`` gives a sparse matrix of the ``top_k`` best labels a text, and
-# ``predict`` says yes to those whose probability reaches ``threshold``. Both parameters act
-# without a refit.
+# ``predict_proba`` gives a sparse matrix with the ``top_k`` best labels of each text. ``predict``
+# gives those with a probability of at least ``threshold``. Both parameters act without a refit.
+# ``predict_top_k_proba`` gives the best labels and their probabilities as two arrays.
 
 proba = clf.predict_proba(data.test_texts)
 print(f"{proba.shape}, {proba.nnz // proba.shape[0]} probabilities a title")
@@ -61,8 +61,8 @@ for threshold in (0.5, 0.2):
 # %%
 # How good is it?
 # ---------------
-# Precision at k is the share of the k best headings that are right, recall at k the share of the
-# right ones that are among them.
+# Precision at k is the share of right headings among the k best. Recall at k is the share of the
+# right headings that are among the k best.
 
 ks = range(1, 21)
 metrics = ranking_metrics(data.Y_test, proba, ks=ks)
@@ -76,5 +76,5 @@ ax.legend()
 plt.show()
 
 # %%
-# The librarians did not write down all headings that would fit, so that a good share of what
-# counts as wrong here is not.
+# The librarians did not write down all headings that fit. So many predictions that count as wrong
+# here are not wrong.

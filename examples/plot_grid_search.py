@@ -9,9 +9,9 @@ texts and a sparse label matrix, and reaches the encoder's parameters through ``
 # %%
 # Search
 # ------
-# A part of the packaged data, to be quick. Parameters of an encoder are in reach where the encoder
-# is an object, not the string ``"bag"``. The score is the share of texts whose best label is right
-# (P@1).
+# A part of the packaged data, to save time. A search reaches the parameters of an encoder if the
+# encoder is an object, not the string ``"bag"``. The score is the share of texts whose best label is
+# right (P@1).
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,5 +64,5 @@ print(f"test titles: P@1 {search.score(data.test_texts, data.Y_test):.3f}")
 print(search.best_estimator_.predict_labels(data.test_texts[:1], k=3))
 
 # %%
-# Parameters that act at prediction time need no search of fits: ``threshold`` and ``top_k`` may be
-# set on a fitted estimator.
+# ``threshold`` and ``top_k`` act at prediction time: set them on a fitted estimator, without a
+# search.

@@ -1,16 +1,16 @@
 """
-Label texts, and labels that training never saw
-===============================================
+Label texts and unseen labels
+=============================
 
-A label's name says much of what it means. :class:`~skxc.DualEncoderXC` and :class:`~skxc.UniDEC`
-embed names and texts in one space, so that a new label can be ranked by its name alone. Here every
-tenth heading is taken out of the training data and added after training.
+:class:`~skxc.DualEncoderXC` and :class:`~skxc.UniDEC` embed label names and texts in one space. So a
+new label can be ranked by its name alone. Here every tenth heading is removed from the training data
+and added after training.
 """
 
 # %%
-# Take every tenth label away
-# ---------------------------
-# The training matrix keeps the columns of the seen labels, and 6,000 titles, to be quick. Titles
+# Remove every tenth label
+# ------------------------
+# The training matrix keeps the columns of the seen labels, and 6,000 titles, to save time. Titles
 # that lose all their headings are left out.
 
 import warnings
@@ -35,8 +35,9 @@ print(f"{len(seen)} labels to train on, {len(unseen)} to add: {', '.join(unseen[
 # %%
 # Train, then add
 # ---------------
-# ``add_labels`` embeds the new names and appends them: no step of training. Some new names hold no
-# word that the embedded encoder has met; a warning says so, and these labels rank last.
+# ``add_labels`` embeds the new names and appends them, without training. ``is_seen_`` is False for
+# them. Some new names have no word that the embedded encoder knows. A warning says so, and these
+# labels rank last.
 
 warnings.filterwarnings("ignore", message=".*label texts hold no word")
 
@@ -50,8 +51,8 @@ print(f"{clf.n_labels_} labels; {n_unknown} of the new names hold no known word"
 # %%
 # Near names
 # ----------
-# ``transform_labels`` embeds names, ``transform`` texts; the embeddings have length 1, so that
-# inner products are cosines. These new headings, and the trained ones nearest to them:
+# ``transform_labels`` embeds names, ``transform`` embeds texts. The embeddings have length 1, so
+# inner products are cosines. Some new headings, and the nearest headings of the training data:
 
 dual = fitted["DualEncoderXC"]
 old, new = dual.transform_labels(seen), dual.transform_labels(unseen)
@@ -62,9 +63,9 @@ for label in range(5, 50, 9):
 # %%
 # How many of the right new labels are found?
 # -------------------------------------------
-# Of the pairs of a test title and one of the new headings, the share in which the heading is among
-# the title's k best of *all* 1,500 headings. Beside them, two yardsticks: the cosine of the TF-IDF
-# vectors of title and name, which finds the words that both share, and chance.
+# All pairs of a test title and a new heading are counted. The plot shows the share of pairs whose
+# heading is among the title's k best of *all* 1,500 headings. Two baselines are added: the cosine of
+# the TF-IDF vectors of title and name (it finds the words that both have), and chance.
 
 order = np.argsort(is_unseen, kind="stable")  # new columns last, as in the estimators
 true_rows, true_labels = data.Y_test[:, order].nonzero()

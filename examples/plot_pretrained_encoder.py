@@ -2,11 +2,11 @@
 A pretrained encoder
 ====================
 
-Any Hugging Face encoder takes the place of the embedded one: ``encoder`` is then a model id, a
-local folder, or a :class:`~skxc.encoders.TransformerEncoder` where more than the name is to be set.
+Any Hugging Face encoder can replace the embedded one. ``encoder`` is then a model id, a local
+folder, or a :class:`~skxc.encoders.TransformerEncoder` with parameters of its own.
 
-This page needs weights, so that it is run only where ``SKXC_PRETRAINED`` names a folder of them (or
-a model id, which downloads it)::
+This page needs weights. So it runs only if ``SKXC_PRETRAINED`` names a folder with weights (or a
+model id, which is then downloaded)::
 
     SKXC_PRETRAINED=path/to/all-MiniLM-L6-v2 python examples/plot_pretrained_encoder.py
 """
@@ -14,8 +14,7 @@ a model id, which downloads it)::
 # %%
 # A small problem
 # ---------------
-# 100 titles for the 100 headings that most titles have: few texts, where what a pretrained encoder
-# knows of language counts most.
+# 100 titles and the 100 most frequent headings. With so few texts, a pretrained encoder helps most.
 
 import os
 
@@ -47,8 +46,8 @@ test_texts, Y_test = with_labels(data.test_texts, data.Y_test, 200)
 # %%
 # The encoder as an object
 # ------------------------
-# ``max_length`` is in tokens; titles are short. Defaults that fit a pretrained encoder (such as
-# the learning rate) are taken by themselves; one epoch of five steps is for speed.
+# ``max_length`` is in tokens; titles are short. The defaults (such as the learning rate) adapt to
+# a pretrained encoder. Training is one epoch of five steps, to save time.
 
 model = os.environ.get("SKXC_PRETRAINED", "sentence-transformers/all-MiniLM-L6-v2")
 pretrained = TransformerEncoder(model, max_length=32)
@@ -62,9 +61,9 @@ for clf in fitted.values():
     clf.fit(texts, Y)
 
 # %%
-# What the weights are worth here
-# -------------------------------
-# With all-MiniLM-L6-v2, 22 million parameters, this gives:
+# The effect of pretrained weights
+# --------------------------------
+# The result with all-MiniLM-L6-v2 (22 million parameters):
 #
 # .. image:: /_static/pretrained_encoder.png
 #    :alt: recall at k with the embedded and with the pretrained encoder
@@ -82,10 +81,10 @@ ax.legend()
 plt.show()
 
 # %%
-# Without training, too
-# ---------------------
-# A pretrained encoder already knows which texts and names are alike, and labels added by their
-# texts profit from it.
+# New labels
+# ----------
+# A pretrained encoder already knows which texts and names are similar. This also helps labels that
+# are added by their texts.
 
 clf = fitted["pretrained"].add_labels(["the history of chocolate"])
 print(clf.predict_labels(["Cocoa in eighteenth-century kitchens"], k=2))

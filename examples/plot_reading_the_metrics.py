@@ -2,17 +2,17 @@
 Reading the metrics
 ===================
 
-One number does not say whether a ranking of thousands of labels is good. Five plots, and what each
-of them can tell and cannot: metrics over k, their propensity-scored forms, accuracy from head to
-tail, the training's history, and the reliability of probabilities.
+One number does not say whether a ranking of thousands of labels is good. This page explains five
+plots: metrics over k, propensity-scored metrics, accuracy from head to tail, the history of a
+training, and the reliability of probabilities.
 """
 
 # %%
 # Two classifiers to compare
 # --------------------------
-# Both learn to give subject headings to titles of publications; :class:`~skxc.UniDEC` also reads
-# the headings' names. ``early_stopping`` holds out a tenth of the training titles, for the history
-# further down.
+# Both learn to give subject headings to titles of publications. :class:`~skxc.UniDEC` also reads
+# the names of the headings. ``early_stopping`` holds out a tenth of the training titles. The section
+# on history uses it.
 
 from skxc import ReneeClassifier, UniDEC
 from skxc.datasets import load_library_subjects
@@ -28,9 +28,9 @@ for clf in classifiers:
 # %%
 # Precision at k
 # --------------
-# P@k is the share of right labels among the k best. It counts k places even where a text has fewer
-# labels, so it *must* fall with k, and its ceiling is not 1. The truth itself, ranked as if it
-# were a prediction, shows the ceiling: more than half of these titles have but two headings.
+# P@k is the share of right labels among the k best. It divides by k even if a text has fewer
+# labels. So it *must* fall with k, and its maximum is not 1. The gray line shows the maximum: the
+# true labels, ranked like a prediction. More than half of these titles have only two headings.
 #
 # ``ax`` puts several displays into one plot.
 
@@ -41,20 +41,21 @@ from skxc.metrics import RankingMetricsDisplay
 ks = range(1, 11)
 fig, ax = plt.subplots(layout="constrained")
 RankingMetricsDisplay.from_predictions(
-    data.Y_test, data.Y_test, ks=ks, name="the truth", color="gray", ax=ax
+    data.Y_test, data.Y_test, ks=ks, name="true labels", color="gray", ax=ax
 )
 for clf in classifiers:
     RankingMetricsDisplay.from_estimator(clf, data.test_texts, data.Y_test, ks=ks, ax=ax)
-ax.set_title("P@k has a ceiling that falls")
+ax.set_title("The maximum of P@k falls with k")
 plt.show()
 
 # %%
 # nDCG and recall at k
 # --------------------
-# R@k is the share of a text's labels that are among the k best: it rises with k, and tells how many
-# must be shown to find most. nDCG@k gives a hit less the further down it stands, and divides by
-# what the best ranking of *this* text would get: the truth has 1 at every k. At k = 1 it is P@1.
-# Where P@k and nDCG@k disagree on two models, the one with the better nDCG puts its hits higher.
+# R@k is the share of a text's labels that are among the k best. It rises with k, and tells how many
+# labels must be shown to find most of the right ones. In nDCG@k, a hit has less weight at a lower
+# place. The sum is divided by that of the best ranking of *this* text: the true labels have 1 at
+# every k. At k = 1, nDCG is P@1. If two models have the same P@k, the one with the better nDCG@k has
+# its hits at higher places.
 
 fig, ax = plt.subplots(layout="constrained")
 for clf in classifiers:
@@ -71,16 +72,15 @@ plt.show()
 # %%
 # Propensity-scored precision
 # ---------------------------
-# Nobody who labels texts goes through thousands of labels, and rare ones are overlooked most. The
-# *propensity* of a label models how likely it was written down where it applies; PSP@k divides each
-# hit by it, so that a rare label's hit counts more, and the sum by what the best ranking would get.
-# Because of that last step it may rise with k, and is not to be compared with P@k: the question is
-# whether two models keep their order and their distance. A model that lives on frequent labels
-# loses in PSP@k.
+# People who label texts do not read through thousands of labels. They often miss rare ones. The
+# *propensity* of a label models how likely people write it down if it applies. PSP@k divides each
+# hit by it, so a hit of a rare label counts more. The sum is divided by that of the best ranking.
+# So PSP@k can rise with k. Do not compare it with P@k. Compare two models: do they have the same
+# order and distance as in P@k? A model that is good only at frequent labels is worse in PSP@k.
 #
-# Propensities come from the counts of the *training* labels, which fitted estimators know. Their
-# two constants differ between families of data sets, see
-# :data:`~skxc.metrics.PROPENSITY_CONSTANTS`: only equal constants give numbers that compare.
+# Propensities are computed from the counts of the *training* labels, which fitted estimators know.
+# Their two constants differ between families of data sets, see
+# :data:`~skxc.metrics.PROPENSITY_CONSTANTS`. Compare only figures with equal constants.
 
 metrics_figure, ax = plt.subplots(layout="constrained")
 for clf in classifiers:
@@ -97,13 +97,14 @@ plt.show()
 # %%
 # From head to tail
 # -----------------
-# Which labels does a model live on? Labels are put in order of their training texts and cut into
-# bins with about equal shares of the training pairs: a few frequent labels on the left, many rare
-# ones on the right. Left plot: what each bin contributes to P@5; the bars sum to it. Right plot:
-# which share of the bin's true pairs is among the five best; it does not depend on the bin's size.
+# For which labels is a model good? Labels are sorted by their number of training texts, and divided
+# into bins with about equal shares of the training pairs: a few frequent labels on the left, many
+# rare ones on the right. Left plot: the part of P@5 that comes from each bin; the bars sum to P@5.
+# Right plot: the share of the bin's true pairs that are among the five best; it does not depend on
+# the size of the bin.
 #
-# Here UniDEC is ahead in every bin, and most in the tail: a name says something about a heading
-# that has been seen a few times only.
+# Here UniDEC is better in every bin, and most in the tail: if a heading has few training texts, its
+# name helps.
 
 from skxc.metrics import LabelFrequencyDisplay
 
@@ -118,10 +119,10 @@ plt.show()
 # %%
 # The history of a training
 # -------------------------
-# ``history_`` holds the mean loss of each epoch and, with ``early_stopping``, P@1 on the texts held
-# out; the model of the best epoch is kept. A loss that still falls while the score stands still is
-# memorising; a score that still rises asks for more ``epochs``. Two estimators' losses are not the
-# same quantity: compare their scores alone.
+# ``history_`` has the mean loss of each epoch and, with ``early_stopping``, P@1 on the held-out
+# texts. The model of the best epoch is kept. If the loss still falls but the score does not rise, the
+# model only memorises. If the score still rises, use more ``epochs``. The losses of two estimators
+# are different quantities: compare only their scores.
 
 from skxc.metrics import TrainingHistoryDisplay
 
@@ -133,10 +134,10 @@ plt.show()
 # %%
 # Reliability
 # -----------
-# If of all the pairs that are predicted with probability 0.3 three in ten are right, the points
-# stand on the diagonal; below it, the model promises too much. Ranking metrics do not see this; a
-# ``threshold`` on probabilities does. Below stands how many pairs each point rests on: most of the
-# ``top_k`` labels of each title are improbable, and the points on the right rest on few.
+# If three in ten of the pairs with a predicted probability of 0.3 are right, the point is on the
+# diagonal. Below the diagonal, probabilities are too high. This does not change ranking metrics, but
+# it matters for a ``threshold``. The lower plot shows the number of pairs of each point: most of the
+# ``top_k`` labels of each title are improbable, so the points on the right have few pairs.
 
 from skxc.metrics import ReliabilityDisplay
 
@@ -146,7 +147,7 @@ for clf in classifiers:
 plt.show()
 
 # %%
-# As a script, with a folder as its argument, this page writes four of the plots there.
+# As a script with a folder as its argument, this page writes four of the plots to the folder.
 
 import sys
 from pathlib import Path
