@@ -47,8 +47,8 @@ for name, clf in fitted.items():
 # Head and tail
 # -------------
 # Recall among the five best, by the number of training texts of a label. The rarer the labels, the
-# larger the distance of :class:`~skxc.ReneeClassifier` to the others: it learns a row of weights for
-# each label from these texts.
+# larger the distance of :class:`~skxc.ReneeClassifier` to the others: it learns a row of weights
+# for each label from these texts.
 
 edges = np.array([1, 5, 8, 11, 15, 29])  # training texts a label, 1 to 28
 bin_of_label = np.digitize(fitted["UniDEC"].label_counts_, edges) - 1

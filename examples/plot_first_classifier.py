@@ -29,8 +29,8 @@ print(repr(data.Y))
 # %%
 # Fit
 # ---
-# The default encoder is a bag of words. It is trained from scratch, on a CPU. ``label_texts`` are in
-# the order of the columns.
+# The default encoder is a bag of words. It is trained from scratch, on a CPU. ``label_texts`` are
+# in the order of the columns.
 
 clf = UniDEC(label_texts=data.label_texts, random_state=0)
 clf.fit(data.texts, data.Y)

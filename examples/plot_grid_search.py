@@ -10,8 +10,8 @@ texts and a sparse label matrix, and reaches the encoder's parameters through ``
 # Search
 # ------
 # A part of the packaged data, to save time. A search reaches the parameters of an encoder if the
-# encoder is an object, not the string ``"bag"``. The score is the share of texts whose best label is
-# right (P@1).
+# encoder is an object, not the string ``"bag"``. The score is the share of texts whose best label
+# is right (P@1).
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -2,9 +2,9 @@
 Label texts and unseen labels
 =============================
 
-:class:`~skxc.DualEncoderXC` and :class:`~skxc.UniDEC` embed label names and texts in one space. So a
-new label can be ranked by its name alone. Here every tenth heading is removed from the training data
-and added after training.
+:class:`~skxc.DualEncoderXC` and :class:`~skxc.UniDEC` embed label names and texts in one space. So
+a new label can be ranked by its name alone. Here every tenth heading is removed from the training
+data and added after training.
 """
 
 # %%
@@ -64,8 +64,8 @@ for label in range(5, 50, 9):
 # How many of the right new labels are found?
 # -------------------------------------------
 # All pairs of a test title and a new heading are counted. The plot shows the share of pairs whose
-# heading is among the title's k best of *all* 1,500 headings. Two baselines are added: the cosine of
-# the TF-IDF vectors of title and name (it finds the words that both have), and chance.
+# heading is among the title's k best of *all* 1,500 headings. Two baselines are added: the cosine
+# of the TF-IDF vectors of title and name (it finds the words that both have), and chance.
 
 order = np.argsort(is_unseen, kind="stable")  # new columns last, as in the estimators
 true_rows, true_labels = data.Y_test[:, order].nonzero()

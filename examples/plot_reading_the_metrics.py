@@ -11,8 +11,8 @@ training, and the reliability of probabilities.
 # Two classifiers to compare
 # --------------------------
 # Both learn to give subject headings to titles of publications. :class:`~skxc.UniDEC` also reads
-# the names of the headings. ``early_stopping`` holds out a tenth of the training titles. The section
-# on history uses it.
+# the names of the headings. ``early_stopping`` holds out a tenth of the training titles. The
+# section on history uses it.
 
 from skxc import ReneeClassifier, UniDEC
 from skxc.datasets import load_library_subjects
@@ -54,8 +54,8 @@ plt.show()
 # R@k is the share of a text's labels that are among the k best. It rises with k, and tells how many
 # labels must be shown to find most of the right ones. In nDCG@k, a hit has less weight at a lower
 # place. The sum is divided by that of the best ranking of *this* text: the true labels have 1 at
-# every k. At k = 1, nDCG is P@1. If two models have the same P@k, the one with the better nDCG@k has
-# its hits at higher places.
+# every k. At k = 1, nDCG is P@1. If two models have the same P@k, the one with the better nDCG@k
+# has its hits at higher places.
 
 fig, ax = plt.subplots(layout="constrained")
 for clf in classifiers:
@@ -120,9 +120,9 @@ plt.show()
 # The history of a training
 # -------------------------
 # ``history_`` has the mean loss of each epoch and, with ``early_stopping``, P@1 on the held-out
-# texts. The model of the best epoch is kept. If the loss still falls but the score does not rise, the
-# model only memorises. If the score still rises, use more ``epochs``. The losses of two estimators
-# are different quantities: compare only their scores.
+# texts. The model of the best epoch is kept. If the loss still falls but the score does not rise,
+# the model only memorises. If the score still rises, use more ``epochs``. The losses of two
+# estimators are different quantities: compare only their scores.
 
 from skxc.metrics import TrainingHistoryDisplay
 
@@ -135,9 +135,9 @@ plt.show()
 # Reliability
 # -----------
 # If three in ten of the pairs with a predicted probability of 0.3 are right, the point is on the
-# diagonal. Below the diagonal, probabilities are too high. This does not change ranking metrics, but
-# it matters for a ``threshold``. The lower plot shows the number of pairs of each point: most of the
-# ``top_k`` labels of each title are improbable, so the points on the right have few pairs.
+# diagonal. Below the diagonal, probabilities are too high. This does not change ranking metrics,
+# but it matters for a ``threshold``. The lower plot shows the number of pairs of each point: most
+# of the ``top_k`` labels of each title are improbable, so the points on the right have few pairs.
 
 from skxc.metrics import ReliabilityDisplay
 
