@@ -25,7 +25,7 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "_templates"]
 templates_path = ["_templates"]
 nitpicky = True
-# scikit-learn's pages are on the network, and the build is not
+# scikit-learn's pages are on the network; the build does not use it
 nitpick_ignore_regex = [(r"py:.*", r"sklearn\..*")]
 default_role = "code"
 smartquotes = False  # default="auto" is code
@@ -38,7 +38,7 @@ html_title = f"skxc {release}"
 html_static_path = ["_static"]
 html_css_files = ["skxc.css"]
 html_copy_source = False
-html_use_index = html_domain_indices = False  # the search finds more
+html_use_index = html_domain_indices = False  # the search is better
 html_math_renderer = "mathml"
 
 autosummary_generate = True
@@ -54,7 +54,7 @@ autodoc_typehints = "none"  # numpydoc's Parameters name the types
 autodoc_preserve_defaults = True
 numpydoc_show_class_members = False  # the class template lists the members
 
-# The page of pretrained encoders runs where their weights are: no build downloads any.
+# The page of pretrained encoders runs only if its weights are given: a build downloads nothing.
 _runs = "/plot_" if "SKXC_PRETRAINED" in os.environ else "/plot_(?!pretrained)"
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

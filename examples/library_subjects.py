@@ -1,9 +1,9 @@
-"""Assign subject headings to library records: the main job, on the data set in the package.
+"""Assign subject headings to library records, on the packaged data set.
 
     python examples/library_subjects.py
 
-Trains UniDEC on the embedded encoder (no download, no GPU), prints the field's metrics on
-the test records, five of them with predicted and true headings, seconds and peak memory.
+Trains UniDEC with the embedded encoder (no download, no GPU). Prints the ranking metrics on the
+test records, predicted and true headings of five of them, seconds and peak memory.
 """
 
 import resource

@@ -67,7 +67,9 @@ def test_gallery_examples_have_a_heading_and_a_picture(path):
     assert "plt.show()" in code or "Display" in code
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=relative)
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=relative
+)
 def test_files_and_pages_that_are_named_exist(path):
     text = path.read_text(encoding="utf-8")
     named = re.findall(r"\b(?:examples|benchmarks|docs|skxc)/[\w/.-]+\.(?:py|md|png)\b", text)

@@ -1,4 +1,4 @@
-"""What the reference and the gallery hold, from the package and in which order; without Sphinx."""
+"""The contents of the reference and the gallery, and their order. Needs no Sphinx."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CONSTANTS = {
 
 
 def gallery_place(path: str) -> int:
-    """From the first thing to try to the special ones."""
+    """Position of an example in the gallery."""
     return GALLERY_ORDER.index(Path(path).stem.removeprefix("plot_"))
 
 
 def public_names() -> dict[str, list[str]]:
-    """What `skxc` and its public submodules offer by their ``__all__``, by module."""
+    """The ``__all__`` of `skxc` and of its public submodules, by module."""
     modules = sorted(m.name for m in pkgutil.iter_modules(skxc.__path__) if m.name[0] != "_")
     return {
         module: [n for n in importlib.import_module(module).__all__ if not n.startswith("_")]
@@ -37,13 +37,13 @@ def public_names() -> dict[str, list[str]]:
 
 
 def pages() -> dict[str, str]:
-    """Full name of every public object, by that and by its last part."""
+    """Full name of every public object, by its full name and by its last part."""
     full = [f"{module}.{name}" for module, names in public_names().items() for name in names]
     return {name.rpartition(".")[2]: name for name in full} | {name: name for name in full}
 
 
 def api_page() -> str:
-    """The reference's page: one table a module."""
+    """The page of the reference: one table per module."""
     parts = ["API reference\n============="]
     for module, names in public_names().items():
         rows = "\n".join(f"   {name}" for name in names)

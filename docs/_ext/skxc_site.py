@@ -1,4 +1,4 @@
-"""What the site needs beyond the extensions: links, summaries, members and formulas."""
+"""Our own Sphinx extension: links, summaries, members and formulas."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sphinx.addnodes import pending_xref
 from sphinx.ext.autosummary import Autosummary
 from sphinx.transforms import SphinxTransform
 
-# where log, cos, ... meet a letter, a number or an index: the converter leaves no space there
+# between log, cos, ... and a letter, a number or an index: the converter leaves no space there
 _BESIDE_FUNCTION = (
     r"(?:(?<=</m[in]>)|(?<=</msu[bp]>))(?=<mi>[a-z]{2,}</mi>)|(?<=[a-z]{2}</mi>)(?=<m[inrsu])"
 )
 
 
 class SummaryTable(Autosummary):
-    """A table of names and summaries, without the references that belong to their pages."""
+    """A table of names and summaries, without the citations in the summaries."""
 
     def get_items(self, names: list[str]) -> list[tuple[str, str | None, str, str]]:
         """Name, signature, summary and full name of each."""
@@ -31,17 +31,17 @@ class SummaryTable(Autosummary):
 
 
 class LinkedNames(SphinxTransform):
-    """Inline code of a Markdown page that is a public name becomes a link to the reference.
+    """Make inline code of a Markdown page a link to the reference if it is a public name.
 
-    So the pages have nothing in them that only Sphinx understands.
+    So the pages need no syntax that only Sphinx understands.
     """
 
     default_priority = 200
 
     def apply(self, **kwargs: Any) -> None:
-        """Put a link around each such name that is not in a heading or within another link."""
+        """Link each such name, except in headings and in other links."""
         if Path(self.env.doc2path(self.env.docname)).suffix != ".md":
-            return  # in a docstring, such a name may be a parameter's
+            return  # in a docstring, such a name may be a parameter
         known = pages()
         for node in list(self.document.findall(nodes.literal)):
             target = known.get(node.astext())
@@ -57,7 +57,7 @@ class LinkedNames(SphinxTransform):
 def skip_foreign_member(
     app: Any, kind: str, name: str, member: Any, skip: bool, options: Any
 ) -> bool | None:
-    """Leave out what a class has from scikit-learn: its docstrings link to scikit-learn's pages."""
+    """Skip members that come from scikit-learn: their docstrings link to scikit-learn's pages."""
     member = getattr(member, "fget", member)
     return None if (getattr(member, "__module__", None) or "").startswith("skxc") else True
 
@@ -65,13 +65,13 @@ def skip_foreign_member(
 def describe_constant(
     app: Any, kind: str, name: str, member: Any, options: Any, lines: list[str]
 ) -> None:
-    """Give a constant its sentence: it cannot carry a docstring through an import."""
+    """Describe a constant, which has no docstring of its own."""
     if name in CONSTANTS:
         lines[:] = [CONSTANTS[name]]
 
 
 def visit_math(translator: Any, node: nodes.Element) -> None:
-    """Formulas as MathML, which browsers draw themselves: no script, no network."""
+    """Write formulas as MathML, which browsers show without scripts and without the network."""
     is_block = isinstance(node, nodes.math_block)
     mathml = convert(node.astext(), display="block" if is_block else "inline")
     mathml = re.sub(_BESIDE_FUNCTION, '<mspace width="0.167em"/>', mathml)
@@ -80,14 +80,14 @@ def visit_math(translator: Any, node: nodes.Element) -> None:
 
 
 def write_api_page(app: Any, config: Any) -> None:
-    """Write it before Sphinx looks for pages; an unchanged one keeps its date."""
+    """Write the page before Sphinx looks for pages; leave an unchanged one as it is."""
     path, text = Path(app.srcdir) / "api.rst", api_page()
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Register all of it."""
+    """Register the extension."""
     app.connect("config-inited", write_api_page)
     app.add_directive("autosummary", SummaryTable, override=True)
     app.add_transform(LinkedNames)

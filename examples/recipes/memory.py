@@ -1,10 +1,10 @@
-"""What the recipes should take on a GPU, by the formulas of docs/guide/methods.md.
+"""Estimate what the recipes need on a GPU, by the formulas of docs/guide/methods.md.
 
     python examples/recipes/memory.py
 
-A Markdown table: GB (1e9 bytes) on the GPU and of the host's memory, and PFLOP an epoch. Texts are
-counted at their greatest length, so these are upper bounds, but for what drivers and PyTorch's
-allocator take. Nothing here was measured on a GPU.
+Prints a Markdown table: GB (1e9 bytes) of the GPU's and the host's memory, and PFLOP per epoch.
+Texts are counted at their greatest length, so these are upper bounds without the memory of drivers
+and of PyTorch's allocator. Nothing here was measured on a GPU.
 """
 
 from __future__ import annotations
