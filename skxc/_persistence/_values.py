@@ -114,7 +114,9 @@ class Packed:
             dtype = {"str": np.str_, "object": object}[value["dtype"]]
             return np.array(self.labels[value["name"]], dtype=dtype)
         if kind == "dtype":
-            return np.dtype(_matched(_DTYPE, value["name"]))
+            if not _DTYPE.fullmatch(value["name"]):
+                raise ValueError(f"{value['name']!r} is no value that skxc writes")
+            return np.dtype(value["name"])
         if kind == "str_":
             return np.str_(value["value"])
         if kind == "number":
@@ -128,12 +130,6 @@ class Packed:
 
             return torch.device(value["name"])
         raise ValueError(f"a value is of the unknown kind {kind!r}")
-
-
-def _matched(pattern: re.Pattern[str], text: str) -> str:
-    if not pattern.fullmatch(text):
-        raise ValueError(f"{text!r} is no value that skxc writes")
-    return text
 
 
 def _unsavable(value: Any, name: str) -> TypeError:

@@ -110,7 +110,6 @@ class TransformerEncoder(Encoder, BaseEstimator):
 
     is_padded: ClassVar[bool] = True
     is_pretrained: ClassVar[bool] = True
-    has_words: ClassVar[bool] = False
     dim_parameter: ClassVar[str] = "projection_dim"
 
     model: str = field(kw_only=False)
