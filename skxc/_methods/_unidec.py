@@ -211,7 +211,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     ) -> Tensor:
         """One view's loss over the pool."""
         if weight == 0:
-            return torch.zeros(())
+            return view.texts.new_zeros(())
         by = step(
             view.texts,
             view.labels,
