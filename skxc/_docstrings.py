@@ -29,7 +29,7 @@ def completed_by(shared: str | None) -> Callable[[_Function], _Function]:
     """
 
     def complete(function: _Function) -> _Function:
-        if function.__doc__ and "---" in (shared or ""):  # python -OO leaves none
+        if function.__doc__ and shared and "---" in shared:  # python -OO leaves none
             ours, own = _sections(shared), _sections(function.__doc__)
             described = _entries(ours["Parameters"]) | _entries(own.get("Parameters", ""))
             names = [n for n in inspect.signature(function).parameters if n not in ("self", "cls")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import subprocess
+import sys
 
 import pytest
 from numpydoc.validate import validate
@@ -83,3 +85,10 @@ def test_a_parameter_that_nothing_describes_is_an_error():
 
     with pytest.raises(KeyError, match="'c'"):
         completed_by(SHARED)(function)
+
+
+def test_estimators_are_imported_where_python_drops_docstrings():
+    """A dataclass without a docstring is given one by Python, of no sections."""
+    command = [sys.executable, "-OO", "-c", "import skxc.metrics; skxc.UniDEC"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -125,6 +125,24 @@ def test_a_fitted_estimator_holds_nothing_of_the_training(make, monkeypatch):
     assert methods[0]() is None
 
 
+def test_nothing_of_the_training_is_held_while_scores_are_calibrated(make, monkeypatch):
+    methods, alive, train = [], [], _fit.train
+
+    def recorded(method, *args):
+        methods.append(weakref.ref(method))
+        return train(method, *args)
+
+    def calibrate(self, setup, ended):
+        gc.collect()
+        alive.append(methods[0]() is not None)
+
+    monkeypatch.setattr(_fit, "train", recorded)
+    clf = make()
+    monkeypatch.setattr(type(clf), "_calibrate", calibrate)
+    clf.fit(TEXTS, Y)
+    assert alive == [False]
+
+
 def test_every_setting_is_a_parameter(make):
     clf = make()
     names = set(clf._method.Settings.__dataclass_fields__) - {"dim"}

@@ -185,8 +185,15 @@ class FitMixin(FittedModel, CallbackSupportMixin):
                 method = self._method.begin(setup)
                 if hasattr(self, "set_callbacks") and not mode.is_partial:
                     data = {"X": X, "y": y, "metadata": _given(sample_weight, exclude)}
-                    snapshot = partial(fitted._snapshot, inputs, setup, method)
-                    callbacks.append(EpochCallbacks(self, setup.settings.epochs, data, snapshot))
+                    # in no variable of its own: a snapshot holds the method, which is freed below
+                    callbacks.append(
+                        EpochCallbacks(
+                            self,
+                            setup.settings.epochs,
+                            data,
+                            partial(fitted._snapshot, inputs, setup, method),
+                        )
+                    )
                 optimizers, history = self._train(setup, method, seeds[-1], callbacks)
         setup.module.eval()
         ended = method.end(setup)
