@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 # by their names on the command line; a new one is its own files and a name here
-ESTIMATORS = {"renee": "ReneeClassifier", "dual-encoder": "DualEncoderXC", "unidec": "UniDEC"}
+_ESTIMATORS = {"renee": "ReneeClassifier", "dual-encoder": "DualEncoderXC", "unidec": "UniDEC"}
 __all__ = ["DualEncoderXC", "ReneeClassifier", "UniDEC", "__version__", "load"]
 
 # torch takes seconds to import: an estimator's module is loaded when its name is first used.

@@ -36,8 +36,8 @@ def completed_by(shared: str | None) -> Callable[[_Function], _Function]:
             sections = ours | own
             sections["Parameters"] = "\n".join(described[name] for name in names)
             if "Attributes" in sections:
-                attributes = _entries(own["Attributes"]) | _entries(ours.get("Attributes", ""))
-                attributes |= _entries(own["Attributes"])
+                attributes = _entries(own.get("Attributes", ""))
+                attributes = attributes | _entries(ours.get("Attributes", "")) | attributes
                 sections["Attributes"] = "\n".join(attributes.values())
             titles = [title for title in _ORDER if title in sections]
             parts = [f"{title}\n{'-' * len(title)}\n{sections[title]}" for title in titles]

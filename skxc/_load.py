@@ -57,7 +57,7 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     try:
         files = ModelFolder(path)
         name = files.config["class"]
-        known = sorted(skxc.ESTIMATORS.values())
+        known = sorted(skxc._ESTIMATORS.values())
         if name not in known:
             raise ValueError(f"{path} holds a {name!r}. Known are {', '.join(known)}.")
         model: Any = getattr(skxc, name)._from_folder(files, is_mapped=mmap)

@@ -22,7 +22,7 @@ import scipy.sparse as sp
 import yaml
 
 import skxc
-from skxc import ESTIMATORS
+from skxc import _ESTIMATORS
 from skxc._cli import main
 from skxc._cli._parsing import fit_parser, parsed
 from skxc._cli._streams import batches
@@ -113,16 +113,16 @@ def predicted(capsys, *argv):
 
 # -------------------------------------------------------------------------------------------- fit
 @pytest.mark.parametrize("layout", ["npz", "pairs", "json"])
-@pytest.mark.parametrize("name", list(ESTIMATORS))
+@pytest.mark.parametrize("name", list(_ESTIMATORS))
 def test_fit_saves_what_the_estimator_would_have_learnt(name, layout, tmp_path, capsys):
     folder = write_data(tmp_path / "data", layout)
     out = tmp_path / "new" / "model"
     assert main(["fit", name, folder, "--out", str(out), *TINY]) == 0
     told = capsys.readouterr()
     assert told.err == ""
-    assert f"{ESTIMATORS[name]} (labels: 3, training texts: 20, epochs: 2) to {out}" in told.out
+    assert f"{_ESTIMATORS[name]} (labels: 3, training texts: 20, epochs: 2) to {out}" in told.out
     encoder = skxc.encoders.BagOfWordsEncoder(dim=8)
-    make = getattr(skxc, ESTIMATORS[name])
+    make = getattr(skxc, _ESTIMATORS[name])
     expected = make(encoder, label_texts=NAMES, epochs=2, random_state=0).fit(TEXTS, matrix(LABELS))
     loaded = skxc.load(out)
     np.testing.assert_array_equal(loaded.label_embeddings_, expected.label_embeddings_)
@@ -143,9 +143,9 @@ def test_training_leaves_out_the_pairs_of_the_filter_file(tmp_path):
     assert (table != clf.fit(TEXTS, read.Y).label_embeddings_).any()
 
 
-@pytest.mark.parametrize("name", list(ESTIMATORS))
+@pytest.mark.parametrize("name", list(_ESTIMATORS))
 def test_every_parameter_is_an_option_with_the_estimators_default(name):
-    estimator = getattr(skxc, ESTIMATORS[name])
+    estimator = getattr(skxc, _ESTIMATORS[name])
     options = parsed(fit_parser(name, estimator), ["data", "--out", "model"])
     for parameter in inspect.signature(estimator).parameters.values():
         if parameter.name in ("label_texts", "warm_start"):  # the data's; nothing to go on from

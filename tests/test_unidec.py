@@ -327,8 +327,8 @@ def test_pools_hold_what_was_asked_for_and_tell_the_whole_truth(
         assert len(pool) == min(len(wanted) + n_random, pool_size, N_LABELS)
         assert (np.diff(pool) > 0).all()
         everything = step.rows.Y[batch.index][:, pool].toarray()
-        np.testing.assert_array_equal(picked.texts, np.flatnonzero(everything.any(1)))
-        index, truth = batch.index[picked.texts], everything[picked.texts]
+        index, truth = picked.batch.index, everything[everything.any(1)]
+        np.testing.assert_array_equal(index, batch.index[everything.any(1)])
         targets = np.zeros_like(truth)
         targets[picked.positives.rows, picked.positives.labels] = picked.positives.values
         np.testing.assert_array_equal(targets, truth)

@@ -127,9 +127,9 @@ def _run_fit(argv: list[str]) -> None:
     if name in ("-h", "--help"):
         sys.stdout.write(_FIT_HELP)
         return
-    if name not in skxc.ESTIMATORS:
-        raise InputError(f"{name!r} is no estimator. Pass one of {', '.join(skxc.ESTIMATORS)}.")
-    estimator = getattr(skxc, skxc.ESTIMATORS[name])
+    if name not in skxc._ESTIMATORS:
+        raise InputError(f"{name!r} is no estimator. Pass one of {', '.join(skxc._ESTIMATORS)}.")
+    estimator = getattr(skxc, skxc._ESTIMATORS[name])
     options = parsed(fit_parser(name, estimator), argv[1:])
     from ._commands import fit
 

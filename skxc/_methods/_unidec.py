@@ -57,11 +57,11 @@ _LEAST_RANDOM = 64
 class PickedLabels(NamedTuple):
     """A batch's pool (PSL): both views' losses are over it."""
 
-    texts: NDArray[np.int64]  # places in the batch of the texts that have a label in the pool
+    batch: Batch  # the texts that have a label in the pool
     pool: NDArray[np.int64]  # ascending label ids
     positives: Positives[Tensor]  # `labels`: places in the pool; all that y knows of
     ignored: Pairs[Tensor] | None  # likewise
-    sample_weight: Tensor | None  # of `texts`
+    sample_weight: Tensor | None
 
 
 class View(NamedTuple):
@@ -123,14 +123,14 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step of both heads over one pool: the mean loss a text where `with_loss`."""
         picked = self._pick(batch)
+        tokens = picked.batch.tokens
         self.n_texts += len(batch)
-        self.n_dropped += len(batch) - len(picked.texts)
-        if not len(picked.texts):
+        self.n_dropped += len(batch) - len(tokens)
+        if not len(tokens):
             return torch.zeros(()) if with_loss else None
         ids = torch.from_numpy(picked.pool)
         self.optimizer.apply_pending_decay_(self.classifier, ids)
         rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
-        tokens = batch.tokens.take(picked.texts)
         encoding = self._encoding(
             TokenStore.concatenate([tokens, self.label_tokens.take(picked.pool)])
         )
@@ -143,7 +143,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         backward(*known)
         assert embeddings.grad is not None
         encoding.backward(embeddings.grad)
-        # dual_weight=1 leaves none
+        # with dual_weight=1 the rows have no gradient
         self._update(ids, torch.zeros_like(rows) if rows.grad is None else rows.grad, rate)
         if self.words is not None and words is not None:  # a text each, not their mean
             self.words.step_(rate * (1 - w) * len(tokens))
@@ -160,27 +160,17 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         n_random = max(math.ceil(_RANDOM_PER_LABEL * len(pool)), _LEAST_RANDOM)
         n_filled = min(len(pool) + n_random, settings.pool_size)
         pool = fill_pool(pool, self.candidates, n_filled, self.rng)
-        kept, places = pairs_in_pool(positives, pool)
-        texts, rows = np.unique(positives.rows[kept], return_inverse=True)
-        weights = self._sample_weight(batch)
+        kept, _ = pairs_in_pool(positives, pool)
+        texts = np.unique(positives.rows[kept])
+        if len(texts) < len(batch):
+            batch = self.rows.batch(batch.index[texts])
         return PickedLabels(
-            texts,
+            batch,
             pool,
-            Positives(*self._tensors(places, rows.ravel(), positives.values[kept])),
-            self._ignored(batch, texts, pool),
-            None if weights is None else weights[texts],
+            self._positives_in(batch.positives, pool),
+            self._ignored_in(batch.ignored, pool),
+            self._sample_weight(batch),
         )
-
-    def _ignored(
-        self, batch: Batch, texts: NDArray[np.int64], pool: NDArray[np.int64]
-    ) -> Pairs[Tensor] | None:
-        """The batch's ignored pairs, by their places among the picked texts and labels."""
-        if batch.ignored is None:
-            return None
-        kept, places = pairs_in_pool(batch.ignored, pool)
-        rows = batch.ignored.rows[kept]
-        is_in = np.isin(rows, texts)
-        return Pairs(*self._tensors(places[is_in], np.searchsorted(texts, rows[is_in])))
 
     def _views(
         self, embeddings: tuple[Tensor, ...], rows: Tensor, words: Tensor | None
