@@ -22,9 +22,10 @@ from torch import Tensor
 
 from skxc._data._tokens import TokenStore
 from skxc._functional._top_k import top_k_inner_products
-from skxc._search._ranker import QUERY_BATCH, SCORES_AT_ONCE, LabelTable
+from skxc._search._ranker import LabelTable, search_sizes
 
-CHUNK = SCORES_AT_ONCE // QUERY_BATCH
+SIZES = search_sizes(torch.device("cpu"))
+QUERY_BATCH, CHUNK = SIZES.texts, SIZES.scores // SIZES.texts
 WORDS_PER_TEXT = 9
 
 

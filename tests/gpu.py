@@ -5,10 +5,7 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 
-import pytest
 import torch
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from contract import assert_equal_models
-from gpu import needs_gpu
 
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -19,7 +18,7 @@ from skxc._functional._grad_cache import CachedEncoding
 from skxc.datasets import load_library_subjects, make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
-pytestmark = [needs_gpu, pytest.mark.gpu]
+pytestmark = pytest.mark.gpu
 ESTIMATORS = {"renee": ReneeClassifier, "dual": DualEncoderXC, "unidec": UniDEC}
 N_TEXTS, N_LABELS = 200, 30
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from gpu import needs_gpu, no_waiting
+from gpu import no_waiting
 
 from skxc._kernels import to_device
 from skxc._training._optim import make_optimizers
@@ -30,7 +30,7 @@ def test_on_a_cpu_nothing_is_copied():
     assert to_device(tensor, torch.device("cpu")) is tensor
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_transfers_do_not_wait():
     with no_waiting():
         moved = to_device(torch.arange(3), torch.device("cuda"))
@@ -70,7 +70,7 @@ def test_under_autocast_products_are_bfloat16_and_embeddings_float32(encoder):
     assert embeddings.dtype == torch.float32
 
 
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_adamw_is_fused_on_a_gpu(device):
     module = torch.nn.Linear(2, 3).to(device)
     (optimizer,) = make_optimizers(module, 1e-3, 0.1)

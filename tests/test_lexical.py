@@ -340,7 +340,7 @@ def test_dense_scores_take_words_batch_by_batch(monkeypatch):
     clf = UniDEC(label_texts=["a car", "an apple"], random_state=0).fit(texts, labels)
     want, sizes = clf.decision_function(texts), []
     whole = _ranker.BatchWords
-    monkeypatch.setattr(_ranker, "QUERY_BATCH", 7)
+    monkeypatch.setitem(_ranker._SIZES, "cpu", _ranker.SearchSizes(7, 1 << 14, 1 << 21))
     monkeypatch.setattr(
         _ranker, "BatchWords", lambda part: sizes.append(part.shape[0]) or whole(part)
     )

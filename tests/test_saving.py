@@ -407,7 +407,7 @@ def test_load_s_device_takes_the_place_of_the_parameter(bag_model, tmp_path):
         skxc.load(tmp_path / "model", device="cuda:98")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_model_trained_on_a_gpu_answers_on_the_cpu(make, tmp_path):
     model = make(device="cuda").fit(TEXTS, Y)
     model.save(tmp_path / "model")

@@ -5,8 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
+from skxc._functional import _top_k
 from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products, top_k_of_rows
+
+
+@pytest.fixture(params=["as on a CPU", "as on a GPU"], autouse=True)
+def place(request, monkeypatch):
+    """Both ways to search: a CPU looks at values, a GPU is not waited for."""
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(_top_k, "_is_on_host", lambda _: False)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 7, 64, 1000])

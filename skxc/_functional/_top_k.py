@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -44,7 +45,11 @@ def top_k_inner_products(
     """
     best_scores = queries.new_empty((len(queries), 0))
     best_labels = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
-    for start in range(0, len(table), chunk_size):
+    starts = range(0, len(table), chunk_size)
+    # before the loop: within it nothing waits for a GPU
+    of_unseen = _slices_by_chunk(unseen, starts, len(table))
+    of_excluded = _slices_by_chunk(None if exclude is None else exclude.labels, starts, len(table))
+    for start, unseen_places, pairs in zip(starts, of_unseen, of_excluded, strict=True):
         chunk = table[start : start + chunk_size].to(queries.dtype)
         # (labels, batch), in the layout that the product leaves
         if added is None:
@@ -53,11 +58,12 @@ def top_k_inner_products(
             addend = added(start, start + len(chunk)).to(queries.dtype)
             scores = addend.T.addmm_(chunk, queries.T)
         if unseen is not None:
-            scores[unseen[_within(unseen, start, chunk_size)] - start] = UNSEEN_SCORE
+            scores[unseen[unseen_places] - start] = UNSEEN_SCORE
         if exclude is not None:
-            pairs = _within(exclude.labels, start, chunk_size)
             scores[exclude.labels[pairs] - start, exclude.rows[pairs]] = -torch.inf
-        better = _above(scores, best_scores[:, -1], k) if best_scores.shape[1] == k else None
+        better = None
+        if best_scores.shape[1] == k and _is_on_host(scores):
+            better = _above(scores, best_scores[:, -1], k)
         if better is None:
             better = top_k_of_rows(scores.T.contiguous(), min(k, len(chunk)))
         best_labels = torch.cat([best_labels, better[1] + start], 1)
@@ -67,10 +73,17 @@ def top_k_inner_products(
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
 
 
-def _within(labels: Tensor, start: int, chunk_size: int) -> slice:
-    """The slice of the ascending `labels` that lies in the chunk."""
-    ends = torch.tensor([start, start + chunk_size], device=labels.device)
-    return slice(*torch.searchsorted(labels, ends).tolist())
+def _slices_by_chunk(labels: Tensor | None, starts: range, n_labels: int) -> list[slice]:
+    """The slices of the ascending `labels` that lie in each chunk."""
+    if labels is None:
+        return [slice(0)] * len(starts)
+    edges = torch.tensor([*starts, n_labels], device=labels.device)
+    return [slice(*ends) for ends in pairwise(torch.searchsorted(labels, edges).tolist())]
+
+
+def _is_on_host(scores: Tensor) -> bool:
+    """Whether looking at values is free; a GPU's queue of work would have to run empty first."""
+    return scores.device.type == "cpu"
 
 
 def _above(
@@ -139,6 +152,8 @@ def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     torch.topk picks any of equal scores, and picks others for another k: rows with ties are sorted.
     """
+    if not _is_on_host(scores):
+        return _top_k_by_keys(scores, k)
     values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero().squeeze(1)
     values, columns = values[:, :k], columns[:, :k]
@@ -146,3 +161,17 @@ def _stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         in_order = scores[tied].sort(dim=1, descending=True, stable=True)
         values[tied], columns[tied] = in_order.values[:, :k], in_order.indices[:, :k]
     return values, columns
+
+
+def _top_k_by_keys(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Likewise, where it must not be looked for ties: no two keys of score and column are equal.
+
+    The upper 32 bits of a key order as the scores do, float32 or narrower; the lower ones order
+    columns from last to first.
+    """
+    bits = (scores.float() + 0.0).view(torch.int32)  # -0 becomes 0: they are equal
+    bits = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # negative ones order the other way
+    columns = torch.arange(scores.shape[1], device=scores.device)
+    keys = (bits.long() << 32) | (0xFFFFFFFF - columns)
+    best = 0xFFFFFFFF - (keys.topk(k, dim=1).values & 0xFFFFFFFF)
+    return scores.gather(1, best), best

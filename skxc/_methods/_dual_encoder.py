@@ -205,7 +205,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         table = 4 * n_labels * settings.dim
         activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": search_bytes(n_labels)}
+        device = {"activations": activations, "published": search_bytes(n_labels, setup.device)}
         if setup.device.type != "cpu":
             device["published"] += table
         return Memory(device, {"published": table})

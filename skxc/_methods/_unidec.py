@@ -402,7 +402,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         batch_size, pool_size = settings.batch_size, min(settings.pool_size, n_labels)
         activations = 4 * 4 * batch_size * pool_size
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": search_bytes(n_labels)}
+        device = {"activations": activations, "published": search_bytes(n_labels, setup.device)}
         if setup.device.type != "cpu":
             device["published"] += 2 * rows + table
         host = {

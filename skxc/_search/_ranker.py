@@ -21,10 +21,24 @@ from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
 from skxc.encoders._base import EncoderModule, autocast
 
-# texts and padded tokens embedded together, and scores held at once (float32: 8 MiB)
-QUERY_BATCH = 256
-QUERY_TOKENS = 1 << 14
-SCORES_AT_ONCE = 1 << 21
+
+class SearchSizes(NamedTuple):
+    """What `Ranker` does at once."""
+
+    texts: int  # embedded and searched for
+    tokens: int  # padded ones, of these texts
+    scores: int  # texts times labels; float32
+
+
+# a CPU's scores stay in its cache (8 MiB); a GPU needs work for all of its units (256 MiB)
+_SIZES = {"cpu": SearchSizes(256, 1 << 14, 1 << 21), "cuda": SearchSizes(1024, 1 << 15, 1 << 26)}
+# bytes a score: float32, and what finding the best of them takes
+_BYTES_A_SCORE = {"cpu": 5, "cuda": 6}
+
+
+def search_sizes(device: torch.device) -> SearchSizes:
+    """For this kind of device."""
+    return _SIZES.get(device.type, _SIZES["cuda"])
 
 
 class LabelTable(NamedTuple):
@@ -76,7 +90,8 @@ class Ranker:
     def embed(self, tokens: TokenStore) -> NDArray[np.float32]:
         """What is multiplied with the table's rows, (len(tokens), dim)."""
         embeddings = None
-        for rows in length_sorted_slices(tokens.lengths, QUERY_BATCH, QUERY_TOKENS):
+        sizes = search_sizes(self.device)
+        for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part = self._embed_batch(tokens.take(rows)).cpu().numpy()
             if embeddings is None:
                 embeddings = np.empty((len(tokens), part.shape[1]), np.float32)
@@ -91,13 +106,15 @@ class Ranker:
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
         table = self.table
-        for rows in length_sorted_slices(tokens.lengths, QUERY_BATCH, QUERY_TOKENS):
+        # words are scored on the host
+        sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
+        for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part = tokens.take(rows)
             best = top_k_inner_products(
                 self._embed_batch(part),
                 table.rows,
                 k,
-                chunk_size=max(SCORES_AT_ONCE // len(rows), k),
+                chunk_size=max(sizes.scores // len(rows), k),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
                 unseen=table.unseen,
                 added=table.word_scores(part),
@@ -112,7 +129,8 @@ class Ranker:
         embeddings = torch.from_numpy(self.embed(tokens)).to(table.rows.device)
         scores = _exact_products(embeddings, table.rows)
         if table.words is not None:  # not all at once: a batch is dense over its words
-            for rows in np.array_split(np.arange(len(tokens)), -(-len(tokens) // QUERY_BATCH)):
+            n_parts = -(-len(tokens) // search_sizes(torch.device("cpu")).texts)
+            for rows in np.array_split(np.arange(len(tokens)), n_parts):
                 added = table.word_scores(tokens.take(rows))
                 assert added is not None
                 scores[rows] += added(0, len(table.rows)).cpu().numpy()
@@ -144,9 +162,11 @@ class Ranker:
         return self.head(embeddings.float())
 
 
-def search_bytes(n_labels: int) -> int:
+def search_bytes(n_labels: int, device: torch.device) -> int:
     """What `Ranker.top_k` holds: scores, and their best."""
-    return 5 * min(SCORES_AT_ONCE, QUERY_BATCH * n_labels)
+    sizes = search_sizes(device)
+    a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
+    return a_score * min(sizes.scores, sizes.texts * n_labels)
 
 
 def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
@@ -155,7 +175,7 @@ def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
     A float32 product rounds a row differently wherever it stands in the batch.
     """
     scores = np.empty((len(embeddings), len(table)), np.float32)
-    chunk_size = max(SCORES_AT_ONCE // len(embeddings), 1)
+    chunk_size = max(search_sizes(table.device).scores // len(embeddings), 1)
     for start in range(0, len(table), chunk_size):
         chunk = table[start : start + chunk_size].double()
         scores[:, start : start + chunk_size] = (embeddings.double() @ chunk.T).cpu().numpy()
