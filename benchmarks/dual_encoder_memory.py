@@ -79,7 +79,7 @@ def measure(name: str, n_labels: int, batch_size: int) -> dict[str, Any]:
     )  # fmt: skip
     setup = TrainingSetup(
         settings=settings, module=module.train(), rows=rows, held_out=None, label_texts=[],
-        encoder=SimpleNamespace(tokenize=lambda _: label_tokens), device=torch.device("cpu"),
+        label_tokens=label_tokens, encoder=SimpleNamespace(), device=torch.device("cpu"),
         dtype=torch.float32, generator=torch.Generator(), fitted=None, is_partial=False,
     )  # fmt: skip
     method, clock = DualEncoderMethod(setup), Clock()

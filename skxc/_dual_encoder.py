@@ -79,9 +79,6 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     mining_interval : int, default=2
         Epochs between searches for hard negatives; the first so many have none, and so has
         `partial_fit`.
-    encode_batch_size : int, default=None
-        Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
-        not the loss (that is `batch_size`). None: all (pretrained: 64).
 
     Attributes
     ----------
@@ -134,7 +131,6 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     positives_per_text: int | None = None
     negatives_per_text: int = 3
     mining_interval: int = 2
-    encode_batch_size: int | None = None
 
     _method = DualEncoderMethod
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -154,7 +150,6 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
             "temperature": 0.05,
             "pool_size": 256,
         },
-        "is_padded": {"encode_batch_size": 64},
     }
 
     def _default_values(self, encoder: Encoder) -> dict[str, Any]:
@@ -171,8 +166,7 @@ class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
             check_real("temperature", self.temperature, ends="(]")
         if self.pool_size is not None:
             check_integer("pool_size", self.pool_size, 0)
-        for name in ("positives_per_text", "encode_batch_size"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
+        if self.positives_per_text is not None:
+            check_integer("positives_per_text", self.positives_per_text, 1)
         check_integer("negatives_per_text", self.negatives_per_text, 1)
         check_integer("mining_interval", self.mining_interval, 1)

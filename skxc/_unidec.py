@@ -92,9 +92,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     dual_score_weight : float or "auto", default="auto"
         Weight of the label texts' cosine in the score, in [0, 1]. "auto": the one that ranks
         held-out texts best (nDCG@5); 0.35 where fewer than 50 are held out.
-    encode_batch_size : int, default=None
-        Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
-        not the loss (that is `batch_size`). None: all (pretrained: 64).
     classifier_learning_rate : float, default=None
         Of the classifier's rows, the projections and the temperature: Adam, on the rows that were
         picked. None: 0.01 (pretrained: 0.001).
@@ -192,7 +189,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
     negatives_per_text: int = 6
     mining_interval: int = 2
     dual_score_weight: Any = "auto"
-    encode_batch_size: int | None = None
     classifier_learning_rate: float | None = None
     lexical_learning_rate: float | None = None
 
@@ -218,7 +214,6 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
             "temperature": 1 / 18,
             "pool_size": 256,
         },
-        "is_padded": {"encode_batch_size": 64},
         "has_words": {"lexical_learning_rate": 5.0},
     }
 
@@ -237,9 +232,8 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
             check_real("lexical_learning_rate", self.lexical_learning_rate)
         for name in ("both_directions", "learn_temperature"):
             check_choice(name, getattr(self, name), (True, False))
-        for name in ("pool_size", "encode_batch_size"):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
+        if self.pool_size is not None:
+            check_integer("pool_size", self.pool_size, 1)
         if self.projection_dim not in ("auto", None):
             check_integer("projection_dim", self.projection_dim, 1)
         for name in ("positives_per_text", "negatives_per_text", "mining_interval"):

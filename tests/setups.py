@@ -15,10 +15,11 @@ from skxc._training._setup import TrainingSetup
 _COMMON = {
     "epochs": 1, "batch_size": 16, "learning_rate": 0.1, "weight_decay": 0.0,
     "warmup_fraction": 0.0, "max_grad_norm": None, "dropout": 0.0, "early_stopping": False,
+    "encode_batch_size": None,
 }  # fmt: skip
 _TOWERS = {
     "loss": "decoupled-softmax", "temperature": 0.2, "pool_size": 1000, "negatives_per_text": 1,
-    "mining_interval": 1, "encode_batch_size": None,
+    "mining_interval": 1,
 }  # fmt: skip
 _OWN = {
     ReneeSettings: {
@@ -40,9 +41,7 @@ _OWN = {
 
 def make_setup(cls, module, rows, *, label_tokens=None, encoder=None, fitted=None, **settings):
     """A setup of settings of this class: those given, else the defaults of the tests."""
-    encoder = encoder or SimpleNamespace(
-        tokenize=lambda _: label_tokens, has_words=False, is_pretrained=False
-    )
+    encoder = encoder or SimpleNamespace(has_words=False, is_pretrained=False)
     return TrainingSetup(
         settings=cls(**_COMMON | _OWN[cls] | {"dim": getattr(module, "dim", 0)} | settings),
         module=module,
@@ -50,6 +49,7 @@ def make_setup(cls, module, rows, *, label_tokens=None, encoder=None, fitted=Non
         held_out=None,
         encoder=encoder,
         label_texts=None if label_tokens is None else [""] * len(label_tokens),
+        label_tokens=label_tokens,
         device=torch.device("cpu"),
         dtype=torch.float32,
         generator=torch.Generator().manual_seed(0),

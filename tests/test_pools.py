@@ -178,6 +178,6 @@ def test_mined_negatives_join_the_pool_of_their_own_texts_batch():
 def test_mining_is_due_every_interval_but_never_before_the_first_epoch(parameters, want):
     method, mined = make_method(**parameters), []
     for epoch in range(7):
-        method._mine = lambda _, epoch=epoch: mined.append(epoch)
+        method._mine = lambda epoch=epoch: mined.append(epoch)
         method.begin_epoch(epoch)
     assert mined == want

@@ -359,7 +359,7 @@ def test_mined_negatives_are_the_best_wrong_labels_refreshed_every_interval(
 ):
     seen = spy(monkeypatch, Ranker, "hard_negatives")
     begun = spy(monkeypatch, UniDECMethod, "begin_epoch")
-    monkeypatch.setattr(_unidec, "_SHORTLIST", 5)
+    monkeypatch.setattr("skxc._methods._two_towers.SHORTLIST", 5)
     model = make(negatives="mined", epochs=7, mining_interval=2)
     model.fit(data.texts, data.Y, exclude=data.exclude if excludes else None)
     assert len(begun) == 7

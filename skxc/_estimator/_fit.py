@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
@@ -26,6 +26,7 @@ from skxc._training._memory import (
     check_memory,
     explained_out_of_memory,
     held_bytes,
+    texts_at_once,
     training_memory,
 )
 from skxc._training._optim import make_optimizers
@@ -237,13 +238,22 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         module = encoder.build_module().to(device).train()
         del encoder.weights_  # the module has them
+        names = inputs.label_texts
+        label_tokens = None if names is None else encoder.tokenize(names)
+        settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)
+        if settings.encode_batch_size is None and encoder.is_padded:
+            stores = [rows.tokens] if label_tokens is None else [rows.tokens, label_tokens]
+            lengths = np.concatenate([store.lengths for store in stores])
+            n_texts = texts_at_once(module, lengths, self._dtype(device), device)
+            settings = replace(settings, encode_batch_size=n_texts)
         return TrainingSetup(
-            settings=self._settings(encoder, module.dim, Y, is_partial=mode.is_partial),
+            settings=settings,
             module=module,
             rows=rows,
             held_out=held_out,
             encoder=encoder,
             label_texts=inputs.label_texts,
+            label_tokens=label_tokens,
             device=device,
             dtype=self._dtype(device),
             generator=torch.Generator(device).manual_seed(seeds[-1]),

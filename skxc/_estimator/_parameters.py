@@ -27,6 +27,11 @@ class CommonParameters:
         "bag": the embedded bag-of-words encoder. Any other string: a Hugging Face model id or a
         local folder. Or an object of :mod:`skxc.encoders`: then, and only then, a grid search
         reaches its parameters, as ``encoder__dim``.
+    encode_batch_size : int, default=None
+        Texts of the greatest length that are embedded at once, and more of shorter ones: memory,
+        not the loss (that is `batch_size`). Of a step's texts and label texts beyond that, all are
+        embedded a second time for their gradient. None: all of them; of a transformer 64 on a CPU,
+        and as many as take a quarter of a GPU's memory.
     warmup_fraction : float, default=0.05
         Share of the steps over which the learning rates rise; then they fall along a cosine.
     max_grad_norm : float, default=None
@@ -83,6 +88,7 @@ class CommonParameters:
     label_texts: Any = None
     epochs: int | None = None
     batch_size: int | None = None
+    encode_batch_size: int | None = None
     learning_rate: float | None = None
     weight_decay: float = 0.01
     warmup_fraction: float = 0.05
@@ -113,7 +119,7 @@ class CommonParameters:
         ValueError, TypeError
             If a parameter is out of range, or of a wrong type.
         """
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "encode_batch_size"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
         check_integer("top_k", self.top_k, 1)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from skxc._kernels import to_device
+
 from ._backward import backward
 from ._losses import (
     GradientCoefficients,
@@ -35,7 +37,7 @@ class LabelChunk(NamedTuple):
     """Labels that are encoded together."""
 
     inputs: Any  # what `encode` takes
-    labels: Tensor | slice  # (|chunk|,) their ids, in the order of the encoded rows
+    labels: Tensor | slice  # (|chunk|,) their ids on the CPU, in the order of the encoded rows
 
 
 class CachedEncoding:
@@ -48,7 +50,7 @@ class CachedEncoding:
     def __init__(
         self,
         encode: Encode,
-        chunks: Sequence[tuple[Any, Tensor]],  # inputs, and the rows that they fill
+        chunks: Sequence[tuple[Any, Tensor]],  # inputs, and the rows that they fill, on the CPU
         device: torch.device,
     ) -> None:
         self.encode, self.chunks, self.device = encode, chunks, device
@@ -61,7 +63,7 @@ class CachedEncoding:
                 parts.append(encode(inputs))
         self._graph = parts[0]
         rows = torch.cat([rows for _, rows in chunks])
-        self.rows, self._is_in_order = rows.to(device), bool((rows.diff() > 0).all())
+        self.rows, self._is_in_order = to_device(rows, device), bool((rows.diff() > 0).all())
         joined = torch.cat([part.detach() for part in parts])
         if not self._is_in_order:
             joined = torch.empty_like(joined).index_copy_(0, self.rows, joined)
@@ -74,9 +76,12 @@ class CachedEncoding:
             backward([self._graph], [gradient])
             return
         states_after = _random_states(self.device)
-        for (inputs, rows), states in zip(self.chunks, self._random_states, strict=True):
+        of_chunks = self.rows.split([len(rows) for _, rows in self.chunks])
+        for (inputs, _), rows, states in zip(
+            self.chunks, of_chunks, self._random_states, strict=True
+        ):
             _set_random_states(states, self.device)
-            backward([self.encode(inputs)], [output_gradient[rows.to(self.device)]])
+            backward([self.encode(inputs)], [output_gradient[rows]])
         _set_random_states(states_after, self.device)
 
 
@@ -84,11 +89,11 @@ def two_pass_step(
     encode: Encode,
     chunks: Sequence[LabelChunk],
     text_embeddings: Tensor,  # (batch, dim); its dtype is the products'
-    positives: Positives[Tensor],
+    positives: Positives[Tensor],  # on the CPU, to be split without a wait for a GPU
     loss: PoolLoss,
     *,
     temperature: float,
-    ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
+    ignored: Pairs[Tensor] | None = None,  # not in the pool; none of the positives; on the CPU
     sample_weight: Tensor | None = None,  # (batch,)
 ) -> tuple[Tensor, Tensor]:
     """Add the labels' gradient to the encoder's parameters; return the texts' and the loss.
@@ -109,7 +114,7 @@ def two_pass_step(
     """
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
-    positives, blocks = _split_pairs(chunks, positives, masked)
+    positives, blocks = _split_pairs(chunks, positives, masked, texts.device)
     offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype))
     with torch.no_grad():
         first = _FirstPass(encode, blocks, texts, loss, offsets)
@@ -209,26 +214,35 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def _split_pairs(
-    chunks: Sequence[LabelChunk], positives: Positives[Tensor], masked: Pairs[Tensor]
+    chunks: Sequence[LabelChunk],
+    positives: Positives[Tensor],
+    masked: Pairs[Tensor],
+    device: torch.device,
 ) -> tuple[Positives[Tensor], list[_Block]]:
     """The positives of labels in the pool, in the order of the chunks, and the blocks."""
-    order = _ChunkOrder(chunks, positives.labels.device)
+    order = _ChunkOrder(chunks)
     kept, columns, ends = order.find(positives.labels)
     kept_masked, masked_columns, masked_ends = order.find(masked.labels)
-    rows, masked_rows = positives.rows[kept], masked.rows[kept_masked]
+    labels, rows, values, columns, masked_rows, masked_columns = (
+        to_device(part, device)
+        for part in (
+            positives.labels[kept], positives.rows[kept], positives.values[kept], columns,
+            masked.rows[kept_masked], masked_columns,
+        )
+    )  # fmt: skip
     blocks = [
         _Block(chunk.inputs, (rows[a], columns[a]), a, (masked_rows[b], masked_columns[b]))
         for chunk, a, b in zip(chunks, _slices(ends), _slices(masked_ends), strict=True)
     ]
-    return Positives(positives.labels[kept], rows, positives.values[kept]), blocks
+    return Positives(labels, rows, values), blocks
 
 
 class _ChunkOrder:
     """Finds labels in the chunks of a pool."""
 
-    def __init__(self, chunks: Sequence[LabelChunk], device: torch.device) -> None:
-        ids = [_label_ids(chunk.labels, device) for chunk in chunks]
-        self.edges = torch.tensor([*accumulate(map(len, ids), initial=0)], device=device)
+    def __init__(self, chunks: Sequence[LabelChunk]) -> None:
+        ids = [_label_ids(chunk.labels) for chunk in chunks]
+        self.edges = torch.tensor([*accumulate(map(len, ids), initial=0)])
         self.ids, self.positions = torch.cat(ids).sort()
 
     def find(self, labels: Tensor) -> tuple[Tensor, Tensor, list[int]]:
@@ -237,15 +251,12 @@ class _ChunkOrder:
         kept = (self.ids[nearest] == labels).nonzero().squeeze(1)
         positions, by_position = self.positions[nearest[kept]].sort()
         starts = self.edges[torch.searchsorted(self.edges, positions, right=True) - 1]
-        # copied to the host once a batch: the loops over chunks do not wait for the device
         ends = torch.searchsorted(positions, self.edges).tolist()
         return kept[by_position], positions - starts, ends
 
 
-def _label_ids(labels: Tensor | slice, device: torch.device) -> Tensor:
-    if isinstance(labels, slice):
-        return torch.arange(labels.start, labels.stop, device=device)
-    return labels.to(device)
+def _label_ids(labels: Tensor | slice) -> Tensor:
+    return torch.arange(labels.start, labels.stop) if isinstance(labels, slice) else labels
 
 
 def _slices(ends: list[int]) -> Iterator[slice]:

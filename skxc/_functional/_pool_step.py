@@ -42,7 +42,7 @@ def dense_pool_step(
     positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     loss: PoolLoss,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores
@@ -77,7 +77,7 @@ def softmax_pool_step(
     positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     loss: Softmax,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     both_directions: bool = False,
     ignored: Pairs[Tensor] | None = None,  # neither positive nor negative; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
@@ -163,7 +163,7 @@ def one_vs_all_pool_step(
     label_embeddings: Tensor,  # (pool, dim)
     positives: Positives[Tensor],  # `labels`: positions in the pool; in any order
     *,
-    temperature: float,
+    temperature: float | Tensor,
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores
@@ -189,7 +189,7 @@ def one_vs_all_pool_step(
         return _pool_gradients(errors.mul_(weights), texts, labels, temperature, value)
 
 
-def _scaled(texts: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def _scaled(texts: Tensor, labels: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
     """Texts / temperature and labels, both in the texts' dtype: their products are the scores."""
     return texts.detach() / temperature, labels.detach().to(texts.dtype)
 
@@ -204,7 +204,7 @@ def _pool_gradients(
     by_scores: Tensor,  # (pool, batch)
     texts: Tensor,  # over the temperature
     labels: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     loss: Tensor,
 ) -> PoolGradients:
     gradient, wide = by_scores.to(texts.dtype), by_scores.dtype

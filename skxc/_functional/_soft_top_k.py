@@ -56,7 +56,7 @@ def soft_top_k_threshold(
         # a root found in a wide bracket is kept; other wide brackets are halved
         otherwise = torch.where(is_root, threshold, (low + high) / 2)
         threshold = torch.where(is_newton, newton, otherwise)
-        if bool(is_root.all()):
+        if bool(is_root.all()):  # to wait for a GPU costs less than another pass
             break
     return threshold, slope
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from torch import Tensor
 _TOLERANCE = 1e-4
 # an empty slot of a node; a node has at most one, its first
 _EMPTY = -1
+# numbers of embeddings that are copied at once (float32: 256 MiB)
+_NUMBERS_AT_ONCE = 1 << 26
 
 
 @torch.no_grad()
@@ -30,7 +34,7 @@ def balanced_clusters(
     (Dahiya et al., WSDM 2023), as in UniDEC. The sizes of all clusters differ by at most one. Fewer
     rows than `n_per_cluster` are one cluster.
 
-    All nodes of a level are halved together. Memory: a copy of the embeddings, float32 or wider.
+    All nodes of a level are halved together. Memory: see `cluster_bytes`.
     """
     depth = max((len(embeddings) // n_per_cluster).bit_length() - 1, 0)
     # shuffled: ties, as between duplicates, are split at random, from which 2-means can improve
@@ -65,19 +69,38 @@ def _ranks_of_two_means(
     not harm nodes that have converged.
     """
     is_empty = nodes == _EMPTY
-    points = _unit_points(nodes, embeddings)
-    centroids = points.take_along_dim(_seed_slots(is_empty, rng)[:, :, None], dim=1)
+    points = _points(nodes, embeddings)
+    centroids = _unit_points(nodes.gather(1, _seed_slots(is_empty, rng)), embeddings)
     score = -torch.inf
     for _ in range(max_iterations):
-        cosines = (points @ centroids.mT).mT  # (n_nodes, 2, width); the other order is slower
+        # the other order of the product is slower
+        cosines = torch.cat([(part @ centroids.mT).mT for _, part in points()], dim=2)
         order = _order(cosines, is_empty)
         is_left = torch.zeros_like(is_empty).scatter_(1, order[:, : _left_size(nodes)], True)
         is_member = torch.stack([is_left & ~is_empty, ~is_left], dim=1)
         previous, score = score, float(cosines.mul_(is_member).sum(dtype=torch.float64))
         if score - previous < _TOLERANCE * len(embeddings):
             break
-        centroids = F.normalize(is_member.to(points.dtype) @ points, dim=2)
+        sums = (is_member[:, :, slots].to(part.dtype) @ part for slots, part in points())
+        centroids = F.normalize(reduce(torch.add, sums), dim=2)
     return order
+
+
+def _points(
+    nodes: Tensor, embeddings: Tensor
+) -> Callable[[], Iterable[tuple[slice, Tensor]]]:  # slots and their points
+    """All points, in one part where they are few, else copied part by part whenever asked for."""
+    n_slots = max(_NUMBERS_AT_ONCE // (len(nodes) * embeddings.shape[1]), 1)
+    slots = [slice(i, i + n_slots) for i in range(0, nodes.shape[1], n_slots)]
+    if len(slots) == 1:
+        part = _unit_points(nodes, embeddings)
+        return lambda: [(slots[0], part)]
+    return lambda: ((part, _unit_points(nodes[:, part], embeddings)) for part in slots)
+
+
+def cluster_bytes(n_rows: int, dim: int) -> int:
+    """What `balanced_clusters` holds of float32 embeddings: they, and some of them once more."""
+    return 4 * dim * n_rows + 2 * 4 * min(dim * n_rows, _NUMBERS_AT_ONCE)
 
 
 def _unit_points(nodes: Tensor, embeddings: Tensor) -> Tensor:  # (n_nodes, width, dim)

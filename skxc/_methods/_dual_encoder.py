@@ -30,8 +30,6 @@ from ._method import Ended
 from ._pools import draw_negatives, draw_positives, fill_pool
 from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
 
-# labels that a text's hard negatives are drawn from
-_SHORTLIST = 100
 # scores held at once (float32: 32 MiB); a step over more labels goes through them twice, in chunks
 _SCORES_AT_ONCE = 1 << 23
 
@@ -86,7 +84,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
     def begin_epoch(self, epoch: int) -> None:
         """Mine hard negatives where that is due; never before the encoder has learnt."""
         if self.is_mined and epoch > 0 and epoch % self.settings.mining_interval == 0:
-            self._mine(_SHORTLIST)
+            self._mine()
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
@@ -149,10 +147,10 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
             lambda chunk: self._embed(self.label_tokens.take(chunk)),
             [LabelChunk(chunk, torch.from_numpy(chunk)) for chunk in ids],
             encoding.embeddings * mask,
-            Positives(*self._tensors(*labels.positives)),
+            Positives(*map(torch.from_numpy, labels.positives)),
             self.loss,
             temperature=self.settings.temperature,
-            ignored=None if ignored is None else Pairs(*self._tensors(*ignored)),
+            ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
             sample_weight=self._sample_weight(batch),
         )
         encoding.backward(all_reduce_(by_texts) * mask)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from skxc._data._batches import TrainingRows
+from skxc._data._batches import TrainingRows, length_sorted_slices
+from skxc._data._tokens import TokenStore
+from skxc._functional._grad_cache import CachedEncoding
 from skxc._search._ranker import Ranker
 from skxc._training._loop import Step
 from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
-from skxc.encoders._base import EncoderModule
+from skxc.encoders._base import EncoderModule, autocast
 
 S = TypeVar("S", bound=Settings)
 
@@ -32,7 +35,12 @@ class Method(Step, Generic[S]):
     """One paper: its start, its bytes, its step (`__call__`) and its end. It knows no estimator."""
 
     Settings: ClassVar[type[Settings]]
-    memory_parameters: ClassVar[tuple[str, ...]] = ("batch_size",)  # less memory when lowered
+    # less memory when lowered, the least harmful first
+    memory_parameters: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size")
+
+    def __init__(self, setup: TrainingSetup[S]) -> None:
+        self.settings, self.rows, self.module = setup.settings, setup.rows, setup.module
+        self.dtype, self.device = setup.dtype, setup.device
 
     @classmethod
     @abstractmethod
@@ -58,6 +66,43 @@ class Method(Step, Generic[S]):
         cls, fitted: Mapping[str, Any], module: EncoderModule, dtype: torch.dtype
     ) -> Ranker:
         """The model again, from the arrays of its end."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The encoder's; a method updates its labels' weights inside the step."""
+        return self.module.parameters()
+
+    def _embed(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim), float32 or wider
+        with autocast(self.device, self.dtype):
+            embeddings = self.module(tokens)
+        return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+
+    def _encoding(self, tokens: TokenStore) -> CachedEncoding:
+        """The embeddings, and the way back to the encoder's parameters."""
+        chunks = [
+            (tokens.take(rows), torch.from_numpy(rows))
+            for rows in self._slices(tokens.lengths, len(tokens))
+        ]
+        return CachedEncoding(self._embed, chunks, self.device)
+
+    def _slices(self, lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
+        """Texts of like lengths, encoded at once: `encode_batch_size` of the longest, or more."""
+        at_once = self.settings.encode_batch_size or len(lengths)
+        return length_sorted_slices(lengths, batch_size, max(int(lengths.max()), 1) * at_once)
+
+
+def encoder_bytes(
+    setup: TrainingSetup[S],
+    settings: S,
+    parts: Sequence[tuple[NDArray[np.int64], int]],  # lengths to draw from, texts of a step
+) -> int:
+    """What embedding a step's texts holds, until their gradients are computed."""
+    at_once, dtype, dim = settings.encode_batch_size, setup.dtype, settings.dim
+    n_texts = sum(n for _, n in parts)
+    if at_once is None or at_once >= n_texts:
+        return sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
+    longest = np.concatenate([lengths for lengths, _ in parts])
+    encoded = setup.module.activation_bytes(longest, at_once, dim, dtype)
+    return encoded + 2 * 4 * dim * n_texts  # all embeddings, and their gradients
 
 
 def seen_labels(rows: TrainingRows, fitted: Mapping[str, Any] | None) -> NDArray[np.bool_]:

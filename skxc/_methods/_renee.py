@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,9 +26,9 @@ from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
-from skxc.encoders._base import EncoderModule, autocast
+from skxc.encoders._base import EncoderModule
 
-from ._method import Ended, Method
+from ._method import Ended, Method, encoder_bytes
 
 # The classifier's last input is this constant: a label's intercept is the last entry of its row,
 # and prediction stays one inner product.
@@ -68,20 +68,16 @@ class ReneeMethod(Method[ReneeSettings]):
         velocity: Tensor | None,  # likewise, with momentum
         is_seen: NDArray[np.bool_],  # (n_labels,) a text, or the label's own, trains the row
     ) -> None:
-        self.settings, self.module, self.rows = setup.settings, setup.module, rows
-        self.weights, self.velocity, self.is_seen = weights, velocity, is_seen
+        super().__init__(setup)
+        self.rows, self.weights, self.velocity, self.is_seen = rows, weights, velocity, is_seen
         self.chunk_size, self.generator = _chunk_size(setup, setup.settings), setup.generator
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """The encoder's; the classifier's weights are updated inside the step."""
-        return self.module.parameters()
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         settings, device = self.settings, self.weights.device
-        with autocast(device, self.weights.dtype):
-            embeddings = self.module(batch.tokens)
-        embeddings = with_intercept(F.dropout(embeddings, settings.dropout))
+        encoding = self._encoding(batch.tokens)
+        outputs = encoding.embeddings.requires_grad_()
+        embeddings = with_intercept(F.dropout(outputs, settings.dropout))
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
         labels, rows, values = map(torch.from_numpy, batch.positives)
@@ -103,6 +99,8 @@ class ReneeMethod(Method[ReneeSettings]):
             generator=self.generator,
         )
         backward([embeddings], [all_reduce_(gradient) / len(batch)])  # the sum over label shards
+        assert outputs.grad is not None
+        encoding.backward(outputs.grad)
         return None if loss is None else loss / len(batch)
 
     def state(self) -> dict[str, Tensor]:
@@ -162,9 +160,7 @@ class ReneeMethod(Method[ReneeSettings]):
         lengths = setup.rows.tokens.lengths
         if settings.augment and setup.label_tokens is not None:
             lengths = np.concatenate([lengths, setup.label_tokens.lengths])
-        encoder = setup.module.activation_bytes(
-            lengths, settings.batch_size, settings.dim, setup.dtype
-        )
+        encoder = encoder_bytes(setup, settings, [(lengths, settings.batch_size)])
         device = {
             "weights": itemsize * n_weights,
             "optimizer": velocity,

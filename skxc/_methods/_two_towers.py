@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from skxc._data._batches import Batch, length_sorted_slices
+from skxc._data._batches import Batch
 from skxc._data._tokens import TokenStore
-from skxc._functional._grad_cache import CachedEncoding
 from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import to_device
 from skxc._training._setup import Settings, TrainingSetup
 from skxc._validation import callers_stack_level
-from skxc.encoders._base import autocast
 
-from ._method import Method, seen_labels
+from ._method import Method, encoder_bytes, seen_labels
 from ._pools import pairs_in_pool
 
+# labels that a text's hard negatives are drawn from; of each, label (int64 and int32) and score
+SHORTLIST = 100
+_BYTES_A_MINED = 8 + 4 + 4
 # texts embedded at once where no tokens bound them
 _TEXTS_AT_ONCE = 1 << 14
 
@@ -38,7 +39,6 @@ class TwoTowerSettings(Settings):
     pool_size: int
     negatives_per_text: int
     mining_interval: int
-    encode_batch_size: int | None
 
 
 S = TypeVar("S", bound=TwoTowerSettings)
@@ -47,18 +47,14 @@ S = TypeVar("S", bound=TwoTowerSettings)
 class TwoTowerMethod(Method[S]):
     """Embeds texts and label texts, within a budget of tokens."""
 
-    memory_parameters = ("encode_batch_size", "batch_size", "pool_size")
+    memory_parameters = (*Method.memory_parameters, "pool_size")
 
     def __init__(self, setup: TrainingSetup[S]) -> None:
+        super().__init__(setup)
         assert setup.label_tokens is not None  # the estimators refuse to go without
-        self.settings, self.rows, self.label_tokens = setup.settings, setup.rows, setup.label_tokens
-        self.module, self.dtype, self.device = setup.module, setup.dtype, setup.device
+        self.label_tokens = setup.label_tokens
         self.rng = np.random.default_rng(setup.generator.initial_seed())
         self.shortlists: NDArray[np.int32] | None = None  # (n_rows, n) hardest negatives; -1: none
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """The encoder's."""
-        return self.module.parameters()
 
     def state(self) -> dict[str, Tensor]:
         """The encoder."""
@@ -68,16 +64,12 @@ class TwoTowerMethod(Method[S]):
         """Nothing: the loop's optimisers remember all."""
         return {}
 
-    def _mine(self, k: int) -> None:
+    def _mine(self) -> None:
         """The hardest negatives of every training text, by an exact search over all labels."""
         self.module.eval()
-        self.shortlists = self.ranker().hard_negatives(self.rows, min(k, len(self.label_tokens)))
+        n = min(SHORTLIST, len(self.label_tokens))
+        self.shortlists = self.ranker().hard_negatives(self.rows, n)
         self.module.train()
-
-    def _embed(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim), float32 or wider
-        with autocast(self.device, self.dtype):
-            embeddings = self.module(tokens)
-        return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
     @torch.no_grad()
     def _embed_all(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim), float32
@@ -89,18 +81,6 @@ class TwoTowerMethod(Method[S]):
             table[torch.from_numpy(rows)] = self._embed(tokens.take(rows)).float()
         self.module.train(is_training)
         return table
-
-    def _encoding(self, tokens: TokenStore) -> CachedEncoding:
-        chunks = [
-            (tokens.take(rows), torch.from_numpy(rows))
-            for rows in self._slices(tokens.lengths, len(tokens))
-        ]
-        return CachedEncoding(self._embed, chunks, self.device)
-
-    def _slices(self, lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
-        """Texts of like lengths, encoded at once: `encode_batch_size` of the longest, or more."""
-        at_once = self.settings.encode_batch_size or len(lengths)
-        return length_sorted_slices(lengths, batch_size, max(int(lengths.max()), 1) * at_once)
 
     def _positives_in(
         self, positives: Positives[NDArray[Any]], pool: NDArray[np.int64]
@@ -149,14 +129,14 @@ class TwoTowerMethod(Method[S]):
     ) -> int:
         """What embedding a step's texts and labels holds."""
         assert setup.label_tokens is not None
-        at_once, dtype, dim = settings.encode_batch_size, setup.dtype, settings.dim
         parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
-        if at_once is None:
-            return sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
-        n_all = n_texts + n_labels
-        longest = np.concatenate([lengths for lengths, _ in parts])
-        encoded = setup.module.activation_bytes(longest, min(n_all, at_once), dim, dtype)
-        return encoded + 2 * 4 * dim * n_all  # all embeddings, and their gradients
+        return encoder_bytes(setup, settings, parts)
+
+    @classmethod
+    def _mining_bytes(cls, setup: TrainingSetup[S], settings: S) -> int:
+        """What the shortlists hold when they are made, between epochs."""
+        is_mined = settings.negatives == "mined" and settings.pool_size < setup.n_labels
+        return _BYTES_A_MINED * len(setup.rows) * min(SHORTLIST, setup.n_labels) * is_mined
 
 
 def warn_of_unknown_words(is_known: NDArray[np.bool_], label_texts: list[str]) -> None:

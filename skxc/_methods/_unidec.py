@@ -20,6 +20,7 @@ from skxc._functional._losses import Softmax, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._unit_rows import unit_rows
+from skxc._kernels import to_device
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
@@ -28,7 +29,7 @@ from skxc._training._row_adam import RowAdam
 from skxc._training._setup import TrainingSetup
 from skxc.encoders._base import EncoderModule
 
-from ._clusters import balanced_clusters
+from ._clusters import balanced_clusters, cluster_bytes
 from ._heads import Heads
 from ._lexical_weights import LexicalWeights, as_csr, with_new_labels
 from ._method import Ended, seen_labels
@@ -38,6 +39,7 @@ from ._unidec_score import ScoreParts, ScoreWeights, joined_words, texts_at_once
 from ._unidec_start import (
     UniDECSettings,
     check_decay,
+    classifier_device,
     fitted_weights,
     initial_classifier,
     initial_heads,
@@ -47,8 +49,6 @@ from ._unidec_start import (
     projection_dim,
 )
 
-# labels that a text's hard negatives are drawn from
-_SHORTLIST = 100
 # random labels in a pool: so many to each of the batch's own, and at the least
 _RANDOM_PER_LABEL = 0.5
 _LEAST_RANDOM = 64
@@ -94,7 +94,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         setup: TrainingSetup[UniDECSettings],
         *,
         heads: Heads,
-        classifier: Tensor,  # (n_labels, dim), updated in place; may live in the host's memory
+        classifier: Tensor,  # (n_labels, dim), updated in place; on the GPU or on the host
         words: LexicalWeights | None,  # the classifier's lexical half
         log_scale: nn.Parameter,  # of 1 / temperature
         is_seen: NDArray[np.bool_],  # (n_labels,) some training text has or had the label
@@ -114,7 +114,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         )
         self.is_one_vs_all = settings.classifier_loss == "one-vs-all"
         self.classifier_step = one_vs_all_pool_step if self.is_one_vs_all else self.dual_step
-        self.temperature = 1 / float(log_scale.detach().exp())
+        self.temperature: float | Tensor = 1 / float(log_scale.detach().exp())
         self.candidates = np.arange(len(classifier))
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
@@ -128,9 +128,9 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         self.n_dropped += len(batch) - len(tokens)
         if not len(tokens):
             return torch.zeros(()) if with_loss else None
-        ids = torch.from_numpy(picked.pool)
+        ids = to_device(torch.from_numpy(picked.pool), self.classifier.device)
         self.optimizer.apply_pending_decay_(self.classifier, ids)
-        rows = self.classifier[ids.to(self.classifier.device)].to(self.device).requires_grad_()
+        rows = to_device(self.classifier[ids], self.device).requires_grad_()
         encoding = self._encoding(
             TokenStore.concatenate([tokens, self.label_tokens.take(picked.pool)])
         )
@@ -224,14 +224,14 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         """Step what the loop does not: the picked rows, the heads and the temperature."""
         learning_rate = self.settings.classifier_learning_rate * rate
         self.optimizer.param_groups[0]["lr"] = learning_rate
-        self.optimizer.step_rows_(self.classifier, ids, gradient)
+        self.optimizer.step_rows_(self.classifier, ids, gradient, is_ascending=True)
         if self.head_optimizer is not None:
             for group in self.head_optimizer.param_groups:
                 group["lr"] = learning_rate
             self.head_optimizer.step()
             self.head_optimizer.zero_grad()
-            if self.log_scale.requires_grad:  # else a GPU is not waited for
-                self.temperature = 1 / float(self.log_scale.detach().exp())
+            if self.log_scale.requires_grad:  # a tensor: a GPU is not waited for
+                self.temperature = 1 / self.log_scale.detach().exp()
 
     # -------------------------------------------------------------------------------------- epoch
     def begin_epoch(self, epoch: int) -> None:
@@ -241,11 +241,12 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         if epoch == 0 or epoch % settings.mining_interval:
             return
         if settings.negatives == "mined" and settings.pool_size < len(self.candidates):
-            self._mine(_SHORTLIST)
+            self._mine()
         if settings.batches == "clustered":
             self.clusters = []  # made by `batches`, which knows their size
-            with torch.no_grad():
-                self._embedded = self.heads.text_rows(self._embed_all(self.rows.tokens))
+            self.module.eval()
+            self._embedded = torch.from_numpy(self.ranker().embed(self.rows.tokens))
+            self.module.train()
 
     def batches(self, batch_size: int, rng: np.random.Generator) -> list[NDArray[np.int64]] | None:
         """Texts that are alike, in batches; clusters in another order every epoch.
@@ -395,28 +396,39 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
 
     @classmethod
     def memory(cls, setup: TrainingSetup[UniDECSettings], settings: UniDECSettings) -> Memory:
-        """The rows and Adam's moments are the host's; all else is where the encoder is."""
-        n_labels, dim = setup.n_labels, projection_dim(setup)
+        """The rows and Adam's moments, a step over the pool, the clusters, and the table."""
+        n_labels, is_cpu = setup.n_labels, setup.device.type == "cpu"
+        dim, batch_size = projection_dim(setup), settings.batch_size
+        pool_size = min(settings.pool_size, n_labels)
         rows = 4 * n_labels * (settings.dim if dim is None else dim)
         table = rows if dim is None else 2 * rows
-        batch_size, pool_size = settings.batch_size, min(settings.pool_size, n_labels)
         activations = 4 * 4 * batch_size * pool_size
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
         device = {"activations": activations, "published": search_bytes(n_labels, setup.device)}
-        if setup.device.type != "cpu":
+        if not is_cpu:
             device["published"] += 2 * rows + table
-        host = {
+        classifier = {
             "weights": rows,
             "optimizer": 2 * rows,
             "copies": 3 * rows * settings.early_stopping,
-            "published": 2 * rows + table,  # the two halves, and both joined
         }
+        host = {"published": 2 * rows + table}  # the two halves, and both joined
+        between_epochs = cls._mining_bytes(setup, settings)
+        if settings.batches == "clustered":
+            width = settings.dim if dim is None else 2 * dim
+            between_epochs += cluster_bytes(len(setup.rows), width)
+        host["activations"] = max(between_epochs - activations * is_cpu, 0)
         if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
             n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
             host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
+        words = {}
         if settings.lexical_learning_rate and setup.encoder.has_words:
             n_pairs = setup.word_pairs.nnz
-            host["weights"] += 12 * n_pairs  # a word, what it has learnt, and what its text says
-            host["copies"] += 4 * n_pairs * settings.early_stopping
-            host["published"] += 16 * n_pairs  # the words again, and both kinds of weights joined
-        return Memory(device, host)
+            words = {
+                "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
+                "copies": 4 * n_pairs * settings.early_stopping,
+                "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
+            }
+        memory = Memory(device, host) + Memory({}, words)
+        is_on_host = classifier_device(setup, rows).type == "cpu"
+        return memory + (Memory({}, classifier) if is_on_host else Memory(classifier))

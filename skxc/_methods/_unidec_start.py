@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skxc._search._ranker import as_read_only_tensor
+from skxc._training._memory import device_share
 from skxc._training._setup import TrainingSetup
 
 from ._heads import Heads
@@ -74,7 +75,13 @@ def initial_classifier(setup: TrainingSetup[UniDECSettings], dim: int) -> Tensor
     if setup.fitted is not None:
         fitted = as_read_only_tensor(setup.fitted["classifier_weights_"])
         rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
-    return rows
+    return rows.to(classifier_device(setup, rows.nbytes))
+
+
+def classifier_device(setup: TrainingSetup[UniDECSettings], n_bytes: int) -> torch.device:
+    """Where the rows and their two moments lie: on the GPU, where that leaves room for the rest."""
+    is_small = setup.device.type == "cpu" or 3 * n_bytes <= device_share(setup.device)
+    return setup.device if is_small else torch.device("cpu")
 
 
 def initial_log_scale(setup: TrainingSetup[UniDECSettings]) -> float:

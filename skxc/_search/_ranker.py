@@ -144,7 +144,8 @@ class Ranker:
         """The best wrong labels of training texts, (len(rows), k); -1: none."""
         known = rows.Y if rows.exclude is None else rows.Y + rows.exclude
         labels, scores = self.top_k(rows.tokens, k, known)
-        return np.where(scores > UNSEEN_SCORE, labels, -1).astype(np.int32)
+        labels[scores <= UNSEEN_SCORE] = -1
+        return labels.astype(np.int32)
 
     def precision_at_1(self, rows: TrainingRows) -> float:
         """P@1 on texts whose labels are known, as `score` gives it."""

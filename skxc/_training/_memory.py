@@ -11,12 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import psutil
 import torch
+from numpy.typing import NDArray
+
+from skxc.encoders._base import EncoderModule
 
 from ._setup import Settings, TrainingSetup
 
 logger = logging.getLogger("skxc")
+
+# texts that a CPU's transformer embeds at once: more are no faster there
+_TEXTS_AT_ONCE = 64
 
 S = TypeVar("S", bound=Settings)
 Remedies = Mapping[str, Callable[[int], str]]  # settings to lower, and how users pass them
@@ -79,6 +86,25 @@ def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
         return math.inf if limit == "max" else int(limit) - used
     except (OSError, ValueError):  # no such limit here
         return math.inf
+
+
+def device_share(device: torch.device) -> int:
+    """A quarter of a GPU's memory: for what can also be less, or lie on the host."""
+    return int(torch.cuda.get_device_properties(device).total_memory) // 4
+
+
+def texts_at_once(
+    module: EncoderModule, lengths: NDArray[np.int64], dtype: torch.dtype, device: torch.device
+) -> int:
+    """`encode_batch_size` of a transformer where users leave it to us.
+
+    By the memory that the GPU has, not by what is free: dropout differs between batches, and one
+    seed is to give one model.
+    """
+    if device.type == "cpu":
+        return _TEXTS_AT_ONCE
+    a_text = module.activation_bytes(lengths, 1, module.dim, dtype)
+    return max(device_share(device) // a_text, 1)
 
 
 def encoder_memory(setup: TrainingSetup[S], settings: S) -> Memory:

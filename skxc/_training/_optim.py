@@ -36,13 +36,12 @@ class RowAdagrad(RowOptimizer):
         if not state:
             state["sum_of_squares"] = parameter.new_full((len(parameter),), 1e-16)
         rows, values = _rows_and_values(gradient)
-        sums = state["sum_of_squares"][rows].add_(values.square().mean(1))
-        state["sum_of_squares"][rows] = sums
+        sums = state["sum_of_squares"].index_add_(0, rows, values.square().mean(1))[rows]
         parameter.index_add_(0, rows, values * (-lr * sums.rsqrt())[:, None])
 
 
 def _rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """The nonzero rows of the gradient, each once, and their values."""
+    """The nonzero rows of the gradient, each once, and their values; rows of 0 may be repeated."""
     if gradient.is_sparse:
         gradient = _coalesced(gradient)
         return gradient._indices()[0], gradient._values()
@@ -54,10 +53,26 @@ def _coalesced(gradient: Tensor) -> Tensor:
     """The sparse gradient with its repeated rows summed.
 
     One backward pass of an EmbeddingBag gives ascending rows, but autograd drops the flag that says
-    so; a sum over several passes repeats rows. The check is cheaper than sorting again.
+    so; a sum over several passes repeats rows. On a CPU the check is cheaper than sorting again.
     """
-    rows = gradient._indices()[0]
-    return gradient if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
+    rows, values = gradient._indices()[0], gradient._values()
+    if not gradient.is_cuda:
+        return gradient if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
+    rows, values = summed_rows(rows, values)
+    return torch.sparse_coo_tensor(rows[None], values, gradient.shape, check_invariants=False)
+
+
+def summed_rows(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """As many rows and values, each row once; the rest are zeros for row 0.
+
+    Their number is known without a look at the rows: a GPU is not waited for.
+    """
+    rows, order = rows.sort()
+    is_first = torch.ones_like(rows)
+    is_first[1:] = rows[1:] != rows[:-1]
+    places = (is_first.cumsum(0) - 1,)
+    sums = torch.zeros_like(values).index_put_(places, values[order], accumulate=True)
+    return torch.zeros_like(rows).index_put_(places, rows), sums
 
 
 def make_optimizers(

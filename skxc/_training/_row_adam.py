@@ -70,12 +70,15 @@ class RowAdam(RowOptimizer):
     def step_rows_(
         self,
         table: Tensor,  # (n_rows, dim), one of the optimiser's; updated in place
-        rows: Tensor,  # (n_touched,); ascending and on the CPU is fastest
+        rows: Tensor,  # (n_touched,)
         values: Tensor,  # (n_touched, dim) their gradient; summed over repeated rows
+        *,
+        is_ascending: bool = False,  # each row once: then they are not looked at
     ) -> None:
         """Step some rows; the weight decay of the others is pending."""
         group, state = self._group(table), self.state[table]
-        rows, values = _sum_repeated_rows(rows, values)
+        if not is_ascending:
+            rows, values = _sum_repeated_rows(rows, values)
         rows, values = rows.to(table.device), values.to(table)
         state["log_decay"] += math.log1p(-group["lr"] * group["weight_decay"])
         updated = table[rows].mul_(_take_pending_decay(state, rows))

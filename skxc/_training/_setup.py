@@ -25,6 +25,7 @@ class Settings:
 
     epochs: int
     batch_size: int
+    encode_batch_size: int | None
     learning_rate: float
     weight_decay: float
     warmup_fraction: float
@@ -47,6 +48,7 @@ class TrainingSetup(Generic[S]):
     held_out: TrainingRows | None
     encoder: Encoder
     label_texts: list[str] | None
+    label_tokens: TokenStore | None  # of the label texts
     device: torch.device
     dtype: torch.dtype  # bfloat16: the encoder runs under autocast
     generator: torch.Generator  # on `device`
@@ -64,11 +66,6 @@ class TrainingSetup(Generic[S]):
         """The held-out rows, where they are enough to tune anything by."""
         held_out = self.held_out
         return held_out if held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS else None
-
-    @cached_property
-    def label_tokens(self) -> TokenStore | None:
-        """The label texts as the encoder reads them."""
-        return None if self.label_texts is None else self.encoder.tokenize(self.label_texts)
 
     @cached_property
     def word_pairs(self) -> sp.csr_array:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
 from skxc._functional._unit_rows import unit_rows
+from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
 
@@ -259,7 +260,7 @@ class _BagOfRows(torch.autograd.Function):
         )
         by_word = by_text.tocsc()
         values = _bags(gradients[0].contiguous(), by_word.indices, by_word.indptr, by_word.data)
-        indices = torch.from_numpy(words.astype(np.int64)[None]).to(values.device)
+        indices = to_device(torch.from_numpy(words.astype(np.int64)[None]), values.device)
         return torch.sparse_coo_tensor(
             indices, values, ctx.shape, is_coalesced=True, check_invariants=False
         ), None
@@ -272,12 +273,13 @@ def _weights(tokens: TokenStore) -> np.ndarray:
 def _bags(
     table: Tensor, ids: np.ndarray, offsets: np.ndarray, weights: np.ndarray
 ) -> Tensor:  # (len(offsets) - 1, dim)
-    device = table.device
+    indices = (torch.from_numpy(part.astype(np.int64)) for part in (ids, offsets))
+    on_device = [to_device(part, table.device) for part in (*indices, torch.from_numpy(weights))]
     return F.embedding_bag(
-        torch.from_numpy(ids.astype(np.int64)).to(device),
+        on_device[0],
         table,
-        torch.from_numpy(offsets.astype(np.int64)).to(device),
+        on_device[1],
         mode="sum",
-        per_sample_weights=torch.from_numpy(weights).to(device, table.dtype),
+        per_sample_weights=on_device[2].to(table.dtype),
         include_last_offset=True,
     )
