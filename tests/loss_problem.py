@@ -18,7 +18,9 @@ SOFTMAXES = [loss for loss in LOSSES if isinstance(loss, Softmax)]
 class Problem:
     """Label features, an encoder with dropout, texts and their pairs; the third has no positive."""
 
-    def __init__(self, n_labels=17, batch=5, dim=4, seed=0, *, dropout=0.4, relevance=False):
+    def __init__(
+        self, n_labels=17, batch=5, dim=4, seed=0, *, dropout=0.4, relevance=False, device="cpu"
+    ):
         self.n_labels = n_labels
         self.g = torch.Generator().manual_seed(seed)
         self.features = self.normal(n_labels, 6)
@@ -37,6 +39,9 @@ class Problem:
             ).clamp(min=0.01)
         is_free = self.targets == 0
         self.is_ignored = is_free & (torch.rand(batch, n_labels, generator=self.g) < 0.2)
+        self.device = torch.device(device)
+        self.net.to(self.device)
+        self.features, self.texts = self.features.to(self.device), self.texts.to(self.device)
         self.n_encoded = []
 
     def normal(self, *shape):
@@ -74,7 +79,7 @@ class Problem:
         texts = self.texts.clone().requires_grad_()
         scores = texts @ self.encode_dense(chunks).T / TEMPERATURE
         is_ignored = self.is_ignored if ignores else None
-        value = naive_loss(loss, scores, self.targets, is_ignored, sample_weight)
+        value = naive_loss(loss, scores.cpu(), self.targets, is_ignored, sample_weight)
         value.backward()
         return texts.grad, value.detach(), self.gradients()
 

@@ -25,6 +25,14 @@ def points(n, dim=5, seed=0):
     return torch.randn(n, dim, dtype=torch.float64, generator=g)
 
 
+@pytest.mark.parametrize("n_numbers", [1, 40, 333])
+def test_embeddings_copied_in_parts_give_the_same_clusters(monkeypatch, n_numbers):
+    embeddings = points(97)
+    want = clusters_of(embeddings, 6)
+    monkeypatch.setattr("skxc._methods._clusters._NUMBERS_AT_ONCE", n_numbers)
+    assert clusters_of(embeddings, 6) == want
+
+
 def mean_cosine(embeddings, clusters):
     """Of the rows with their cluster's centroid."""
     units = torch.nn.functional.normalize(embeddings, dim=1)

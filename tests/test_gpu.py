@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 from contract import assert_equal_models
+from gpu import no_waiting
 
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._functional._grad_cache import CachedEncoding
+from skxc._functional._pairs import Pairs
+from skxc._functional._top_k import top_k_inner_products
+from skxc._methods._unidec import UniDECMethod
+from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects, make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -65,11 +70,82 @@ def test_on_a_gpu_in_float32_the_model_is_that_of_a_cpu(make, data):
     on_gpu, on_cpu = (
         make(device=device, precision="float32").fit(*data[:2]) for device in ("cuda", "cpu")
     )
+    # AdamW makes a whole step of a gradient that is nothing but rounding
+    coarse = 1 if isinstance(on_cpu.encoder, BagOfWordsEncoder) else 10
     np.testing.assert_allclose(
-        on_gpu.label_embeddings_, on_cpu.label_embeddings_, rtol=2e-2, atol=2e-3
+        on_gpu.label_embeddings_,
+        on_cpu.label_embeddings_,
+        rtol=coarse * 2e-3,
+        atol=coarse * 2e-4,
     )
     scores, expected = (clf.predict_top_k(data[0], 5)[1] for clf in (on_gpu, on_cpu))
-    np.testing.assert_allclose(scores, expected, rtol=2e-2, atol=5e-3)
+    np.testing.assert_allclose(scores, expected, rtol=coarse * 2e-3, atol=coarse * 5e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "encoder", "parameters"),
+    [
+        ("renee", "bag", {}),
+        ("dual", "bag", {"max_grad_norm": 1.0}),
+        ("unidec", "bag", {"lexical_learning_rate": 0, "learn_temperature": True}),
+    ],
+    indirect=["make", "encoder"],
+    ids=str,
+)
+def test_a_step_does_not_wait_for_the_gpu(make, data, monkeypatch, parameters):
+    run_step, n_steps = _Loop.run_step, []
+
+    def watched(loop, batch, *, with_loss):
+        if not n_steps:  # the first compiles, and fills the caches
+            loss = run_step(loop, batch, with_loss=with_loss)
+        else:
+            with no_waiting():
+                loss = run_step(loop, batch, with_loss=with_loss)
+        n_steps.append(batch)
+        return loss
+
+    monkeypatch.setattr(_Loop, "run_step", watched)
+    make(device="cuda", epochs=1, **parameters).fit(*data[:2])
+    assert len(n_steps) > 3
+
+
+def test_a_classifier_on_the_host_learns_what_one_on_the_gpu_does(data, monkeypatch):
+    places, begin = [], UniDECMethod.begin
+
+    def watched(setup):
+        method = begin(setup)
+        places.append(method.classifier.device.type)
+        return method
+
+    monkeypatch.setattr(UniDECMethod, "begin", watched)
+    clf = UniDEC(
+        BagOfWordsEncoder(dim=32, min_df=1), label_texts=data[2], epochs=2, random_state=0,
+        device="cuda", precision="float32",
+    )  # fmt: skip
+    on_gpu = clf.fit(*data[:2]).classifier_weights_
+    monkeypatch.setattr("skxc._methods._unidec_start.device_share", lambda _: 0)
+    on_host = clf.fit(*data[:2]).classifier_weights_
+    assert places == ["cuda", "cpu"]
+    np.testing.assert_allclose(on_gpu, on_host, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_the_search_on_a_gpu_finds_what_one_on_a_cpu_does(k):
+    g = torch.Generator().manual_seed(k)
+    queries = torch.randint(-3, 4, (50, 4), generator=g).float()  # exact, and many ties
+    table = torch.randint(-3, 4, (30_000, 4), generator=g).float()
+    pairs = torch.rand(30_000, 50, generator=g) < 0.01
+    unseen = torch.arange(0, 30_000, 7)
+    found = [
+        top_k_inner_products(
+            queries.to(place), table.to(place), k, chunk_size=4096,
+            exclude=Pairs(*(i.to(place) for i in pairs.nonzero(as_tuple=True))),
+            unseen=unseen.to(place),
+        )
+        for place in ("cuda", "cpu")
+    ]  # fmt: skip
+    for on_gpu, on_cpu in zip(*found, strict=True):
+        assert torch.equal(on_gpu.cpu(), on_cpu)
 
 
 def test_in_bfloat16_it_learns_as_much(make, data):
@@ -123,6 +199,8 @@ def test_what_all_have_runs(make, data, parameters):
         (UniDEC, {"negatives": "mined", "pool_size": 20, "mining_interval": 1}),
         (UniDEC, {"batches": "clustered", "mining_interval": 1, "learn_temperature": True}),
         (UniDEC, {"classifier_loss": "one-vs-all", "projection_dim": 16}),
+        (UniDEC, {"encode_batch_size": 7, "max_grad_norm": 1.0}),
+        (ReneeClassifier, {"encode_batch_size": 7, "max_grad_norm": 1.0}),
     ],
     ids=str,
 )

@@ -5,15 +5,26 @@ from __future__ import annotations
 import logging
 import math
 import re
+import shutil
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from allocations import Allocations
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._estimator._fit import FitMixin, FitMode
-from skxc._training._memory import Memory, _left_in_container, check_memory, training_memory
+from skxc._methods._unidec_start import classifier_device
+from skxc._search import _ranker
+from skxc._training._memory import (
+    Memory,
+    _left_in_container,
+    check_memory,
+    texts_at_once,
+    training_memory,
+)
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -120,6 +131,20 @@ def make(estimator, data, **parameters):
     return estimator(label_texts=data.label_texts, random_state=0, **parameters)
 
 
+@pytest.fixture(scope="module")
+def larger_bert(tiny_bert, tmp_path_factory):
+    """The folder of a random BERT whose activations weigh something."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert") / "model"
+    shutil.copytree(tiny_bert, folder)
+    config = BertConfig.from_pretrained(tiny_bert)
+    config.update({"hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 4})
+    config.update({"intermediate_size": 1024})
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
 ESTIMATORS = pytest.mark.parametrize("estimator", [ReneeClassifier, DualEncoderXC, UniDEC])
 
 
@@ -176,6 +201,63 @@ def test_an_encoder_too_wide_for_memory_is_refused_with_its_parameter(estimator,
         clf.fit(data.texts, data.Y)
 
 
+@pytest.mark.parametrize("memory", [64 << 20, 1 << 30])
+def test_a_transformer_embeds_64_texts_on_a_cpu_and_a_quarter_of_a_gpu(
+    data, tiny_bert, monkeypatch, memory
+):
+    clf = make(UniDEC, data, encoder=TransformerEncoder(tiny_bert, max_length=16))
+    inputs = clf._checked(data.texts, data.Y, None, None, FitMode())
+    setup = clf._setup(inputs, CPU, [0])
+    assert setup.settings.encode_batch_size == 64
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory)
+    )
+    lengths = setup.rows.tokens.lengths
+    n_texts = texts_at_once(setup.module, lengths, torch.float32, gpu)
+    held = setup.module.activation_bytes(lengths, n_texts, setup.module.dim, torch.float32)
+    assert 0.9 * memory / 4 < held <= memory / 4
+    bag = make(UniDEC, data)
+    assert bag._setup(inputs, CPU, [0]).settings.encode_batch_size is None
+
+
+def test_a_table_lies_on_a_gpu_where_it_takes_no_more_than_a_quarter(data, monkeypatch):
+    clf = make(UniDEC, data)
+    setup = clf._setup(clf._checked(data.texts, data.Y, None, None, FitMode()), CPU, [0])
+    assert classifier_device(setup, 1 << 40) == CPU
+    setup = replace(setup, device=torch.device("cuda"))
+    rows = 4 * setup.n_labels * setup.module.dim
+    for memory, place in ((12 * rows, "cuda"), (12 * rows - 4, "cpu")):
+        monkeypatch.setattr(
+            torch.cuda,
+            "get_device_properties",
+            lambda _, memory=memory: SimpleNamespace(total_memory=memory),
+        )
+        assert classifier_device(setup, rows).type == place
+        parts = training_memory(clf._method.memory, setup, setup.settings).by_place(setup.device)
+        assert parts[place]["optimizer"] >= 2 * rows
+        assert parts["cpu" if place == "cuda" else "cuda"]["optimizer"] == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "least"),
+    [
+        ({"negatives": "mined", "pool_size": 20}, 180 * 50 * 12),
+        ({"batches": "clustered"}, 180 * 256 * 4),
+    ],
+    ids=str,
+)
+def test_what_is_done_between_epochs_counts(data, monkeypatch, parameters, least):
+    monkeypatch.setattr("skxc._methods._unidec_start.device_share", lambda _: 1 << 40)
+    clf = make(UniDEC, data, batch_size=1, **{"pool_size": 20} | parameters)
+    setup = clf._setup(clf._checked(data.texts, data.Y, None, None, FitMode()), CPU, [0])
+    on_gpu = replace(setup, device=torch.device("cuda"))
+    assert clf._method.memory(on_gpu, setup.settings).host["activations"] >= least
+    clf.set_params(negatives="random", batches="random")
+    setup = replace(on_gpu, settings=replace(setup.settings, negatives="random", batches="random"))
+    assert clf._method.memory(setup, setup.settings).host["activations"] == 0
+
+
 def test_a_pretrained_encoder_counts_its_activations_and_moments(data, tiny_bert):
     clf = make(ReneeClassifier, data, encoder=TransformerEncoder(tiny_bert, max_length=6))
     parts = clf.memory_estimate(data.texts, data.Y)["cpu"]
@@ -183,6 +265,60 @@ def test_a_pretrained_encoder_counts_its_activations_and_moments(data, tiny_bert
     assert parts["optimizer"] == pytest.approx(3 * n_bytes, rel=0.01)
     longer = clf.set_params(encoder__max_length=12).memory_estimate(data.texts, data.Y)["cpu"]
     assert longer["activations"] > 1.5 * parts["activations"]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("encoder", ["bag", "bert"])
+@ESTIMATORS
+def test_a_gpu_holds_what_was_estimated(estimator, encoder, larger_bert):
+    data = make_extreme_classification(3_000, 30_000, random_state=0)
+    own = {"augment": False} if estimator is ReneeClassifier else {}
+    if encoder == "bert":
+        own |= {"encoder": TransformerEncoder(larger_bert, max_length=32)}
+    clf = make(estimator, data, epochs=1, device="cuda", **own)
+    needed = clf.memory_estimate(data.texts, data.Y)["cuda"]
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    clf.fit(data.texts, data.Y)
+    held = torch.cuda.max_memory_allocated() - before
+    assert sum(needed.values()) == pytest.approx(held, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        (ReneeClassifier, {"augment": False, "label_chunk_size": 4096}),
+        (ReneeClassifier, {"augment": False, "label_chunk_size": 4096, "momentum": 0.9}),
+        (DualEncoderXC, {}),
+        (DualEncoderXC, {"early_stopping": True, "epochs": 2}),
+        # what it weighs its words and views by is the host's
+        (UniDEC, {"lexical_learning_rate": 0, "dual_score_weight": 0.5}),
+    ],
+    ids=str,
+)
+def test_a_gpu_would_hold_what_was_estimated(estimator, parameters, monkeypatch):
+    """A GPU's sizes on a CPU, every tensor counted."""
+    data = make_extreme_classification(2_000, 20_000, random_state=0)
+    monkeypatch.setitem(_ranker._SIZES, "cpu", _ranker._SIZES["cuda"])
+    monkeypatch.setattr("skxc._functional._top_k._is_on_host", lambda _: False)
+    monkeypatch.setattr("skxc._methods._unidec_start.device_share", lambda _: 1 << 40)
+    clf = make(estimator, data, **{"epochs": 1} | parameters)
+    setup = clf._setup(clf._checked(data.texts, data.Y, None, None, FitMode()), CPU, [0])
+    on_gpu = replace(setup, device=torch.device("cuda"))
+    memory = training_memory(clf._method.memory, on_gpu, setup.settings)
+    needed = memory.by_place(on_gpu.device)["cuda"]
+    del setup, on_gpu
+    allocations, begin = Allocations(), clf._method.begin
+
+    def counted_begin(setup):
+        allocations.peak = 0  # the encoder's weights were read on the host
+        return begin(setup)
+
+    monkeypatch.setattr(clf._method, "begin", counted_begin)
+    with allocations:
+        clf.fit(data.texts, data.Y)
+    assert sum(needed.values()) == pytest.approx(allocations.peak, rel=0.2)
 
 
 @ESTIMATORS

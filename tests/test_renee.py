@@ -36,7 +36,10 @@ def make_clf(**parameters):
     return ReneeClassifier(**{"encoder": SMALL, "epochs": 5, "random_state": 0, **parameters})
 
 
-def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(data):
+@pytest.mark.parametrize("encode_batch_size", [None, 2])
+def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
+    data, encode_batch_size
+):
     """The whole step in float64: encoder and classifier gradients, dropout on, weights relevant."""
     encoder = BagOfWordsEncoder(dim=6, min_df=1).fit(data.texts, seed=0)
     rng = np.random.default_rng(0)
@@ -57,7 +60,10 @@ def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
 
     fused = encoder.build_module().double()
     fused_weights = start.clone()
-    setup = make_setup(ReneeSettings, fused, rows, dropout=0.5, label_chunk_size=7)
+    setup = make_setup(
+        ReneeSettings, fused, rows, dropout=0.5, label_chunk_size=7,
+        encode_batch_size=encode_batch_size,
+    )  # fmt: skip
     step = ReneeMethod(setup, rows, fused_weights, None, is_seen=np.ones(20, bool))
     torch.manual_seed(3)
     mean_loss = step(batch, 0.5, with_loss=True)

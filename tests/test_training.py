@@ -14,7 +14,13 @@ from torch import nn
 from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._training._loop import BestEpoch, Schedule, Step, train
-from skxc._training._optim import RowAdagrad, clip_gradients_, make_optimizers, warmup_cosine
+from skxc._training._optim import (
+    RowAdagrad,
+    clip_gradients_,
+    make_optimizers,
+    summed_rows,
+    warmup_cosine,
+)
 from skxc.encoders._bag import bag_of_rows
 
 
@@ -48,6 +54,36 @@ def test_row_adagrad_adds_up_a_row_that_two_backward_passes_touched():
     tables[1].grad = sparse([1, 3], summed, (4, 2))
     for table in tables:
         RowAdagrad([table], lr=0.1).step()
+    torch.testing.assert_close(tables[0], tables[1])
+
+
+@pytest.mark.parametrize("rows", [[3], [1, 4, 5], [4, 1, 4, 0, 1, 1], []])
+def test_rows_are_summed_without_a_look_at_them(rows):
+    g = torch.Generator().manual_seed(0)
+    rows = torch.tensor(rows, dtype=torch.int64)
+    values = torch.randn(len(rows), 2, dtype=torch.float64, generator=g)
+    summed = summed_rows(rows, values)
+    zeros = torch.zeros(6, 2, dtype=torch.float64)
+    torch.testing.assert_close(zeros.index_add(0, *summed), zeros.index_add(0, rows, values))
+    kept = summed[0][summed[1].any(1)]
+    assert len(kept.unique()) == len(kept)
+
+
+def test_rows_of_zeros_that_fill_up_a_gradient_change_nothing():
+    tables = [nn.Parameter(torch.ones(4, 2, dtype=torch.float64)) for _ in range(2)]
+    twice = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 5.0]], dtype=torch.float64)
+    for table, is_on_gpu in zip(tables, (False, True), strict=True):
+        optimizer = RowAdagrad([table], lr=0.1)
+        for rows in ([0, 3, 0], [2, 2, 2], [3, 1, 0]):
+            indices, values = torch.tensor(rows), twice
+            if is_on_gpu:  # as a gradient on a GPU is summed
+                indices, values = summed_rows(indices, values)
+            gradient = torch.sparse_coo_tensor(indices[None], values, (4, 2), check_invariants=True)
+            table.grad = gradient if is_on_gpu else gradient.coalesce()
+            with pytest.MonkeyPatch.context() as patch:
+                if is_on_gpu:
+                    patch.setattr("skxc._training._optim._coalesced", lambda g: g)
+                optimizer.step()
     torch.testing.assert_close(tables[0], tables[1])
 
 

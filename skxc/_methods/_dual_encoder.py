@@ -20,7 +20,7 @@ from skxc._functional._losses import SoftTopK, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._unit_rows import unit_rows
-from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
+from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import TrainingSetup
@@ -203,10 +203,12 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         table = 4 * n_labels * settings.dim
         activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": search_bytes(n_labels, setup.device)}
+        device = {"activations": activations, "published": cls._search_bytes(setup, settings)}
+        host = {"published": table}
+        host["activations"] = cls._mining_bytes(setup, settings)
         if setup.device.type != "cpu":
             device["published"] += table
-        return Memory(device, {"published": table})
+        return Memory(device, host)
 
 
 def _head(is_normalized: bool) -> Any:

@@ -16,6 +16,7 @@ from skxc._data._batches import Batch
 from skxc._data._tokens import TokenStore
 from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import to_device
+from skxc._search._ranker import search_bytes
 from skxc._training._setup import Settings, TrainingSetup
 from skxc._validation import callers_stack_level
 
@@ -25,8 +26,9 @@ from ._pools import pairs_in_pool
 # labels that a text's hard negatives are drawn from; of each, label (int64 and int32) and score
 SHORTLIST = 100
 _BYTES_A_MINED = 8 + 4 + 4
-# texts embedded at once where no tokens bound them
-_TEXTS_AT_ONCE = 1 << 14
+# texts embedded at once where no tokens bound them; of each, tensors of an embedding's size
+_TEXTS_AT_ONCE = 1 << 12
+_TENSORS_A_TEXT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,15 @@ class TwoTowerMethod(Method[S]):
         assert setup.label_tokens is not None
         parts = [(setup.rows.tokens.lengths, n_texts), (setup.label_tokens.lengths, n_labels)]
         return encoder_bytes(setup, settings, parts)
+
+    @classmethod
+    def _search_bytes(cls, setup: TrainingSetup[S], settings: S, *, has_words: bool = False) -> int:
+        """What embedding all labels holds, or searching them, besides the tables."""
+        place = torch.device("cpu") if has_words else setup.device
+        embedded = 4 * _TENSORS_A_TEXT * settings.dim * min(_TEXTS_AT_ONCE, setup.n_labels)
+        is_mined = settings.negatives == "mined"
+        n_texts = len(setup.rows) if is_mined else len(setup.held_out or ())
+        return max(embedded, search_bytes(n_texts, setup.n_labels, place))
 
     @classmethod
     def _mining_bytes(cls, setup: TrainingSetup[S], settings: S) -> int:

@@ -21,7 +21,7 @@ from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
-from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
+from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._optim import adam_with_state
@@ -404,14 +404,22 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         table = rows if dim is None else 2 * rows
         activations = 4 * 4 * batch_size * pool_size
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": search_bytes(n_labels, setup.device)}
-        if not is_cpu:
-            device["published"] += 2 * rows + table
         classifier = {
             "weights": rows,
             "optimizer": 2 * rows,
             "copies": 3 * rows * settings.early_stopping,
         }
+        is_on_host = classifier_device(setup, rows).type == "cpu"
+        has_words = bool(settings.lexical_learning_rate) and setup.encoder.has_words
+        published = cls._search_bytes(setup, settings, has_words=has_words)
+        if not is_cpu:
+            # the two halves, and both joined where labels are searched in training; else the model
+            # is searched when the classifier is gone
+            is_searched = settings.early_stopping or settings.negatives == "mined"
+            joined = published + table
+            published += 2 * rows + table * is_searched
+            published = max(published, joined - 3 * rows * (not is_on_host))
+        device = {"activations": activations, "published": published}
         host = {"published": 2 * rows + table}  # the two halves, and both joined
         between_epochs = cls._mining_bytes(setup, settings)
         if settings.batches == "clustered":
@@ -422,7 +430,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
             host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
         words = {}
-        if settings.lexical_learning_rate and setup.encoder.has_words:
+        if has_words:
             n_pairs = setup.word_pairs.nnz
             words = {
                 "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
@@ -430,5 +438,4 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                 "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
             }
         memory = Memory(device, host) + Memory({}, words)
-        is_on_host = classifier_device(setup, rows).type == "cpu"
         return memory + (Memory({}, classifier) if is_on_host else Memory(classifier))

@@ -163,11 +163,11 @@ class Ranker:
         return self.head(embeddings.float())
 
 
-def search_bytes(n_labels: int, device: torch.device) -> int:
+def search_bytes(n_texts: int, n_labels: int, device: torch.device) -> int:
     """What `Ranker.top_k` holds: scores, and their best."""
     sizes = search_sizes(device)
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
-    return a_score * min(sizes.scores, sizes.texts * n_labels)
+    return a_score * min(sizes.scores, min(sizes.texts, n_texts) * n_labels)
 
 
 def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
