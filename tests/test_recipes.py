@@ -125,7 +125,7 @@ def test_renees_warm_up_is_the_papers_share_of_steps(name: str, memory: ModuleTy
     n_rows = data.n_texts + data.n_labels * data.has_label_texts
     n_steps = n_epochs * -(-n_rows // batch_size)
     assert parameters["epochs"] == n_epochs
-    assert parameters["batch_size"] <= batch_size
+    assert parameters["batch_size"] == batch_size
     assert parameters["warmup_fraction"] == pytest.approx(n_warmup / n_steps, abs=6e-4)
 
 

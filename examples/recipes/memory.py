@@ -76,9 +76,11 @@ def _renee(p: dict[str, Any], data: DataSet, model: Model) -> Cost:
     n_weights = data.n_labels * _rounded_up(model.dim + 1)
     rows = (2 + 4 * (p["momentum"] > 0)) * n_weights  # bfloat16; momentum float32
     n_documents = data.n_labels if data.has_label_texts else 0
-    epoch = 3 * (data.n_texts * _forward(p, model) + n_documents * _forward_label(p, model))
+    n_passes = 4 if p.get("encode_batch_size", p["batch_size"]) < p["batch_size"] else 3
+    epoch = n_passes * (data.n_texts * _forward(p, model) + n_documents * _forward_label(p, model))
     epoch += 6 * (data.n_texts + n_documents) * n_weights
-    return Cost(rows + CHUNK, *_encoder(p, model, p["batch_size"]), 4 * n_weights, epoch)
+    n_at_once = min(p.get("encode_batch_size", p["batch_size"]), p["batch_size"])
+    return Cost(rows + CHUNK, *_encoder(p, model, n_at_once), 4 * n_weights, epoch)
 
 
 def _dual_encoder(p: dict[str, Any], data: DataSet, model: Model) -> Cost:
@@ -100,10 +102,11 @@ def _unidec(p: dict[str, Any], data: DataSet, model: Model) -> Cost:
     mining = data.n_texts * _forward(p, model) + data.n_labels * _forward_label(p, model)
     mining += 4 * data.n_texts * data.n_labels * dim
     epoch = n_passes * data.n_texts * _forward(p, model) + _n_steps(p, data) * pool_size * of_pool
+    # rows and their two moments, on the GPU; both halves, and both joined, when labels are searched
     return Cost(
-        2 * table + 16 * batch_size * pool_size,
+        7 * table // 2 + 16 * batch_size * pool_size,
         *_encoder(p, model, n_at_once),
-        7 * table // 2,  # rows and their two moments; when published both halves, and joined
+        2 * table,
         epoch + mining / p["mining_interval"],
     )
 

@@ -109,13 +109,15 @@ def texts_at_once(
 
 def encoder_memory(setup: TrainingSetup[S], settings: S) -> Memory:
     """The encoder, its optimiser and the data."""
-    parts = dict.fromkeys(("weights", "optimizer", "copies"), 0)
+    parts = dict.fromkeys(("weights", "optimizer", "copies", "activations"), 0)
     for parameter in setup.module.parameters():
         n_bytes = parameter.nbytes
         if getattr(parameter, "is_row_sparse", False):
             n_bytes = n_bytes * settings.dim // setup.module.dim
         else:
             parts["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
+            if setup.dtype == torch.bfloat16:  # autocast's copies
+                parts["activations"] += n_bytes // 2
         parts["weights"] += n_bytes
     if settings.early_stopping:
         parts["copies"] = parts["weights"]
