@@ -12,6 +12,8 @@ import pytest
 import torch
 from contract import assert_equal_models
 from gpu import no_waiting
+from loss_problem import Problem
+from naive_losses import LOSSES
 
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -47,6 +49,20 @@ def bert(tiny_bert, tmp_path_factory):
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     Path(folder / "config.json").write_text(json.dumps(config))
     return TransformerEncoder(str(folder), max_length=32)
+
+
+@pytest.fixture(scope="module")
+def larger_bert(tiny_bert, tmp_path_factory):
+    """The folder of a random BERT whose activations weigh something."""
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("bert") / "model"
+    shutil.copytree(tiny_bert, folder)
+    config = BertConfig.from_pretrained(tiny_bert)
+    config.update({"hidden_size": 256, "num_attention_heads": 4, "num_hidden_layers": 4})
+    config.update({"intermediate_size": 1024})
+    BertModel(config).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture(params=["bag", "bert"])
@@ -253,6 +269,36 @@ def test_dropout_is_replayed_when_texts_are_encoded_again(tiny_bert):
     for name, parameter in module.named_parameters():
         if name in expected:
             torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_two_passes_equal_one_graph_with_dropout_on(loss):
+    problem = Problem(device="cuda")
+    with torch.random.fork_rng([problem.device]):
+        torch.cuda.manual_seed(3)
+        want = problem.by_autograd(loss, problem.chunks(5))
+        torch.cuda.manual_seed(3)
+        got = problem.by_two_passes(loss, problem.chunks(5))
+    assert got[0].is_cuda
+    for ours, theirs in zip([*got[:2], *got[2]], [*want[:2], *want[2]], strict=True):
+        torch.testing.assert_close(ours.cpu(), theirs.cpu(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("encoder", ["bag", "bert"])
+@pytest.mark.parametrize("estimator", ESTIMATORS.values())
+def test_it_holds_what_was_estimated(estimator, encoder, larger_bert):
+    data = make_extreme_classification(3_000, 30_000, random_state=0)
+    own = {"augment": False} if estimator is ReneeClassifier else {}
+    if encoder == "bert":
+        own |= {"encoder": TransformerEncoder(larger_bert, max_length=32)}
+    clf = estimator(label_texts=data.label_texts, epochs=1, device="cuda", random_state=0, **own)
+    needed = clf.memory_estimate(data.texts, data.Y)["cuda"]
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    clf.fit(data.texts, data.Y)
+    held = torch.cuda.max_memory_allocated() - before
+    assert sum(needed.values()) == pytest.approx(held, rel=0.2)
 
 
 def test_one_seed_is_one_model(make, data):
