@@ -36,8 +36,8 @@ _MAX_FUSED_ROWS = 256  # of a batch whose gradient the second kernel sums in its
 _PAIRS_AT_ONCE = 4096  # pairs whose rows of the weights are copied at the same time
 
 
-# What differs from chunk to chunk or from batch to batch is no reason to compile again: Triton would
-# where a number is 1 or stops being a multiple of 16, and where an address does.
+# What differs between chunks and batches is no reason to compile again: Triton would where a number
+# is 1 or stops being a multiple of 16, and where an address does.
 _VARYING = ("losses", "pair_ends", "pair_labels", "pair_rows", "pair_errors", "first", "n_labels")
 
 
@@ -115,7 +115,7 @@ def _update_kernel(
     embeddings: tl.tensor,  # (N_ROWS, WIDTH), 0 where the batch has no row or column
     errors: tl.tensor,  # (n_labels, N_ROWS)
     gradients: tl.tensor,  # (parts, N_ROWS, WIDTH) float32, added to WITH_GRADIENT
-    seed: tl.tensor,  # (1,) int64
+    seeds: tl.tensor,  # (1,) int64
     first: tl.tensor,  # the chunk's first label
     n_labels: tl.tensor,  # of the chunk
     learning_rate: tl.tensor,
@@ -139,6 +139,7 @@ def _update_kernel(
     is_column = (columns < WIDTH)[None, :]
     e = tl.load(embeddings + e_places, is_column, other=0)
     gradient = tl.zeros((TILE_B, TILE_D), tl.float32)
+    groups = tl.program_id(0) * (TILE_D // 8) + tl.arange(0, TILE_D // 8)
     for tile in range(part, tl.cdiv(n_labels, TILE_L), n_parts):
         labels = tile * TILE_L + tl.arange(0, TILE_L)
         is_label = (labels < n_labels)[:, None]
@@ -146,6 +147,7 @@ def _update_kernel(
         w = tl.load(weights + places, is_label & is_column, other=0)
         if WITH_MOMENTUM:  # asked for before the products, which hide the wait
             v = tl.load(velocity + places, is_label & is_column, other=0)
+        seed = tl.load(seeds)  # of every tile: kept over them it would take registers
         error_places = labels.to(tl.int64)[:, None] * N_ROWS + rows[None, :]
         step = tl.zeros((TILE_L, TILE_D), tl.float32)
         if WITH_GRADIENT:
@@ -157,9 +159,11 @@ def _update_kernel(
                 error = tl.load(errors + error_places + start, is_label, other=0)
                 e = tl.load(embeddings + start * WIDTH + e_places, is_column, other=0)
                 step = tl.dot(error, e, step, input_precision="ieee")
-        groups = tl.program_id(0) * (TILE_D // 8) + tl.arange(0, TILE_D // 8)
         if WITH_MOMENTUM:  # the weights move by the velocity before it is rounded
-            step = v.to(tl.float32) * momentum + (w.to(tl.float32) * weight_decay + step)
+            # no plain sum with the product: Triton would begin the product with the other summand,
+            # which then has to wait for the velocity
+            step = tl.fma(w.to(tl.float32), weight_decay, step)
+            step = tl.fma(v.to(tl.float32), momentum, step)
             updated = w.to(tl.float32) - learning_rate * step
             v = _stored(step, velocity, seed, first + labels, groups, TILE_L, TILE_D // 8, 1)
             tl.store(velocity + places, v, is_label & is_column)
@@ -176,7 +180,7 @@ def _update_kernel(
 def _stored(
     values: tl.tensor,  # (N_LABELS, 8 * N_GROUPS) float32
     table: tl.tensor,  # that they go to
-    seed: tl.tensor,  # (1,) int64
+    seed: tl.tensor,
     labels: tl.tensor,
     groups: tl.tensor,
     N_LABELS: tl.constexpr,
@@ -185,7 +189,7 @@ def _stored(
 ) -> tl.tensor:
     """Values as the table has them: bfloat16 is rounded up or down at random."""
     if table.dtype.element_ty == tl.bfloat16:
-        random = _random_halves(tl.load(seed), labels, groups, N_LABELS, N_GROUPS, STREAM)
+        random = _random_halves(seed, labels, groups, N_LABELS, N_GROUPS, STREAM)
         values = _rounded(values, random)
     return values
 
@@ -305,7 +309,7 @@ def _step_chunks_(
         _update_kernel[(n_columns, n_parts)](
             chunk, moving, embeddings, errors, gradients, update[0], start, len(chunk), *update[1],
             TILE_L=_TILE, TILE_B=n_rows if is_fused else block, WITH_GRADIENT=is_fused,
-            WITH_MOMENTUM=velocity is not None, num_stages=3 if n_rows <= 64 else 2, **options,
+            WITH_MOMENTUM=velocity is not None, **_compiler_options(device, n_rows), **options,
         )  # fmt: skip
     return gradients.sum(0), losses
 
@@ -331,6 +335,18 @@ def _width(weights: Tensor) -> int:
 
 def _whole_tiles(chunk_size: int) -> int:
     return -(-chunk_size // _TILE_LABELS) * _TILE_LABELS
+
+
+@cache
+def _compiler_options(device: torch.device, n_rows: int) -> dict[str, int]:
+    """Of the second kernel."""
+    options = {"num_stages": 3 if n_rows <= 64 else 2}
+    is_hopper = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] == 9
+    if is_hopper and (n_rows <= 64 or n_rows > _MAX_FUSED_ROWS):
+        # two programs fit a processor with 128 registers a thread. With momentum the compiler would
+        # take up to 176, though it needs no more; between these sizes it does, as on older GPUs
+        options["maxnreg"] = 128
+    return options
 
 
 @cache
