@@ -603,7 +603,8 @@ def test_nothing_waits_for_the_gpu(step, batch, monkeypatch):
     weights, *rest, ignored = make_batch(1000, 65, batch, dtype=torch.bfloat16)
     generator = torch.Generator(DEVICE).manual_seed(0)
     options = {"chunk_size": 256, "with_loss": True, "ignored": ignored, "generator": generator}
-    for options["velocity"] in (None, torch.zeros_like(weights)):
+    for velocity in (None, torch.zeros_like(weights)):
+        options["velocity"] = velocity
         step(monkeypatch, weights, *rest, SGD(0.1, 0.1, 0.9), **options)  # compiles
         with no_waiting():
             step(monkeypatch, weights, *rest, SGD(0.1, 0.1, 0.9), **options)
@@ -612,7 +613,9 @@ def test_nothing_waits_for_the_gpu(step, batch, monkeypatch):
 @needs_gpu
 @pytest.mark.parametrize("chunk_size", [512, 100_000])
 def test_large_batches_sum_their_gradient_in_float32(chunk_size, monkeypatch):
-    weights, embeddings, positives, _ = make_batch(20_000, 257, 1024, dtype=torch.bfloat16)
+    weights, embeddings, positives, _ = make_batch(
+        20_000, 257, 1024, share=0.001, dtype=torch.bfloat16
+    )
     exact = in_float64(weights, embeddings, positives)
     want, _ = step_by_torch(monkeypatch, *exact, SGD(0.0), chunk_size=4096)
     # what is left: errors are stored in bfloat16

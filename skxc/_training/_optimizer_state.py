@@ -35,8 +35,9 @@ def optimizer_arrays(
 
 def _array(tensor: Tensor) -> NDArray[Any]:
     """A copy on the host; in float32 what NumPy does not have."""
-    tensor = tensor.cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.cpu().float().numpy()
+    return tensor.cpu().numpy().copy()
 
 
 def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]) -> None:
