@@ -181,7 +181,10 @@ if torch.cuda.is_available():
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("n_labels", [1, 63, 64, 4096])
-def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, monkeypatch):
+@pytest.mark.parametrize("by_copies", [False, True])
+def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, by_copies, monkeypatch):
+    if by_copies:
+        monkeypatch.setattr(_torch, "_has_wide_products", lambda _: False)
     monkeypatch.setattr(_torch, "_LABELS_AT_ONCE", 64)
     g = torch.Generator().manual_seed(0)
     a, b = (torch.randn(n_labels, n, generator=g).to(device, torch.bfloat16) for n in (30, 17))
@@ -192,11 +195,14 @@ def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, monkeypatc
     assert (total[:, 17:] == 1).all()
 
 
-@pytest.mark.skipif(not _torch._has_wide_products(), reason="needs torch 2.8 or newer")
+@pytest.mark.skipif("dtype" not in torch.ops.aten.mm.overloads(), reason="needs torch 2.8 or newer")
 def test_a_gpu_multiplies_bfloat16_to_float32_at_once(monkeypatch):
     monkeypatch.setattr(_torch, "_LABELS_AT_ONCE", None)  # no blocks of copies
+    has_wide_products = _torch._has_wide_products.__wrapped__
+    monkeypatch.setattr(_torch, "_has_wide_products", has_wide_products)  # nothing kept for others
     with FakeTensorMode():  # shapes, types and the call itself; tests on a GPU check the numbers
         a, b = (torch.empty(40, n, dtype=torch.bfloat16, device="cuda") for n in (30, 17))
+        assert has_wide_products(a.device)
         add_product_(torch.empty(30, 17, device="cuda"), a.T, b)
 
 

@@ -49,17 +49,22 @@ def add_product_(
     """
     if a.dtype == total.dtype:
         total.addmm_(a, b)
-    elif a.is_cuda and _has_wide_products():
+    elif _has_wide_products(a.device):
         total += torch.mm(a, b, out_dtype=total.dtype)
-    else:  # older torch, and a CPU: exact as well, but slower, and with copies
+    else:  # as exact, but slower, and with copies
         for i, j in zip(a.split(_LABELS_AT_ONCE, 1), b.split(_LABELS_AT_ONCE), strict=True):
             total.addmm_(i.to(total.dtype), j.to(total.dtype))
 
 
 @cache
-def _has_wide_products() -> bool:
-    """Whether torch multiplies bfloat16 to float32 on a GPU: from 2.8 on."""
-    return "dtype" in torch.ops.aten.mm.overloads()
+def _has_wide_products(device: torch.device) -> bool:
+    """Whether torch multiplies bfloat16 to float32 there: on a CUDA device, from 2.8 on."""
+    matrix = torch.empty(8, 8, dtype=torch.bfloat16, device=device)
+    try:
+        torch.mm(matrix, matrix, out_dtype=torch.float32)
+    except (TypeError, RuntimeError):  # no such argument; not on this device
+        return False
+    return True
 
 
 def sgd_update_(
