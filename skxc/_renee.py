@@ -50,8 +50,8 @@ class ReneeClassifier(XCEstimator):
     classifier_weight_decay : float, default=1e-4
         Of the classifier.
     momentum : float, default=0.0
-        Of the classifier's SGD, in [0, 1). The paper has 0.9; it adds 4 bytes a weight, and a
-        learning rate ten times as large does the same without [2]_.
+        Of the classifier's SGD, in [0, 1). The paper has 0.9; it takes as much memory as the
+        weights, and a learning rate ten times as large does the same without [2]_.
     classifier_init : {"random", "label_texts"}, default="random"
         Rows drawn from N(0, 0.02), or the label texts' embeddings at unit length.
     augment : bool, default=True

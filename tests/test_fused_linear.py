@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
-from skxc._kernels import stochastic_round_
+from skxc._kernels import _torch, add_product_, sgd_update_, stochastic_round_
 
 
 def make_batch(n_labels, batch=7, dim=5, seed=0, relevance=False, labels_with_positives=None):
@@ -92,8 +94,10 @@ def test_a_positive_in_the_last_place_of_every_chunk_counts():
     torch.testing.assert_close(weights, want)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_bfloat16_weights_follow_the_float32_step_on_average(momentum):
+@pytest.mark.parametrize(
+    ("momentum", "kept"), [(0.0, None), (0.9, torch.float32), (0.9, torch.bfloat16)]
+)
+def test_bfloat16_weights_follow_the_float32_step_on_average(momentum, kept):
     weights, embeddings, targets, positives = make_batch(13, batch=4)
     start = weights.bfloat16()
     sgd = SGD(1e-3, 0.1, momentum)
@@ -102,7 +106,7 @@ def test_bfloat16_weights_follow_the_float32_step_on_average(momentum):
     n_runs = 2000
     for seed in range(n_runs):
         rounded = start.clone()
-        velocity = torch.zeros(start.shape) if momentum else None
+        velocity = torch.zeros(start.shape, dtype=kept) if momentum else None
         one_vs_all_step_(
             rounded, embeddings.float(), positives, sgd, chunk_size=4, velocity=velocity,
             generator=torch.Generator().manual_seed(seed),
@@ -132,6 +136,74 @@ def test_steps_too_small_for_nearest_rounding_still_arrive():
     for _ in range(100):
         stochastic_round_(weights, weights.float() - 1e-4, generator)
     assert abs(weights.float().mean().item() - 0.99) < 1e-3
+
+
+def test_bfloat16_velocity_is_right_on_average():
+    """Three steps of many copies of the same rows, against torch.optim.SGD in float64."""
+    g = torch.Generator().manual_seed(0)
+    start, error = torch.randn(6, 5, generator=g).bfloat16(), torch.randn(3, 6, 4, generator=g)
+    embeddings, n_copies = torch.randn(4, 5, generator=g), 4000
+    exact = start.double().requires_grad_()
+    optimizer = torch.optim.SGD([exact], lr=1e-2, momentum=0.9, weight_decay=0.1)
+    weights = start.repeat(n_copies, 1)
+    velocity = torch.zeros_like(weights)
+    for of_step in error:
+        exact.grad = of_step.double() @ embeddings.double()
+        optimizer.step()
+        copies = of_step.repeat(n_copies, 1)
+        sgd_update_(weights, copies, embeddings, 1e-2, 0.1, 0.9, velocity, g)
+    for got, want in ((weights, exact), (velocity, optimizer.state[exact]["momentum_buffer"])):
+        of_copies = got.double().view(n_copies, 6, 5)
+        # 5 standard errors of the mean, where each of three roundings is off by one spacing
+        largest = torch.maximum(of_copies.abs().amax(0), start.double().abs())
+        spacing = 2.0 ** (largest.log2().floor() - 7)
+        assert ((of_copies.mean(0) - want).abs() < 5 * spacing * (3 / n_copies) ** 0.5).all()
+        assert (of_copies.std(0) > 0).any()
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons():
+    results = []
+    for number in (np.float32, lambda x: float(np.float32(x))):
+        weights, embeddings, _, positives = make_batch(11)
+        velocity = torch.zeros_like(weights)
+        one_vs_all_step_(
+            weights, embeddings, positives, SGD(number(0.1), number(0.01), number(0.9)),
+            chunk_size=np.int64(4), velocity=velocity, batch_size=np.int64(8),
+        )  # fmt: skip
+        results.append((weights, velocity))
+    assert all(map(torch.equal, *results))
+
+
+DEVICES = ["cpu"]
+if torch.cuda.is_available():
+    DEVICES.append("cuda")
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("n_labels", [1, 63, 64, 4096])
+@pytest.mark.parametrize("by_copies", [False, True])
+def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, by_copies, monkeypatch):
+    if by_copies:
+        monkeypatch.setattr(_torch, "_has_wide_products", lambda _: False)
+    monkeypatch.setattr(_torch, "_LABELS_AT_ONCE", 64)
+    g = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n_labels, n, generator=g).to(device, torch.bfloat16) for n in (30, 17))
+    total = torch.ones(30, 24, device=device)
+    want = 1 + a.T.double() @ b.double()
+    add_product_(total[:, :17], a.T, b)
+    torch.testing.assert_close(total[:, :17].double(), want, rtol=1e-5, atol=1e-4)
+    assert (total[:, 17:] == 1).all()
+
+
+@pytest.mark.skipif("dtype" not in torch.ops.aten.mm.overloads(), reason="needs torch 2.8 or newer")
+def test_a_gpu_multiplies_bfloat16_to_float32_at_once(monkeypatch):
+    monkeypatch.setattr(_torch, "_LABELS_AT_ONCE", None)  # no blocks of copies
+    has_wide_products = _torch._has_wide_products.__wrapped__
+    monkeypatch.setattr(_torch, "_has_wide_products", has_wide_products)  # nothing kept for others
+    with FakeTensorMode():  # shapes, types and the call itself; tests on a GPU check the numbers
+        a, b = (torch.empty(40, n, dtype=torch.bfloat16, device="cuda") for n in (30, 17))
+        assert has_wide_products(a.device)
+        add_product_(torch.empty(30, 17, device="cuda"), a.T, b)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 11, 1000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ import torch
 import torch.nn.functional as F
 from setups import make_setup
 
+import skxc
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
+from skxc._methods import _renee
 from skxc._methods._renee import (
     ReneeMethod,
     ReneeSettings,
+    _bytes_a_label,
     _chunk_size,
     initial_log_odds,
     with_intercept,
@@ -180,6 +184,74 @@ def test_partial_fit_goes_on_where_the_last_call_ended(data):
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
     assert clf.n_iter_ == 12
     np.testing.assert_array_equal(clf.label_counts_, 4 * np.asarray(data.Y.sum(0)).ravel())
+
+
+def test_momentum_in_bfloat16_goes_on_through_pickles_and_folders(data, tmp_path):
+    parts = np.split(np.arange(300), 3)
+
+    def learn(clf, part):
+        return clf.partial_fit([data.texts[i] for i in part], data.Y[part])
+
+    def velocity(clf):
+        return clf._optimizer_state["step"]["velocity"]
+
+    whole = make_clf(momentum=0.9, precision="bfloat16", classifier_learning_rate=1e-3)
+    first = pickle.dumps(learn(whole, parts[0]))
+    restored = pickle.loads(first)
+    assert velocity(restored).dtype == np.float32
+    # of bfloat16: nothing of it is lost on the way
+    of_bfloat16 = torch.from_numpy(velocity(restored)).bfloat16().float().numpy()
+    np.testing.assert_array_equal(velocity(restored), of_bfloat16)
+    assert (velocity(restored) != 0).all(1).any()
+    learn(restored, parts[1])
+    learn(whole, parts[1])
+    np.testing.assert_array_equal(velocity(restored), velocity(whole))
+    np.testing.assert_array_equal(restored.label_embeddings_, whole.label_embeddings_)
+    # without the momentum it would have gone on otherwise
+    stopped = pickle.loads(first)
+    stopped._optimizer_state["step"] = {}
+    assert (learn(stopped, parts[1]).label_embeddings_ != whole.label_embeddings_).any()
+    restored.save(tmp_path / "model")
+    from_folder = skxc.load(tmp_path / "model")
+    np.testing.assert_array_equal(velocity(from_folder), velocity(whole))
+    for clf in (from_folder, whole):
+        learn(clf, parts[2])
+    np.testing.assert_array_equal(from_folder.label_embeddings_, whole.label_embeddings_)
+
+
+def test_momentum_takes_as_much_as_the_weights(data):
+    for precision, itemsize in (("float32", 4), ("bfloat16", 2)):
+        with_momentum, without = (
+            make_clf(precision=precision, momentum=momentum).memory_estimate(data.texts, data.Y)
+            for momentum in (0.9, 0.0)
+        )
+        added = with_momentum["cpu"]["optimizer"] - without["cpu"]["optimizer"]
+        assert added == itemsize * 20 * 24  # 16 + 1 numbers a label, 24 with what lies between
+
+
+def test_where_kernels_serve_a_label_takes_its_errors_alone(monkeypatch):
+    monkeypatch.setattr(_renee, "has_fused_step", lambda *_: True)
+    rows = TrainingRows(None, sp.csr_array((1, 100)), None)
+    for momentum in (0.0, 0.9):
+        setup = make_setup(ReneeSettings, None, rows, batch_size=256, momentum=momentum)
+        assert _bytes_a_label(setup, setup.settings) == 2 * 256
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_numbers_of_numpy_give_the_model_of_pythons(precision, data):
+    reals = {
+        "learning_rate": 0.05, "weight_decay": 0.01, "dropout": 0.25, "momentum": 0.9,
+        "classifier_learning_rate": 1e-3, "classifier_weight_decay": 1e-4, "max_grad_norm": 1.0,
+        "warmup_fraction": 0.1,
+    }  # fmt: skip
+    fits = [
+        make_clf(precision=precision, **{k: number(v) for k, v in reals.items()})
+        .fit(data.texts, data.Y)
+        .label_embeddings_
+        for number in (np.float32, lambda value: float(np.float32(value)))
+    ]
+    # the schedule's product is in float32 where a rate is
+    np.testing.assert_allclose(*fits, rtol=1e-4, atol=1e-5 if precision == "float32" else 0.01)
 
 
 def test_a_label_first_seen_in_a_later_partial_fit_can_win():

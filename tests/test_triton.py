@@ -9,8 +9,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from gpu import no_waiting
 from packaging.version import Version
 
@@ -93,6 +95,44 @@ def test_kernels_equal_the_float64_step(
     torch.testing.assert_close(weights.double(), want[0], rtol=1e-5, atol=1e-6)
 
 
+def autograd_steps(weights, batches, sgd, sample_weight):
+    """Weights, and the texts' gradients, in float64 by torch.optim.SGD."""
+    weights = weights.double().requires_grad_()
+    optimizer = torch.optim.SGD(
+        [weights], lr=sgd.learning_rate, momentum=sgd.momentum, weight_decay=sgd.weight_decay
+    )
+    gradients = []
+    for embeddings, positives in batches:
+        leaf = embeddings.double().requires_grad_()
+        targets = leaf.new_zeros(len(leaf), len(weights))
+        targets[positives.rows, positives.labels.to(DEVICE)] = positives.values.double()
+        losses = F.binary_cross_entropy_with_logits(leaf @ weights.T, targets, reduction="none")
+        optimizer.zero_grad()
+        (losses.sum(1) @ sample_weight.double()).backward()
+        optimizer.step()
+        gradients.append(leaf.grad)
+    return weights.detach(), gradients
+
+
+@pytest.mark.parametrize(("n_labels", "dim", "batch"), SHAPES)
+@pytest.mark.parametrize("chunk_size", [100, 1000])
+def test_kernels_with_momentum_equal_autograd_then_sgd(
+    n_labels, dim, batch, chunk_size, monkeypatch
+):
+    batches = [make_batch(n_labels, dim, batch, relevance=True, seed=i)[1:3] for i in range(3)]
+    weights, *_ = make_batch(n_labels, dim, batch)
+    sgd, velocity = SGD(0.01, 0.05, 0.9), torch.zeros_like(weights)
+    sample_weight = torch.linspace(0, 2, batch, device=DEVICE)
+    want, gradients = autograd_steps(weights, batches, sgd, sample_weight)
+    for of_batch, gradient in zip(batches, gradients, strict=True):
+        got, _ = step_by_triton(
+            monkeypatch, weights, *of_batch, sgd, chunk_size=chunk_size, velocity=velocity,
+            sample_weight=sample_weight, batch_size=batch + 20,
+        )  # fmt: skip
+        torch.testing.assert_close(got.double(), gradient, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(weights.double(), want, rtol=1e-5, atol=2e-6)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_batches_of_no_positive_and_of_nothing_else(share, monkeypatch):
     weights, *rest, _ = make_batch(150, 24, 33, share=share)
@@ -132,6 +172,41 @@ def test_rows_may_stand_apart_and_what_is_between_may_be_nan(padding, monkeypatc
     got, _ = step_by_triton(monkeypatch, view, *rest, SGD(0.1, 0.1), chunk_size=64)
     torch.testing.assert_close(got.double(), gradient, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(view.double(), want[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("padding", [3, 50])
+def test_rows_of_the_velocity_stand_as_far_apart(padding, monkeypatch):
+    weights, *rest, _ = make_batch(140, 65, 9)
+    velocity = torch.randn(140, 65, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    want, moving, sgd = in_float64(weights, *rest), velocity.double(), SGD(0.1, 0.1, 0.9)
+    step_by_torch(monkeypatch, *want, sgd, chunk_size=64, velocity=moving)
+    tables = torch.full((2, 140, 65 + padding), torch.nan, device=DEVICE)
+    tables[:, :, :65] = torch.stack([weights, velocity])
+    view, moved = tables[:, :, :65]
+    step_by_triton(monkeypatch, view, *rest, sgd, chunk_size=64, velocity=moved)
+    torch.testing.assert_close(view.double(), want[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(moved.double(), moving, rtol=1e-5, atol=1e-5)
+    if padding > 8:
+        assert tables[:, :, 65:].isnan().all()
+
+
+def test_numbers_of_numpy_are_floats_to_the_kernels(monkeypatch):
+    results = []
+    for number in (np.float32, lambda x: float(np.float32(x))):
+        weights, *rest, _ = make_batch(140, 24, 9)
+        velocity = torch.ones_like(weights)
+        sgd = SGD(number(0.1), number(0.01), number(0.9))
+        step_by_triton(
+            monkeypatch, weights, *rest, sgd, chunk_size=np.int64(64), velocity=velocity,
+            batch_size=np.int64(16),
+        )  # fmt: skip
+        results.append((weights, velocity))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    # and where the kernels are called as they are
+    weights, embeddings, positives, _ = make_batch(3, 8, 2)
+    pairs = positives.labels.to(DEVICE), positives.rows, positives.values
+    _triton.fused_step_(weights, embeddings, *pairs, *sgd, chunk_size=64)
 
 
 def test_columns_beside_the_table_are_not_touched(monkeypatch):
@@ -174,14 +249,70 @@ def test_tables_of_more_than_2_to_the_31_numbers(tmp_path, monkeypatch):
 def decayed(n_labels=200, dim=100, seed=0, chunk_size=1000, monkeypatch=None):
     """A bfloat16 step in which nothing but the decay is not 0: right in the interpreter, too."""
     weights = torch.full((n_labels, dim), 1.003, dtype=torch.bfloat16, device=DEVICE)
+    generator = torch.Generator(DEVICE).manual_seed(seed)
+    decay_(monkeypatch, weights, SGD(0.01, 0.1), chunk_size=chunk_size, generator=generator)
+    return weights
+
+
+def decay_(monkeypatch, weights, sgd, **options):
     none = Positives(*torch.empty(2, 0, dtype=torch.int64), torch.empty(0))
     none = Positives(none.labels, none.rows.to(DEVICE), none.values.to(DEVICE))
-    step_by_triton(
-        monkeypatch, weights, torch.zeros(16, dim, dtype=torch.bfloat16, device=DEVICE), none,
-        SGD(0.01, 0.1), chunk_size=chunk_size,
-        generator=torch.Generator(DEVICE).manual_seed(seed),
+    embeddings = torch.zeros(16, weights.shape[1], dtype=torch.bfloat16, device=DEVICE)
+    step_by_triton(monkeypatch, weights, embeddings, none, sgd, **options)
+
+
+def bfloat16_tables(*values, shape=(600, 100)):
+    return [torch.full(shape, value, dtype=torch.bfloat16, device=DEVICE) for value in values]
+
+
+def test_bfloat16_velocity_is_rounded_without_bias(monkeypatch):
+    weights, velocity = bfloat16_tables(1.003, 0.0137)
+    start, moving = weights[0, 0].item(), velocity[0, 0].item()
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    options = {"chunk_size": 1000, "velocity": velocity, "generator": generator}
+    decay_(monkeypatch, weights, SGD(0.1, 0.01, 0.9), **options)
+    moving = 0.9 * moving + 0.01 * start
+    for table, exact, spacing in (
+        (velocity, moving, 2.0**-13),
+        (weights, start - 0.1 * moving, 2.0**-7),
+    ):
+        got = table.double()
+        assert ((got - exact).abs() < spacing).all()
+        assert abs(got.mean().item() - exact) < 5 * spacing / got.numel() ** 0.5
+    # the two are rounded by other bits: neither tells the other's direction
+    up = torch.stack([velocity.double() > moving, weights.double() > start - 0.1 * moving])
+    correlation = torch.corrcoef(up.flatten(1).double())[0, 1]
+    assert correlation.abs() < 5 / velocity.numel() ** 0.5
+
+
+def test_tiny_gradients_arrive_through_the_velocity(monkeypatch):
+    # rounded to the nearest, neither the weights nor a velocity near its limit would move
+    weights, velocity = bfloat16_tables(1.0, 0.0, shape=(128, 64))
+    sgd, generator = SGD(0.01, 1e-3, 0.9), torch.Generator(DEVICE).manual_seed(0)
+    exact, moving, n_steps = 1.0, 0.0, 30
+    for _ in range(n_steps):
+        decay_(monkeypatch, weights, sgd, chunk_size=1000, velocity=velocity, generator=generator)
+        moving = 0.9 * moving + 1e-3 * exact
+        exact -= 0.01 * moving
+    n = weights.numel()
+    assert abs(velocity.double().mean().item() - moving) < 5 * 2.0**-14 * (5 / n) ** 0.5
+    assert abs(weights.double().mean().item() - exact) < 5 * 2.0**-8 * (n_steps / n) ** 0.5
+    assert abs(weights.double().mean().item() - exact) < 0.1 * (1 - exact)
+
+
+def test_without_momentum_the_bits_are_the_first_streams(monkeypatch):
+    (weights,) = bfloat16_tables(1.003, shape=(64, 64))
+    start = weights.float()
+    decay_(
+        monkeypatch, weights, SGD(0.1, 0.01), chunk_size=1000,
+        generator=torch.Generator(DEVICE).manual_seed(3),
     )  # fmt: skip
-    return weights
+    seed = torch.randint(
+        1 << 62, (1,), device=DEVICE, generator=torch.Generator(DEVICE).manual_seed(3)
+    )
+    bits = (start * (1 - 0.1 * 0.01)).cpu().view(torch.int32)
+    want = ((bits + random_halves(seed.item(), n=64, groups=8)) >> 16).to(torch.int16)
+    assert torch.equal(weights.cpu().view(torch.int16), want)
 
 
 def test_bfloat16_weights_are_rounded_without_bias(monkeypatch):
@@ -205,15 +336,15 @@ def test_rounding_is_the_seeds_and_the_places_alone(monkeypatch):
 
 
 @triton.jit
-def _random_kernel(random, seed, label, N: tl.constexpr, G: tl.constexpr):
+def _random_kernel(random, seed, label, N: tl.constexpr, G: tl.constexpr, STREAM: tl.constexpr):
     labels, groups = label + tl.arange(0, N), tl.arange(0, G)
     places = tl.arange(0, N)[:, None] * (8 * G) + tl.arange(0, 8 * G)[None, :]
-    tl.store(random + places, _triton._random_halves(seed, labels, groups, N, G))
+    tl.store(random + places, _triton._random_halves(seed, labels, groups, N, G, STREAM))
 
 
-def random_halves(seed=7, label=0, n=256, groups=32):
+def random_halves(seed=7, label=0, n=256, groups=32, stream=0):
     random = torch.empty(n, 8 * groups, dtype=torch.int32, device=DEVICE)
-    _random_kernel[(1,)](random, seed, label, n, groups)
+    _random_kernel[(1,)](random, seed, label, n, groups, stream)
     return random.cpu()
 
 
@@ -230,6 +361,7 @@ def test_random_bits_are_uniform_and_independent():
         (signs[:, :-1], signs[:, 1:]),  # columns
         (signs[..., :-1], signs[..., 1:]),  # bits
         (signs, 2 * (random_halves(8)[:, :, None].long() >> torch.arange(16) & 1) - 1),  # seeds
+        (signs, 2 * (random_halves(stream=1)[:, :, None].long() >> torch.arange(16) & 1) - 1),
     ]:
         assert ((a * b).mean((0, 1)).abs() < 1.1 * tolerance).all()
 
@@ -238,7 +370,7 @@ def test_random_bits_are_uniform_and_independent():
 def _round_kernel(rounded, values, seed, N: tl.constexpr):
     labels, groups = tl.arange(0, N), tl.arange(0, 1)
     places = labels[:, None] * 8 + tl.arange(0, 8)[None, :]
-    random = _triton._random_halves(seed, labels, groups, N, 1)
+    random = _triton._random_halves(seed, labels, groups, N, 1, 0)
     tl.store(rounded + places, _triton._rounded(tl.load(values + places), random))
 
 
@@ -280,56 +412,119 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from skxc._kernels import _triton as K
-types = dict.fromkeys(("weights", "embeddings", "errors"), "*bf16")
-types |= dict.fromkeys(("pair_ends", "pair_labels", "pair_rows", "seed"), "*i64")
+types = dict.fromkeys(("weights", "velocity", "embeddings", "errors"), "*bf16")
+types |= dict.fromkeys(("pair_ends", "pair_labels", "pair_rows", "seeds"), "*i64")
 types |= dict.fromkeys(("first", "n_labels"), "i32")
-types |= dict.fromkeys(("learning_rate", "decay"), "fp32")
+types |= dict.fromkeys(("learning_rate", "weight_decay", "decay", "momentum"), "fp32")
 common = {"WIDTH": 776, "STRIDE": 776, "TILE_D": 64}
 for capability, limit, n_rows in ((80, 163, 512), (89, 99, 256), (90, 227, 16)):
     block = min(n_rows, 128)
     is_fused = n_rows <= 256
     errors = {"DIM": 769, "TILE_L": 128, "TILE_B": block, "WITH_LOSS": True}
     update = {"TILE_L": 64, "TILE_B": n_rows if is_fused else block, "WITH_GRADIENT": is_fused}
-    for kernel, constants, n_stages in (
-        (K._errors_kernel, errors, 3),
-        (K._update_kernel, update, 3 if n_rows <= 64 else 2),
+    of_update = {"num_stages": 3 if n_rows <= 64 else 2}
+    of_update |= {"maxnreg": 128} if capability == 90 else {}
+    for kernel, constants, options in (
+        (K._errors_kernel, errors, {"num_stages": 3}),
+        (K._update_kernel, update | {"WITH_MOMENTUM": False}, of_update),
+        (K._update_kernel, update | {"WITH_MOMENTUM": True}, of_update),
     ):
         constants = common | constants | {"N_ROWS": n_rows}
         names = kernel.arg_names
         is_aligned = [["tt.divisibility", 16]]
+        aligned = ("weights", "velocity", "embeddings")
         compiled = triton.compile(
             ASTSource(
                 kernel,
                 {n: "constexpr" if n in constants else types.get(n, "*fp32") for n in names},
                 constexprs={(names.index(n),): value for n, value in constants.items()},
-                attrs={(names.index(n),): is_aligned for n in ("weights", "embeddings")},
+                attrs={(names.index(n),): is_aligned for n in aligned if n in names},
             ),
             target=GPUTarget("cuda", capability, 32),
-            options={"num_warps": 8, "num_stages": n_stages, "enable_fp_fusion": True},
+            options={"num_warps": 8, "enable_fp_fusion": True} | options,
         )
         assert compiled.metadata.shared <= limit * 1024, compiled.metadata.shared
         # tiles are loaded 16 bytes at a time, although rows of 769 end anywhere
         assert "cp.async.cg.shared.global" in compiled.asm["ptx"]
+        if constants.get("WITH_MOMENTUM"):
+            assert "ld.global.v4.b32" in compiled.asm["ptx"]
 print("compiled")
 """
+
+# Which variants of the kernels a GPU would compile: the launches are recorded, nothing is run.
+VARIANTS = """
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.compiler import make_backend
+from triton.runtime.jit import create_function_from_signature
+from skxc._kernels import _triton as K
+
+class Recorded:
+    def __init__(self, kernel):
+        backend = make_backend(GPUTarget("cuda", 90, 32))
+        self.bind = create_function_from_signature(kernel.signature, kernel.params, backend)
+        self.variants = set()
+    def __getitem__(self, grid):
+        return self.launch
+    def launch(self, *args, **kwargs):
+        _, specialization, options = self.bind(*args, **kwargs)
+        self.variants.add(str((specialization, sorted(options.items()))))
+
+kernels = K._errors_kernel, K._update_kernel
+for n_labels, dim, batch in ((1000, 24, 40), (385, 769, 300)):
+    errors, update = K._errors_kernel, K._update_kernel = [Recorded(k) for k in kernels]
+    table, moving = torch.zeros(2, n_labels, -(-dim // 8) * 8, dtype=torch.bfloat16)
+    for n, n_pairs in ((batch, 70), (batch, 0), (batch // 3, 1), (1, 33)):
+        labels = torch.arange(n_pairs) * n_labels // max(n_pairs, 1)
+        for with_loss in (False, True):
+            K.fused_step_(
+                table[:, :dim], torch.zeros(n, dim, dtype=torch.bfloat16), labels,
+                torch.zeros(n_pairs, dtype=torch.int64), torch.ones(n_pairs), 0.1, 0.01, 0.9,
+                chunk_size=128, velocity=moving[:, :dim], batch_size=batch, with_loss=with_loss,
+            )
+    print(len(errors.variants), len(update.variants))
+"""
+
+
+def run_without_interpreter(script, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path)
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.mark.skipif(
     Version(triton.__version__) < Version("3.3"), reason="another way to compile before Triton 3.3"
 )
 def test_kernels_compile_for_gpus_and_fit_their_shared_memory(tmp_path):
-    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["TRITON_CACHE_DIR"] = str(tmp_path)
-    result = subprocess.run(
-        [sys.executable, "-c", COMPILE], capture_output=True, text=True, env=environment
-    )
-    assert result.returncode == 0, result.stderr
-    assert "compiled" in result.stdout
+    assert "compiled" in run_without_interpreter(COMPILE, tmp_path)
+
+
+@pytest.mark.skipif(
+    Version(triton.__version__) < Version("3.6"), reason="another way to bind before Triton 3.6"
+)
+def test_neither_chunks_nor_batches_are_a_reason_to_compile_again(tmp_path):
+    # the errors' kernel with a loss and without, the update's once: for each of the two sizes
+    assert run_without_interpreter(VARIANTS, tmp_path).split() == ["2", "1"] * 2
 
 
 def test_a_cpu_has_no_fused_step():
     tensors = torch.zeros(2, 3, 4, dtype=torch.bfloat16)
     assert fused_step_for(*tensors) is None
+
+
+def test_the_velocity_must_lie_as_the_weights_do(monkeypatch):
+    monkeypatch.setattr(_kernels, "has_fused_step", lambda *_: True)
+    monkeypatch.setattr(_kernels, "_load_fused_step", lambda *_: "the kernels")
+    tables = torch.zeros(4, 16, 24, dtype=torch.bfloat16)
+    weights, embeddings, velocity = tables[0, :, :17], torch.zeros(2, 17).bfloat16(), tables[1]
+    assert fused_step_for(weights, embeddings) == "the kernels"
+    assert fused_step_for(weights, embeddings, velocity[:, :17]) == "the kernels"
+    assert fused_step_for(weights, embeddings, velocity[:, :17].contiguous()) is None
+    assert fused_step_for(weights, embeddings, velocity[:, :17].float()) is None
 
 
 def test_where_triton_does_not_run_a_warning_is_logged_and_torch_serves(monkeypatch, caplog):
@@ -346,20 +541,28 @@ def test_where_triton_does_not_run_a_warning_is_logged_and_torch_serves(monkeypa
 @needs_gpu
 @pytest.mark.parametrize(("n_labels", "dim", "batch"), [(1000, 257, 7), (3000, 769, 256)])
 @pytest.mark.parametrize("relevance", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_in_bfloat16_the_kernels_are_no_worse_than_torch(
-    n_labels, dim, batch, relevance, monkeypatch
+    n_labels, dim, batch, relevance, momentum, monkeypatch
 ):
     weights, *rest, ignored = make_batch(
         n_labels, dim, batch, relevance=relevance, share=0.01, dtype=torch.bfloat16
     )
-    exact = in_float64(weights, *rest)
-    sgd, options = SGD(0.01, 0.1), {"chunk_size": 512, "with_loss": True, "ignored": ignored}
-    want, want_loss = step_by_torch(monkeypatch, *exact, sgd, **options)
+    exact, start = in_float64(weights, *rest), torch.randn_like(weights)
+    sgd = SGD(0.01, 0.1, momentum)
+    options = {"chunk_size": 512, "with_loss": True, "ignored": ignored}
+    moving = start.double()
+    want, want_loss = step_by_torch(
+        monkeypatch, *exact, sgd, velocity=moving if momentum else None, **options
+    )
     errors = {}
     for step in (step_by_torch, step_by_triton):
-        table = weights.clone()
-        gradient, loss = step(monkeypatch, table, *rest, sgd, **options)
+        table, velocity = weights.clone(), start.clone()
+        gradient, loss = step(
+            monkeypatch, table, *rest, sgd, velocity=velocity if momentum else None, **options
+        )
         errors[step] = (
+            (velocity - moving).norm() / moving.norm(),
             (gradient - want).norm() / want.norm(),
             (table - exact[0]).norm() / exact[0].norm(),  # most of it is the rounding's
             (loss - want_loss).abs() / want_loss,
@@ -369,16 +572,20 @@ def test_in_bfloat16_the_kernels_are_no_worse_than_torch(
 
 
 @needs_gpu
-def test_bfloat16_steps_follow_float64_on_average(monkeypatch):
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_bfloat16_steps_follow_float64_on_average(momentum, monkeypatch):
     weights, *rest, _ = make_batch(200, 65, 20, dtype=torch.bfloat16)
-    exact = in_float64(weights, *rest)
-    step_by_torch(monkeypatch, *exact, SGD(1e-3, 0.1), chunk_size=512)
+    exact, sgd, start = in_float64(weights, *rest), SGD(1e-3, 0.1, momentum), weights.clone()
+    step_by_torch(
+        monkeypatch, *exact, sgd, chunk_size=512, velocity=start.double() if momentum else None
+    )
     total, n_runs = torch.zeros_like(exact[0]), 400
     for seed in range(n_runs):
         table, generator = weights.clone(), torch.Generator(DEVICE).manual_seed(seed)
         step_by_triton(
-            monkeypatch, table, *rest, SGD(1e-3, 0.1), chunk_size=512, generator=generator
-        )
+            monkeypatch, table, *rest, sgd, chunk_size=512, generator=generator,
+            velocity=start.clone() if momentum else None,
+        )  # fmt: skip
         total += table
     spacing = 2.0 ** (exact[0].abs().log2().floor() - 7)
     # errors are stored in bfloat16: each term of a step is known to 2^-8 of itself
@@ -396,9 +603,55 @@ def test_nothing_waits_for_the_gpu(step, batch, monkeypatch):
     weights, *rest, ignored = make_batch(1000, 65, batch, dtype=torch.bfloat16)
     generator = torch.Generator(DEVICE).manual_seed(0)
     options = {"chunk_size": 256, "with_loss": True, "ignored": ignored, "generator": generator}
-    step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)  # compiles
-    with no_waiting():
-        step(monkeypatch, weights, *rest, SGD(0.1, 0.1), **options)
+    for velocity in (None, torch.zeros_like(weights)):
+        options["velocity"] = velocity
+        step(monkeypatch, weights, *rest, SGD(0.1, 0.1, 0.9), **options)  # compiles
+        with no_waiting():
+            step(monkeypatch, weights, *rest, SGD(0.1, 0.1, 0.9), **options)
+
+
+@needs_gpu
+@pytest.mark.parametrize("chunk_size", [512, 100_000])
+def test_large_batches_sum_their_gradient_in_float32(chunk_size, monkeypatch):
+    weights, embeddings, positives, _ = make_batch(
+        20_000, 257, 1024, share=0.001, dtype=torch.bfloat16
+    )
+    exact = in_float64(weights, embeddings, positives)
+    want, _ = step_by_torch(monkeypatch, *exact, SGD(0.0), chunk_size=4096)
+    # what is left: errors are stored in bfloat16
+    errors = (embeddings.double() @ weights.double().T).sigmoid()
+    errors[positives.rows, positives.labels.to(DEVICE)] -= positives.values.double()
+    rounded = errors.bfloat16().float() @ weights.float()
+    got, _ = step_by_triton(
+        monkeypatch, weights, embeddings, positives, SGD(0.0), chunk_size=chunk_size
+    )
+    assert (got - want).norm() <= 1.02 * (rounded - want).norm()
+
+
+def n_variants(kernel):
+    """How often a kernel was compiled in this process; Triton has moved where it says so."""
+    caches = getattr(kernel, "device_caches", None)  # by device; the kernels come first
+    if caches is None:
+        caches = {device: (cache,) for device, cache in kernel.cache.items()}
+    return sum(len(kernels[0]) for kernels in caches.values())
+
+
+@needs_gpu
+@pytest.mark.parametrize(("batch", "dim"), [(40, 131), (300, 137)])  # that no other test has
+def test_a_ragged_last_batch_compiles_nothing(batch, dim, monkeypatch):
+    kernels = _triton._errors_kernel, _triton._update_kernel
+    before = [n_variants(kernel) for kernel in kernels]
+    table, velocity = torch.zeros(2, 1000, -(-dim // 8) * 8, dtype=torch.bfloat16, device=DEVICE)
+    for n in (batch, batch, batch // 3, 1):
+        _, *rest, ignored = make_batch(1000, dim, n, dtype=torch.bfloat16)
+        for with_loss in (False, True):
+            step_by_triton(
+                monkeypatch, table[:, :dim], *rest, SGD(0.1, 0.1, 0.9), chunk_size=384,
+                velocity=velocity[:, :dim], batch_size=batch, with_loss=with_loss,
+                ignored=ignored,
+            )  # fmt: skip
+    assert n_variants(kernels[0]) - before[0] <= 2  # with the loss, and without
+    assert n_variants(kernels[1]) - before[1] <= 1
 
 
 @needs_gpu

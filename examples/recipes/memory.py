@@ -74,7 +74,7 @@ def cost(estimator: str, p: dict[str, Any]) -> Cost:
 
 def _renee(p: dict[str, Any], data: DataSet, model: Model) -> Cost:
     n_weights = data.n_labels * _rounded_up(model.dim + 1)
-    rows = (2 + 4 * (p["momentum"] > 0)) * n_weights  # bfloat16; momentum float32
+    rows = 2 * (1 + (p["momentum"] > 0)) * n_weights  # bfloat16, and momentum in it
     n_documents = data.n_labels if data.has_label_texts else 0
     n_passes = 4 if p.get("encode_batch_size", p["batch_size"]) < p["batch_size"] else 3
     epoch = n_passes * (data.n_texts * _forward(p, model) + n_documents * _forward_label(p, model))

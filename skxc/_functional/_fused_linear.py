@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skxc._kernels import fused_step_for, sgd_update_, to_device
+from skxc._kernels import add_product_, fused_step_for, sgd_update_, to_device
 
 from ._pairs import Pairs, Positives
 
@@ -35,6 +35,7 @@ def one_vs_all_step_(
     *,
     chunk_size: int,  # labels at a time
     velocity: Tensor | None = None,  # (n_labels, dim), updated in place; needed for momentum
+    batch_size: int | None = None,  # of the largest batch: kernels are compiled for as many rows
     sample_weight: Tensor | None = None,  # (batch,)
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives; on the CPU
     with_loss: bool = False,
@@ -53,15 +54,17 @@ def one_vs_all_step_(
     loss : Tensor or None
         The sum above, before the update; None without `with_loss`.
     """
-    fused_step_ = fused_step_for(weights, embeddings)
-    if fused_step_ is not None and velocity is None:
+    sgd = SGD(*map(float, sgd))  # NumPy's numbers are no floats to Triton, and narrow products
+    fused_step_ = fused_step_for(weights, embeddings, velocity)
+    if fused_step_ is not None:
         return fused_step_(
             weights,
             embeddings,
             *_pairs_with_targets(positives, ignored, weights.device),
-            sgd.learning_rate,
-            sgd.weight_decay,
+            *sgd,
             chunk_size=chunk_size,
+            velocity=velocity,
+            batch_size=batch_size,
             sample_weight=sample_weight,
             with_loss=with_loss,
             generator=generator,
@@ -96,10 +99,7 @@ def one_vs_all_step_(
         if sample_weight is not None:
             error *= sample_weight
         error = error.to(embeddings.dtype)
-        if wide == embeddings.dtype:
-            gradient.addmm_(error.T, chunk_weights)
-        else:
-            gradient += error.T @ chunk_weights
+        add_product_(gradient, error.T, chunk_weights)
         chunk_velocity = None if velocity is None else velocity[start : start + chunk_size]
         sgd_update_(chunk, error, embeddings, *sgd, chunk_velocity, generator)
     return gradient, loss

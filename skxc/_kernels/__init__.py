@@ -10,16 +10,25 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ._torch import sgd_update_, stochastic_round_, to_device
+from ._torch import add_product_, sgd_update_, stochastic_round_, to_device
 
-__all__ = ["fused_step_for", "has_fused_step", "sgd_update_", "stochastic_round_", "to_device"]
+__all__ = [
+    "add_product_",
+    "fused_step_for",
+    "has_fused_step",
+    "sgd_update_",
+    "stochastic_round_",
+    "to_device",
+]
 
 logger = logging.getLogger("skxc")
 
 FusedStep = Callable[..., tuple[Tensor, Tensor | None]]
 
 
-def fused_step_for(weights: Tensor, embeddings: Tensor) -> FusedStep | None:
+def fused_step_for(
+    weights: Tensor, embeddings: Tensor, velocity: Tensor | None = None
+) -> FusedStep | None:
     """The one-vs-all step as Triton kernels, where they serve these tensors; else None.
 
     They do in bfloat16 on an NVIDIA GPU that multiplies it, where Triton and what it needs (a C
@@ -27,9 +36,15 @@ def fused_step_for(weights: Tensor, embeddings: Tensor) -> FusedStep | None:
     """
     if weights.dtype != embeddings.dtype or weights.stride(1) != 1:
         return None
+    if velocity is not None and _layout(velocity) != _layout(weights):
+        return None
     return (
         _load_fused_step(weights.device) if has_fused_step(weights.device, weights.dtype) else None
     )
+
+
+def _layout(table: Tensor) -> tuple[torch.dtype, tuple[int, ...]]:
+    return table.dtype, table.stride()
 
 
 def has_fused_step(device: torch.device, dtype: torch.dtype) -> bool:
@@ -54,11 +69,16 @@ def _load_fused_step(device: torch.device) -> FusedStep | None:
 
 
 def _try_out(step: FusedStep, device: torch.device) -> None:
-    """Compile and run the kernels once; another generator leaves the caller's seeds alone."""
-    weights, embeddings = torch.zeros(2, 16, 16, dtype=torch.bfloat16, device=device)
+    """Compile and run the kernels once; another generator leaves the caller's seeds alone.
+
+    With momentum, and both ways to sum the texts' gradient: what fails here would fail in training.
+    """
     none = torch.empty(0, dtype=torch.int64, device=device)
     generator = torch.Generator(device).manual_seed(0)
-    step(
-        weights, embeddings, none, none, none.float(), 0.0, 0.0, chunk_size=16, generator=generator
-    )
+    for batch in (16, 257):
+        weights, velocity = torch.zeros(2, 16, 16, dtype=torch.bfloat16, device=device)
+        step(
+            weights, weights.new_zeros(batch, 16), none, none, none.float(), 0.0, 0.0, 0.9,
+            chunk_size=16, velocity=velocity, generator=generator,
+        )  # fmt: skip
     torch.cuda.synchronize(device)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
+
+_LABELS_AT_ONCE = 8192  # copied to float32 where torch multiplies bfloat16 to bfloat16 alone
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -33,6 +37,36 @@ def stochastic_round_(
     return target
 
 
+def add_product_(
+    total: Tensor,  # (n, m), added to; float32 where the factors are bfloat16
+    a: Tensor,  # (n, k)
+    b: Tensor,  # (k, m)
+) -> None:
+    """``total += a @ b``, summed in the total's precision: bfloat16 factors, no bfloat16 product.
+
+    A sum over all labels comes chunk by chunk: were each chunk's part rounded to 8 bits, the sum
+    would be no better than its largest parts are.
+    """
+    if a.dtype == total.dtype:
+        total.addmm_(a, b)
+    elif _has_wide_products(a.device):
+        total += torch.mm(a, b, out_dtype=total.dtype)
+    else:  # as exact, but slower, and with copies
+        for i, j in zip(a.split(_LABELS_AT_ONCE, 1), b.split(_LABELS_AT_ONCE), strict=True):
+            total.addmm_(i.to(total.dtype), j.to(total.dtype))
+
+
+@cache
+def _has_wide_products(device: torch.device) -> bool:
+    """Whether torch multiplies bfloat16 to float32 there: on a CUDA device, from 2.8 on."""
+    matrix = torch.empty(8, 8, dtype=torch.bfloat16, device=device)
+    try:
+        torch.mm(matrix, matrix, out_dtype=torch.float32)
+    except (TypeError, RuntimeError):  # no such argument; not on this device
+        return False
+    return True
+
+
 def sgd_update_(
     weights: Tensor,  # (labels, dim), updated in place
     error: Tensor,  # (labels, batch): d loss / d scores
@@ -40,12 +74,13 @@ def sgd_update_(
     learning_rate: float,
     weight_decay: float,
     momentum: float = 0.0,
-    velocity: Tensor | None = None,  # (labels, dim), float32 or wider, updated in place
+    velocity: Tensor | None = None,  # (labels, dim), updated in place; bfloat16 or wider
     generator: torch.Generator | None = None,
 ) -> None:
     """One SGD step on the weights with the gradient ``error @ embeddings``, which is not kept.
 
-    Weight decay is added to the gradient before the momentum, as in torch.optim.SGD.
+    Weight decay is added to the gradient before the momentum, as in torch.optim.SGD. Arithmetic is
+    in float32 or wider; what is kept in bfloat16 is rounded at random, weights and velocity apart.
     """
     if velocity is None and weights.dtype == embeddings.dtype != torch.bfloat16:
         weights.addmm_(
@@ -56,9 +91,19 @@ def sgd_update_(
     gradient = (error @ embeddings).to(wide)
     updated = weights.to(wide)  # float32 and float64 weights: the weights themselves
     if velocity is not None:
-        gradient = velocity.mul_(momentum).add_(gradient).add_(updated, alpha=weight_decay)
+        moving = velocity.to(wide)
+        gradient = moving.mul_(momentum).add_(gradient).add_(updated, alpha=weight_decay)
     else:
         updated.mul_(1 - learning_rate * weight_decay)
     updated.sub_(gradient, alpha=learning_rate)
-    if weights.dtype == torch.bfloat16:
-        stochastic_round_(weights, updated, generator)
+    _store_(weights, updated, generator)
+    if velocity is not None:  # after the weights, which move by what it is before it is rounded
+        _store_(velocity, gradient, generator)
+
+
+def _store_(table: Tensor, values: Tensor, generator: torch.Generator | None) -> None:
+    """Values in the table's precision, unless they are the table itself."""
+    if table.dtype == torch.bfloat16:
+        stochastic_round_(table, values, generator)
+    elif table is not values:
+        table.copy_(values)

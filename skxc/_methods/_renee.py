@@ -65,7 +65,7 @@ class ReneeMethod(Method[ReneeSettings]):
         setup: TrainingSetup[ReneeSettings],
         rows: TrainingRows,
         weights: Tensor,  # (n_labels, dim + 1), updated in place
-        velocity: Tensor | None,  # likewise, with momentum
+        velocity: Tensor | None,  # likewise, with momentum; of their dtype and strides
         is_seen: NDArray[np.bool_],  # (n_labels,) a text, or the label's own, trains the row
     ) -> None:
         super().__init__(setup)
@@ -93,6 +93,7 @@ class ReneeMethod(Method[ReneeSettings]):
             ),
             chunk_size=self.chunk_size,
             velocity=self.velocity,
+            batch_size=min(settings.batch_size, len(self.rows)),
             sample_weight=None if weights is None else to_device(torch.from_numpy(weights), device),
             ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
             with_loss=with_loss,
@@ -147,7 +148,7 @@ class ReneeMethod(Method[ReneeSettings]):
             rows = _with_label_texts(rows, setup.label_tokens)
         is_seen = _seen_labels(setup, rows)
         weights = _initial_weights(setup, rows, is_seen)
-        velocity = _empty_table(setup, torch.float32).zero_() if settings.momentum else None
+        velocity = _empty_table(setup, setup.dtype).zero_() if settings.momentum else None
         return cls(setup, rows, weights, velocity, is_seen)
 
     @classmethod
@@ -155,7 +156,7 @@ class ReneeMethod(Method[ReneeSettings]):
         """The table, its momentum, and a chunk of scores."""
         n_weights = math.prod(_table_shape(setup.n_labels, settings.dim))
         itemsize = setup.dtype.itemsize
-        velocity = 4 * n_weights if settings.momentum else 0
+        velocity = itemsize * n_weights if settings.momentum else 0
         chunk = _chunk_size(setup, settings) * _bytes_a_label(setup, settings)
         lengths = setup.rows.tokens.lengths
         if settings.augment and setup.label_tokens is not None:
@@ -214,7 +215,7 @@ def _chunk_size(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) ->
 
 def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
     """What one label of a chunk takes: its scores and, where it has them, temporary rows."""
-    if not settings.momentum and has_fused_step(setup.device, setup.dtype):
+    if has_fused_step(setup.device, setup.dtype):
         return 2 * max(settings.batch_size, 16)  # errors in bfloat16
     is_narrow = setup.dtype == torch.bfloat16
     n_rows = 4 if is_narrow else 1 if settings.momentum else 0

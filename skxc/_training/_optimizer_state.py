@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.optim import Optimizer
 
 from ._loop import Step
@@ -25,11 +27,17 @@ def optimizer_arrays(
         if is_partial or isinstance(optimizer, RowAdagrad):
             for i, state in optimizer.state_dict()["state"].items():
                 kept[str(i)] = {
-                    name: torch.as_tensor(value).cpu().numpy().copy()
-                    for name, value in state.items()
+                    name: _array(torch.as_tensor(value)) for name, value in state.items()
                 }
     own = step.optimizer_state() if is_partial else {}
-    return {"optimizers": states, "step": {k: v.cpu().numpy().copy() for k, v in own.items()}}
+    return {"optimizers": states, "step": {k: _array(v) for k, v in own.items()}}
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    """A copy on the host; in float32 what NumPy does not have."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.cpu().float().numpy()
+    return tensor.cpu().numpy().copy()
 
 
 def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]) -> None:
