@@ -174,12 +174,7 @@ def test_numbers_of_numpy_are_as_good_as_pythons():
     assert all(map(torch.equal, *results))
 
 
-DEVICES = ["cpu"]
-if torch.cuda.is_available():
-    DEVICES.append("cuda")
-
-
-@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("n_labels", [1, 63, 64, 4096])
 @pytest.mark.parametrize("by_copies", [False, True])
 def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, by_copies, monkeypatch):

@@ -36,6 +36,7 @@ if not HAS_GPU and Version(triton.__version__) < Version("3.7"):
 from skxc._kernels import _triton  # noqa: E402
 
 DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
+pytestmark = [pytest.mark.gpu] if HAS_GPU else []
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs an NVIDIA GPU that multiplies bfloat16")
 
 
