@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,9 @@ logger = logging.getLogger("skxc")
 # Graphs of a block that are kept, of all models together; torch's own limit is 8. One model needs
 # about 6: batches with and without padding and single texts, in training and in prediction.
 _MAX_GRAPHS = 64
+# Dropout draws its numbers as in the uncompiled model. A second encoding from the same random state
+# has the masks of the first, whatever runs it: this graph, another, or plain torch at _MAX_GRAPHS.
+OPTIONS = {"fallback_random": True}
 
 
 def compile_blocks(transformer: nn.Module) -> None:
@@ -42,17 +46,15 @@ def _blocks(transformer: nn.Module) -> list[nn.Module]:
 
 
 def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
-    """torch.compile's own backend, or the graph itself where that fails.
-
-    Dropout draws its numbers as in the uncompiled model. A second encoding from the same random
-    state then has the masks of the first, whatever runs it: this graph, another one, or Python
-    where `_MAX_GRAPHS` is reached.
-    """
+    """torch.compile's own backend, or the graph itself where that fails."""
     from torch._dynamo.exc import BackendCompilerFailed, TorchDynamoException
-    from torch._inductor.compile_fx import compile_fx
 
     try:
-        return compile_fx(graph, inputs, config_patches={"fallback_random": True})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's imports warn of each other
+            from torch._inductor.compile_fx import compile_fx
+
+            return compile_fx(graph, inputs, config_patches=OPTIONS)
     except Exception as error:  # whatever is missing: the graph in plain torch gives the same
         is_failure = isinstance(error, BackendCompilerFailed)
         if isinstance(error, TorchDynamoException) and not is_failure:
