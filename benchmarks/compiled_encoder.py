@@ -3,9 +3,9 @@
     python benchmarks/compiled_encoder.py [--model MODEL] [--batch 64 ...] [--max-length 64]
     python benchmarks/compiled_encoder.py --small    # a few batches: proves that the script runs
 
-MiniLM on the texts of `load_library_subjects`, in batches by length as training makes them: bfloat16
-on a GPU, float32 on a CPU. A step embeds a batch and runs its backward pass; the optimiser is left
-out, since compiling does not touch it. Both modules take every batch in turn, in one process.
+MiniLM on the texts of `load_library_subjects`, in batches by length as training makes them, in
+bfloat16 on a GPU and in float32 on a CPU. A step embeds a batch and runs its backward pass; the
+optimiser is left out, since compiling does not touch it. Both modules take every batch in turn, in one process.
 "compile s" is what the first steps took longer than the later ones, without torch's cache on disk.
 `--fused-dropout` lets the compiler draw dropout's numbers, which the library does not do: what that
 costs.
@@ -29,7 +29,7 @@ import torch
 from _gpu_timing import DEVICE, HAS_GPU
 from real_sets import packaged_model
 
-from skxc._data._batches import epoch_batches, padding_share
+from skxc._data._batches import epoch_batches
 from skxc._data._tokens import TokenStore
 from skxc.datasets import load_library_subjects
 from skxc.encoders import TransformerEncoder, _compiled
@@ -93,13 +93,13 @@ def report(encoder: TransformerEncoder, texts: list[str], batch_size: int, n_bat
     modules = [
         encoder.set_params(compile=value).build_module().to(DEVICE) for value in (False, True)
     ]
+    print(f"{HEADER}\n|---|---|---|---|---|---|---|")
     for name, run, is_training in (("training", step, True), ("prediction", embed, False)):
         for module in modules:
             module.train(is_training)
         print(f"| {batch_size} {measure(name, run, modules, batches)}", flush=True)
     longest = [int(t.lengths.max()) for t in batches]
-    padding = padding_share(tokens.lengths, rows)
-    print(f"  ({len(rows)} batches of {min(longest)} to {max(longest)} tokens, padding {padding:.1%})")
+    print(f"\n{len(rows)} batches of {batch_size}, {min(longest)} to {max(longest)} tokens long\n")
 
 
 def main() -> None:
@@ -120,9 +120,8 @@ def main() -> None:
     print(
         f"# {device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"{Path(model).parent.name if options.model is None else model}, "
-        f"dropout by {'the compiler' if options.fused_dropout else 'torch'}\n\n{HEADER}"
+        f"dropout by {'the compiler' if options.fused_dropout else 'torch'}\n"
     )
-    print("|---|---|---|---|---|---|---|")
     encoder = TransformerEncoder(model, max_length=options.max_length).fit([], seed=0)
     texts = list(load_library_subjects().texts)
     for batch_size in options.batch:

@@ -42,7 +42,8 @@ def _blocks(transformer: nn.Module) -> list[nn.Module]:
             f"compile=True compiles the blocks of a transformer, and {type(transformer).__name__} "
             f"has none in an nn.ModuleList. Pass compile=False for this model."
         )
-    return list(max(lists, key=lambda blocks: sum(p.numel() for p in blocks.parameters())))
+    weights = [sum(p.numel() for p in blocks.parameters()) for blocks in lists]
+    return list(lists[weights.index(max(weights))])
 
 
 def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
@@ -54,7 +55,8 @@ def _inductor(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., A
             warnings.simplefilter("ignore")  # torch's imports warn of each other
             from torch._inductor.compile_fx import compile_fx
 
-            return compile_fx(graph, inputs, config_patches=OPTIONS)
+            compiled: Any = compile_fx(graph, inputs, config_patches=OPTIONS)
+        return compiled
     except Exception as error:  # whatever is missing: the graph in plain torch gives the same
         is_failure = isinstance(error, BackendCompilerFailed)
         if isinstance(error, TorchDynamoException) and not is_failure:
