@@ -5,10 +5,10 @@
 
 MiniLM on the texts of `load_library_subjects`, in batches by length as training makes them, in
 bfloat16 on a GPU and in float32 on a CPU. A step embeds a batch and runs its backward pass; the
-optimiser is left out, since compiling does not touch it. Both modules take every batch in turn, in one process.
-"compile s" is what the first steps took longer than the later ones, without torch's cache on disk.
-`--fused-dropout` lets the compiler draw dropout's numbers, which the library does not do: what that
-costs.
+optimiser is left out, since compiling does not touch it. Both modules take every batch in turn, in
+one process. "compile s" is what the first steps took longer than the later ones, without torch's
+cache on disk. `--fused-dropout` lets the compiler draw dropout's numbers, which the library does
+not do: what that costs.
 """
 
 from __future__ import annotations

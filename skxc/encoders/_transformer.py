@@ -70,11 +70,11 @@ class TransformerEncoder(Encoder, BaseEstimator):
         Columns of a linear layer without a bias that follows the pooling, the bottleneck of
         [1]_: label embeddings become so much smaller. None: no such layer.
     compile : bool, default=False
-        Compile the transformer's blocks with ``torch.compile``, in training and in prediction. The
-        first batches wait for it, 10 to 60 seconds on a CPU; results differ by rounding only. It
-        needs a C++ compiler on a CPU, Triton and a C compiler on a GPU; where they are missing, a
-        warning is logged, and the model runs uncompiled. It may be changed after `fit`, for the
-        next process that loads the model.
+        Run the transformer's blocks through ``torch.compile``, in training and in prediction. It is
+        meant for long training on a GPU: the first batches wait for the compiler, a minute or two
+        on a CPU, where it gains little. Results are those of the uncompiled model up to rounding.
+        It needs Triton and a C compiler on a GPU, a C++ compiler on a CPU; where these are missing,
+        the logger "skxc" warns, and the model runs uncompiled.
 
     Attributes
     ----------
