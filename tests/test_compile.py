@@ -152,11 +152,11 @@ def test_one_graph_serves_all_blocks_sizes_and_modules(tiny_bert: str) -> None:
     compiled(tokens.take(np.array([3, 4])))
     compiled(tokens.take(np.array([5, 8, 5])))
     assert n_graphs() - before == 2  # without padding
-    limit = torch._dynamo.config.recompile_limit
+    limit = torch._dynamo.config.cache_size_limit
     compiled(tokens.take(np.array([5])))
     compiled(tokens.take(np.array([2])))
     assert n_graphs() - before == 3  # a single text
-    assert torch._dynamo.config.recompile_limit == limit
+    assert torch._dynamo.config.cache_size_limit == limit
 
 
 @pytest.mark.usefixtures("no_graphs")
