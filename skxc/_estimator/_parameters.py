@@ -53,7 +53,8 @@ class CommonParameters:
     device : str or torch.device, default="auto"
         "auto": CUDA where there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
-        Seeds everything; same data, seed and kind of device: the same model.
+        Seeds everything; same data and seed: the same model on a CPU, and up to rounding on a GPU,
+        where attention's gradients are added up in no fixed order.
     warm_start : bool, default=False
         `fit` goes on from the fitted weights and vocabulary, with the same labels.
     verbose : int, default=0

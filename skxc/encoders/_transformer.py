@@ -23,7 +23,7 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
-from . import _files, _hub
+from . import _compiled, _files, _hub
 from ._base import Encoder, EncoderModule
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
@@ -69,6 +69,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
     projection_dim : int or None, default=None
         Columns of a linear layer without a bias that follows the pooling, the bottleneck of
         [1]_: label embeddings become so much smaller. None: no such layer.
+    compile : bool, default=False
+        Run the transformer's blocks through ``torch.compile``, in training and in prediction. It is
+        meant for long training on a GPU: the first batches wait for the compiler, a minute or two
+        on a CPU, where it gains little. Results are those of the uncompiled model up to rounding.
+        It needs Triton and a C compiler on a GPU, a C++ compiler on a CPU; where these are missing,
+        the logger "skxc" warns, and the model runs uncompiled.
 
     Attributes
     ----------
@@ -116,6 +122,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
     max_length: int = 128
     pooling: str = "auto"
     projection_dim: int | None = None
+    compile: bool = False
 
     def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Load the tokenizer, the configuration and the pretrained weights.
@@ -201,6 +208,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
         # torch.tensor copies: weights_ may be a read-only memory map
         state = {name: torch.tensor(w) for name, w in self.weights_.items()}
         module.load_state_dict(state, assign=True)
+        if self.compile:
+            _compiled.compile_blocks(module.transformer)
+            module.is_compiled = True
         return module
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
@@ -238,6 +248,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         check_integer("max_length", self.max_length, low=1)
         if self.projection_dim is not None:
             check_integer("projection_dim", self.projection_dim, low=1)
+        check_choice("compile", self.compile, (False, True))
 
     def _check_max_length(
         self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -272,6 +283,7 @@ class _TransformerModule(EncoderModule):
         self.transformer = transformer
         self.pooling = pooling
         self.pad_token_id = pad_token_id
+        self.is_compiled = False
         self.dim = hidden_size if projection_dim is None else projection_dim
         self.projection: nn.Module = nn.Identity()
         if projection_dim is not None:  # torch draws from U(-1/sqrt(fan_in), 1/sqrt(fan_in))
@@ -283,10 +295,19 @@ class _TransformerModule(EncoderModule):
         ids, mask = (to_device(torch.from_numpy(a), device) for a in padded)
         # decided on the host: transformers would wait for the GPU to see that nothing is padded
         attention_mask = None if padded[1].all() else mask.long()
-        states = self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
-        embeddings = _pool(states, mask, self.pooling)
+        embeddings = _pool(self._states(ids, attention_mask), mask, self.pooling)
         with torch.autocast(device.type, enabled=False):
             return self.projection(embeddings)
+
+    def _states(self, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """The last hidden states, (n_texts, longest, hidden)."""
+        if not self.is_compiled:
+            return self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+        has_graph = torch.is_grad_enabled()
+        # training that encodes twice, first without a graph, is compiled once: with it
+        with _compiled.many_graphs(), torch.set_grad_enabled(has_graph or self.training):
+            states = self.transformer(input_ids=ids, attention_mask=attention_mask)
+        return states.last_hidden_state if has_graph else states.last_hidden_state.detach()
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
