@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -24,6 +25,7 @@ from skxc._methods._unidec import UniDECMethod
 from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects, make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.encoders._base import autocast
 
 pytestmark = pytest.mark.gpu
 ESTIMATORS = {"renee": ReneeClassifier, "dual": DualEncoderXC, "unidec": UniDEC}
@@ -306,6 +308,41 @@ def test_one_seed_is_one_model(make, data):
     np.testing.assert_allclose(
         first.label_embeddings_, second.label_embeddings_, rtol=1e-2, atol=1e-2
     )
+
+
+def test_one_seed_gives_the_same_bits_with_deterministic_algorithms(data, bert):
+    if os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in (":4096:8", ":16:8"):
+        pytest.skip("needs CUBLAS_WORKSPACE_CONFIG=:4096:8 before the process starts")
+    clf = DualEncoderXC(
+        bert, label_texts=data[2], negatives="all", encode_batch_size=16, epochs=2, dropout=0.2,
+        device="cuda", random_state=0,
+    )  # fmt: skip
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = (clf.fit(*data[:2]).label_embeddings_ for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_blocks_replay_dropout_and_equal_the_uncompiled(tiny_bert, dtype):
+    encoder = TransformerEncoder(tiny_bert, max_length=24).fit([], seed=0)
+    tokens = encoder.tokenize(["red lamp", "a small blue chair", "piano and guitar", "table"])
+    plain, compiled = (
+        encoder.set_params(compile=is_compiled).build_module().cuda().train()
+        for is_compiled in (False, True)
+    )
+    for rows in ([0, 1, 2], [0, 0], [1]):  # padding, none, a single text
+        found = []
+        for module, with_graph in ((compiled, False), (compiled, True), (plain, True)):
+            torch.cuda.manual_seed(0)
+            with torch.set_grad_enabled(with_graph), autocast(torch.device("cuda"), dtype):
+                found.append(module(tokens.take(np.array(rows))).detach())
+        assert torch.equal(found[0], found[1])
+        tolerance = 1e-4 if dtype == torch.float32 else 0.1
+        torch.testing.assert_close(found[0], found[2], rtol=tolerance, atol=tolerance)
 
 
 def test_out_of_memory_is_told_in_words_and_changes_nothing():
