@@ -289,12 +289,13 @@ def test_a_gpu_would_hold_what_was_estimated(estimator, parameters, monkeypatch)
 
 
 @ESTIMATORS
-def test_an_unforeseen_lack_of_memory_is_the_same_sentence(estimator, data, monkeypatch):
+@pytest.mark.parametrize("stage", ["_train", "_publish"])
+def test_an_unforeseen_lack_of_memory_is_the_same_sentence(estimator, data, monkeypatch, stage):
     def out_of_memory(*args):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
 
     clf = make(estimator, data, batch_size=32)
-    monkeypatch.setattr(FitMixin, "_train", out_of_memory)
+    monkeypatch.setattr(FitMixin, stage, out_of_memory)
     with pytest.raises(ValueError, match="Training needs more memory than cpu has free") as raised:
         clf.fit(data.texts, data.Y)
     assert "(CUDA out of memory. Tried to allocate 2 GiB.). Pass batch_size=16 or" in str(

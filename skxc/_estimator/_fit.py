@@ -196,12 +196,14 @@ class FitMixin(FittedModel, CallbackSupportMixin):
                         )
                     )
                 optimizers, history = self._train(setup, method, seeds[-1], callbacks)
-        setup.module.eval()
-        ended = method.end(setup)
-        fitted._publish(inputs, setup, ended, history)
-        fitted._optimizer_state = optimizer_arrays(optimizers, method, is_partial=mode.is_partial)
-        del method, optimizers  # moments of the model's size, some of them
-        fitted._calibrate(setup, ended)
+        with explained_out_of_memory(setup, self._remedies(setup)):
+            setup.module.eval()
+            ended = method.end(setup)
+            fitted._publish(inputs, setup, ended, history)
+            is_partial = mode.is_partial
+            fitted._optimizer_state = optimizer_arrays(optimizers, method, is_partial=is_partial)
+            del method, optimizers  # moments of the model's size, some of them
+            fitted._calibrate(setup, ended)
         fitted._ranker = ended.ranker
         self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
         for callback in callbacks:

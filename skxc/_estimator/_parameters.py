@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -169,5 +170,9 @@ class CommonParameters:
         for name in (f.name for f in fields(self._method.Settings) if f.name != "dim"):
             value = getattr(self, name)
             value = defaults.get(name) if value is None else value
-            values[name] = value.item() if isinstance(value, np.generic) else value
+            if isinstance(value, np.generic):
+                value = value.item()
+            elif isinstance(value, Real) and not isinstance(value, Integral):
+                value = float(value)  # a Fraction is a number, too
+            values[name] = value
         return self._method.Settings(**values)
