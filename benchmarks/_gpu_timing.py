@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import statistics
 import time
 import warnings
@@ -14,6 +16,11 @@ import torch
 
 HAS_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
+
+
+def show_where_it_stops() -> None:
+    """Print the stack where `timeout` ends this process: what took so long is seen in the log."""
+    faulthandler.register(signal.SIGTERM, chain=True)
 
 
 @dataclass
