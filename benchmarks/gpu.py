@@ -1,6 +1,6 @@
 """The training steps on one GPU, against floors measured in the same run.
 
-    python benchmarks/gpu.py [--only classifier renee ...] [--out FOLDER]
+    python benchmarks/gpu.py [--only classifier renee ...] [--out FOLDER [--add]]
     python benchmarks/gpu.py --small      # tiny sizes, on a CPU too: proves that the script runs
 
 Floors come from a large copy (bytes a second) and a large product (operations a second), in
@@ -453,6 +453,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see the script run")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, help=f"folder for gpu.md and gpu.json [{RESULTS}]")
+    parser.add_argument("--add", action="store_true", help="to the rows that are there already")
     args = parser.parse_args()
     if not HAS_GPU and not args.small:
         parser.error("this machine has no GPU. Pass --small to see the script run without one.")
@@ -461,16 +462,24 @@ def main() -> None:
     title = about(machine)
     print(title + "\n\n" + " | ".join(HEADER))
     out = args.out or (RESULTS if HAS_GPU and not args.small else None)
+    if args.add and out is not None and (out / "gpu.json").is_file():
+        title, *earlier = json.loads((out / "gpu.json").read_text())
+        rows += [Row(**row) for row in earlier]
     for part in args.only:
         for row in PARTS[part](sizes, machine):
             rows.append(row)
             print(" | ".join(row.cells()), flush=True)
             if out is not None:  # at once: what breaks off loses nothing
-                out.mkdir(parents=True, exist_ok=True)
-                (out / "gpu.md").write_text(as_markdown(title, rows))
-                (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
+                write(out, title, rows)
         if HAS_GPU:
             torch.cuda.empty_cache()
+
+
+def write(out: Path, title: str, rows: list[Row]) -> None:
+    """The table and its figures."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gpu.md").write_text(as_markdown(title, rows))
+    (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One estimator on one GPU, from texts to metrics, on real sets.
 
     python benchmarks/gpu_estimators.py FOLDER [--encoder MODEL] [--estimators UniDEC ...]
-        [--epochs N] [--rows N] [--set NAME=VALUE ...] [--out FILE]
+        [--epochs N] [--rows N] [--labels N] [--set NAME=VALUE ...] [--out FILE]
 
 FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads, or "packaged": the records in the
 wheel. MODEL is a folder of pretrained weights (without it: the bag). One JSON line an estimator,
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import psutil
 import torch
 from _gpu_timing import HAS_GPU, show_where_it_stops
@@ -119,8 +120,8 @@ def run(
     key = {
         "estimator": name, "set": Path(arguments.folder).name,
         "encoder": Path(arguments.encoder or "bag").name, "texts": len(data.texts),
-        "test texts": len(data.test_texts), "set to": " ".join(arguments.set),
-        "epochs": clf.n_iter_,
+        "test texts": len(data.test_texts), "labels": clf.n_labels_, "epochs": clf.n_iter_,
+        "set to": " ".join(arguments.set),
     }  # fmt: skip
     yield key | {
         "card": torch.cuda.get_device_name() if HAS_GPU else "CPU",
@@ -207,12 +208,18 @@ def _wait() -> None:
 
 
 def read(arguments: argparse.Namespace) -> Any:
-    """The data, cut to `--rows`."""
+    """The data, cut to `--rows` and to the `--labels` that most of them have."""
     is_packaged = arguments.folder == "packaged"
     data = load_library_subjects() if is_packaged else load_xc_folder(arguments.folder)
     if arguments.rows:
         for name in ("texts", "Y", "exclude", "test_texts", "Y_test", "test_exclude"):
             data[name] = None if data[name] is None else data[name][: arguments.rows]
+    if arguments.labels:
+        counts = np.asarray(data.Y.sum(0)).ravel()
+        kept = np.sort(np.argsort(-counts, kind="stable")[: arguments.labels])
+        for name in ("Y", "exclude", "Y_test", "test_exclude"):
+            data[name] = None if data[name] is None else data[name][:, kept]
+        data.label_texts = [data.label_texts[j] for j in kept]
     return data
 
 
@@ -227,6 +234,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--rows", type=int, help="train and test on so many texts at most")
+    parser.add_argument("--labels", type=int, help="keep so many labels at most")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="parameters")
     parser.add_argument("--out", type=Path, help="file to append JSON lines to")
     arguments = parser.parse_args()
