@@ -14,6 +14,8 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath -m "$1") data=${2:-.gpu_data} small=${SMALL:-} total=${TOTAL:-470}
+patience=${small:+4}  # a rehearsal is not about time, and its machine may be busy
+total=$((total * ${patience:-1}))
 mkdir -p "$out"
 rm -f "$out"/{parts.tsv,tests.txt,log.txt,gpu.json,gpu.md,estimators.jsonl,summary.md}
 export PYTHONPATH=. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
@@ -21,6 +23,7 @@ export PYTHONPATH=. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NU
 part() {  # seconds, name, file for what it prints, command ...
     local limit=$1 name=$2 log=$out/$3 began=$SECONDS status=124
     shift 3
+    limit=$((limit * ${patience:-1}))
     [ "$limit" -lt $((total - SECONDS)) ] || limit=$((total - SECONDS))
     if [ "$limit" -gt 0 ]; then
         printf '\n=== %s\n' "$name" >> "$log"
@@ -39,12 +42,12 @@ steps() {  # seconds, parts of gpu.py ...
         --add --out "$out"
 }
 
-estimator() {  # seconds, its name, set, arguments ...
-    local limit=$1 name=$2 set=$3
-    shift 3
+estimator() {  # seconds, its name, set, encoder, arguments ...
+    local limit=$1 name=$2 set=$3 encoder=$4
+    shift 4
     [ -z "$small" ] || set -- "$@" --rows 60 --labels 40 --epochs 1
-    part "$limit" "$name on ${set##*/}" log.txt python3 benchmarks/gpu_estimators.py "$set" \
-        --estimators "$name" "$@" --out "$out/estimators.jsonl"
+    part "$limit" "$name, ${set##*/}, ${encoder##*/}" log.txt python3 benchmarks/gpu_estimators.py \
+        "$set" --estimators "$name" --encoder "$encoder" "$@" --out "$out/estimators.jsonl"
 }
 
 work=$(mktemp -d)
@@ -66,14 +69,14 @@ part 100 tests tests.txt env OMP_NUM_THREADS=1 python3 -m pytest -q "${workers[@
     tests/test_triton.py tests/test_kernels.py tests/test_gpu.py
 failed=$?
 steps 70 classifier renee
-estimator 55 UniDEC "$words"
-estimator 40 DualEncoderXC "$words"
-estimator 45 ReneeClassifier "$words" --rows 20000 --epochs 1
-estimator 30 DualEncoderXC "$subjects" --encoder "$encoder" --rows 4000 --epochs 1 \
-    --set encode_batch_size=1024
-estimator 30 UniDEC "$subjects" --encoder "$encoder" --rows 4000 --epochs 1 \
-    --set encode_batch_size=1024
-estimator 30 ReneeClassifier "$subjects" --encoder "$encoder" --rows 4000 --epochs 1
+estimator 55 UniDEC "$words" bag
+estimator 40 DualEncoderXC "$words" bag
+estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1
+few=(--rows 4000 --epochs 1)  # so that a CPU has been able to do the same, and no part is cut off
+all=(--set encode_batch_size=1024)  # a step's texts at once
+estimator 30 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 30 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 30 ReneeClassifier "$subjects" "$encoder" "${few[@]}"
 steps 70 unidec scoring host
 steps 470 dual
 

@@ -4,11 +4,11 @@
         [--epochs N] [--rows N] [--labels N] [--set NAME=VALUE ...] [--out FILE]
 
 FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads, or "packaged": the records in the
-wheel. MODEL is a folder of pretrained weights (without it: the bag). One JSON line an estimator,
-appended to FILE as it comes: accuracy on the test rows (pairs that the set excludes are left out),
-seconds of each stage, texts a second in prediction, the peak of the GPU's memory during `fit`
-beside `memory_estimate`. Then a second line, of a few more steps, with a profiler and without: the
-share of their time in which the GPU was busy, how often the host waited for it, how many kernels it
+wheel. MODEL is a folder of pretrained weights, or "bag". One JSON line an estimator, appended
+to FILE as it comes: accuracy on the test rows (pairs that the set excludes are left out), seconds
+of each stage, texts a second in prediction, the peak of the GPU's memory during `fit` beside
+`memory_estimate`. Then a second line, of a few more steps, with a profiler and without: the share
+of their time in which the GPU was busy, how often the host waited for it, how many kernels it
 started, and the dearest of them.
 
 Each stage says when it begins and ends: a run that is stopped shows where it was. On a machine
@@ -85,7 +85,7 @@ class Steps:
 def make(name: str, data: Any, arguments: argparse.Namespace) -> Any:
     """The estimator, not fitted."""
     encoder: Any = "bag"
-    if arguments.encoder:
+    if arguments.encoder != "bag":
         encoder = TransformerEncoder(arguments.encoder, max_length=64)
     return getattr(skxc, name)(
         encoder,
@@ -119,7 +119,7 @@ def run(
     )
     key = {
         "estimator": name, "set": Path(arguments.folder).name,
-        "encoder": Path(arguments.encoder or "bag").name, "texts": len(data.texts),
+        "encoder": Path(arguments.encoder).name, "texts": len(data.texts),
         "test texts": len(data.test_texts), "labels": clf.n_labels_, "epochs": clf.n_iter_,
         "set to": " ".join(arguments.set),
     }  # fmt: skip
@@ -228,7 +228,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level="INFO", stream=sys.stdout)  # every epoch
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--encoder")
+    parser.add_argument("--encoder", default="bag", metavar="MODEL")
     parser.add_argument(
         "--estimators", nargs="+", default=["UniDEC", "DualEncoderXC", "ReneeClassifier"]
     )
