@@ -68,15 +68,15 @@ part 100 tests tests.txt env OMP_NUM_THREADS=1 python3 -m pytest -q "${workers[@
     ${small:+-k "not gpu_benchmark"} \
     tests/test_triton.py tests/test_kernels.py tests/test_gpu.py
 failed=$?
-steps 70 classifier renee
-estimator 55 UniDEC "$words" bag
-estimator 40 DualEncoderXC "$words" bag
+steps 80 classifier renee
+estimator 65 UniDEC "$words" bag
+estimator 50 DualEncoderXC "$words" bag
 estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1
 few=(--rows 4000 --epochs 1)  # so that a CPU has been able to do the same, and no part is cut off
 all=(--set encode_batch_size=1024)  # a step's texts at once
-estimator 30 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
-estimator 30 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
-estimator 30 ReneeClassifier "$subjects" "$encoder" "${few[@]}"
+estimator 45 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 45 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}"
 steps 70 unidec scoring host
 steps 470 dual
 
