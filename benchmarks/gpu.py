@@ -336,7 +336,8 @@ def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
         pool = statistics.mean(pools)
         n_tokens = rows.tokens.lengths[:batch].sum() + pool * label_tokens.lengths.mean()
         row.floor_ms = machine.floor_ms(0, 6 * layer_weights(module) * int(n_tokens))
-        row.note = f"{row.note} pool of {pool:,.0f}; {waits(run)}".strip()
+        if row.ms is not None:
+            row.note = f"pool of {pool:,.0f}; {waits(run)}"
         yield row
 
 

@@ -53,6 +53,10 @@ estimator() {  # seconds, its name, set, encoder, arguments ...
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 words=packaged subjects=packaged encoder=$work/random
+if [ -n "${2:-}" ] && [ ! -d "$data" ]; then
+    echo "$data is no folder: make it with benchmarks/gpu_data.py" >&2
+    exit 2
+fi
 if [ -d "$data" ]; then  # a copy: unpacked, it would be too large to be taken along again
     cp -r "$data/." "$work" && find "$work" -name '*.txt.gz' -exec gunzip -f {} +
     words=$work/LF-WordNet-106K subjects=$work/LF-Finna-3K encoder=$work/minilm

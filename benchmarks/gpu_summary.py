@@ -33,7 +33,8 @@ def parts(out: Path) -> str:
     rows = []
     for line in lines_of(out / "parts.tsv"):
         name, status, seconds, limit = line.split("\t")
-        note = MEANINGS.get(int(status), "FAILED: see log.txt")
+        log = "tests.txt" if name == "tests" else "log.txt"
+        note = MEANINGS.get(int(status), f"FAILED: see {log}")
         if int(limit) <= 0:
             note = "no time was left"
         if name == "tests":
@@ -60,8 +61,9 @@ def estimators(out: Path, cpu: Path) -> str:
     """Accuracy, seconds and memory, beside those of a CPU where the same was run there."""
     on_cpu = read(cpu)
     header = (
-        "estimator", "set", "encoder", "texts", "epochs", "card", "P@1 / 3 / 5", "CPU",
-        "fit s", "CPU s", "step ms", "texts/s", "CPU", "peak / estimate MiB", "", "GPU busy",
+        "estimator", "set", "encoder", "texts", "epochs", "card", "P@1 / 3 / 5",
+        "on a CPU", "fit s", "on a CPU", "step ms", "texts/s", "on a CPU", "peak / estimate MiB",
+        "estimate / peak", "GPU busy",
     )  # fmt: skip
     rows = []
     for key, row in read(out / "estimators.jsonl").items():
@@ -69,7 +71,7 @@ def estimators(out: Path, cpu: Path) -> str:
         memory = ratio = None
         if peak:
             memory = f"{peak:,} / {row['estimate MiB']:,}"
-            ratio = f"x {row['estimate MiB'] / peak:.2f}"
+            ratio = f"{row['estimate MiB'] / peak:.2f}"
         rows.append((
             *(row[name] for name in ("estimator", "set", "encoder", "texts", "epochs", "card")),
             precisions(row), precisions(other), row["fit s"], other.get("fit s"),
