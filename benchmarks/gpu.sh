@@ -75,12 +75,13 @@ failed=$?
 steps 80 classifier renee
 estimator 65 UniDEC "$words" bag
 estimator 50 DualEncoderXC "$words" bag
-estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1
+# from label texts: else its first epoch, the most that a CPU has time for, learns next to nothing
+estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1 --set classifier_init=label_texts
 few=(--rows 4000 --epochs 1)  # so that a CPU has been able to do the same, and no part is cut off
 all=(--set encode_batch_size=1024)  # a step's texts at once
 estimator 45 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
 estimator 45 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
-estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}"
+estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}" --set classifier_init=label_texts
 steps 70 unidec scoring host
 steps 470 dual
 
