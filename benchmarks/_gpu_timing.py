@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import signal
 import statistics
 import time
 import warnings
@@ -14,6 +16,11 @@ import torch
 
 HAS_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
+
+
+def show_where_it_stops() -> None:
+    """Print the stack where `timeout` ends this process: what took so long is seen in the log."""
+    faulthandler.register(signal.SIGTERM, chain=True)
 
 
 @dataclass
@@ -53,20 +60,29 @@ class Machine:
     """What the GPU does in a second when it does nothing else."""
 
     bytes_a_second: float = 0.0
-    operations_a_second: float = 0.0
+    operations_a_second: float = 0.0  # of a product in bfloat16
+    float32_a_second: float = 0.0
 
     def measure(self, copy_bytes: int, product: int, repeats: int) -> None:
         source = torch.zeros(copy_bytes, dtype=torch.uint8, device=DEVICE)
-        target, a = torch.empty_like(source), torch.randn(2, product, product)
+        target = torch.empty_like(source)
         ms = milliseconds(lambda: target.copy_(source), repeats)
         self.bytes_a_second = 2e3 * copy_bytes / ms
-        a = a.to(DEVICE, torch.bfloat16)
-        ms = milliseconds(lambda: torch.mm(a[0], a[1]), repeats)
-        self.operations_a_second = 2e3 * product**3 / ms
+        self.operations_a_second = _products_a_second(product, torch.bfloat16, repeats)
+        self.float32_a_second = _products_a_second(product, torch.float32, repeats)
 
-    def floor_ms(self, n_bytes: float, n_operations: float) -> float:
-        by_memory = n_bytes / self.bytes_a_second
-        return 1e3 * max(by_memory, n_operations / self.operations_a_second)
+    def floor_ms(
+        self, n_bytes: float, n_operations: float, dtype: torch.dtype = torch.bfloat16
+    ) -> float:
+        is_wide = dtype == torch.float32
+        rate = self.float32_a_second if is_wide else self.operations_a_second
+        return 1e3 * max(n_bytes / self.bytes_a_second, n_operations / rate)
+
+
+def _products_a_second(size: int, dtype: torch.dtype, repeats: int) -> float:
+    """Operations a second of a square product."""
+    a, b = torch.randn(2, size, size, device=DEVICE).to(dtype)
+    return 2e3 * size**3 / milliseconds(lambda: torch.mm(a, b), repeats)
 
 
 def milliseconds(run: Callable[[], object], repeats: int, *, warm_up: int = 2) -> float:

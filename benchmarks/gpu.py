@@ -1,19 +1,24 @@
 """The training steps on one GPU, against floors measured in the same run.
 
-    python benchmarks/gpu.py [--only classifier renee ...] [--out FOLDER]
+    python benchmarks/gpu.py [--only classifier renee ...] [--out FOLDER [--add]]
     python benchmarks/gpu.py --small      # tiny sizes, on a CPU too: proves that the script runs
 
-Floors come from a large copy (bytes a second) and a large bfloat16 product (operations a second).
+Floors come from a large copy (bytes a second) and a large product (operations a second), in
+bfloat16 and, where float32 is multiplied, in float32.
 
 classifier: one fused one-vs-all step, 768 columns in bfloat16, from 131 thousand labels to 2.8
 million. It has to read and write the weights once and to take three products: the larger of 4 bytes
 and 6 x batch operations a weight. Beside it the same step in plain torch, chunk by chunk, and
-autograd's, which needs all scores and a gradient of the weights' size.
+autograd's, which needs all scores and a gradient of the weights' size. With momentum, the velocity
+is read and written, too: 8 bytes a weight.
 renee: the whole step, a BERT-base with random weights and 2.8 million labels; what it holds at
-most, how often it waits for the GPU, and what preparing its batch takes on the host.
+most, and how often it waits for the GPU.
+unidec: UniDEC's whole step, a DistilBERT-like encoder, a pool of 2,048 of 1.3 million labels, whose
+rows are in the host's memory; the floor is the encoder's products. "64 at once" is the default.
 dual: one step of the dual encoder over all labels, a DistilBERT-like encoder; the floor is one
 pass over the labels without and one with their gradient.
-scoring: the 100 best of 1.3 million labels for 100 thousand texts; the floor is the product.
+scoring: the 100 best of 1.3 million labels for 100 thousand texts; the floor is the product. By
+sizes that suit a GPU, and by those that prediction takes (of fewer texts: it takes longer).
 host: what a batch takes on the host (tokens, positives, padding), against the encoder's products.
 
 The results of a GPU are written to ``gpu.md`` and ``gpu.json`` in benchmarks/results.
@@ -22,13 +27,14 @@ The results of a GPU are written to ``gpu.md`` and ``gpu.json`` in benchmarks/re
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,7 +46,17 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from _gpu_timing import DEVICE, HAS_GPU, HEADER, Machine, Row, as_markdown, attempt, waits
+from _gpu_timing import (
+    DEVICE,
+    HAS_GPU,
+    HEADER,
+    Machine,
+    Row,
+    as_markdown,
+    attempt,
+    show_where_it_stops,
+    waits,
+)
 from torch import Tensor
 
 if not HAS_GPU:
@@ -59,6 +75,7 @@ from skxc._functional._top_k import top_k_inner_products
 from skxc._kernels import fused_step_for
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._methods._renee import ReneeMethod
+from skxc._methods._unidec import UniDECMethod
 from skxc._training._loop import Schedule, _Loop
 from skxc._training._optim import make_optimizers
 from skxc._training._setup import TrainingSetup
@@ -76,19 +93,23 @@ class Sizes:
 
     labels: tuple[int, ...] = (131_073, 501_070, 1_305_265, 2_812_281)
     dim: int = 768
-    batches: tuple[int, ...] = (32, 256)
-    chunks: tuple[int, ...] = (16_384, 65_536, 262_144)
+    batches: tuple[int, ...] = (32, 256, 1024)
+    chunks: tuple[int, ...] = (65_536, 262_144)
     layers: tuple[int, int] = (12, 6)  # of BERT-base and of DistilBERT
     renee_batch: int = 128
     renee_length: int = 128
     dual_labels: tuple[int, ...] = (131_073, 1_305_265)
     dual_batch: int = 256
     dual_length: int = 16
+    unidec_batch: int = 256
+    unidec_pool: int = 2048
+    unidec_at_once: tuple[int, ...] = (64, 4096)
     queries: int = 100_000
+    own_queries: int = 2_560  # of those, in the sizes that prediction takes
     host: tuple[tuple[int, int], ...] = ((64, 128), (512, 32))  # texts, tokens of each
     copy_bytes: int = 1 << 31
     product: int = 8192
-    repeats: int = 20
+    repeats: int = 10
 
     @property
     def heads(self) -> int:
@@ -97,8 +118,9 @@ class Sizes:
 
 SMALL = Sizes(
     labels=(300, 517), dim=40, batches=(4, 20), chunks=(128, 256), layers=(2, 1), renee_batch=4,
-    renee_length=8, dual_labels=(50,), dual_batch=4, dual_length=3, queries=64,
-    host=((4, 8), (16, 4)), copy_bytes=1 << 20, product=64, repeats=2,
+    renee_length=8, dual_labels=(50,), dual_batch=4, dual_length=3, unidec_batch=4, unidec_pool=40,
+    unidec_at_once=(8, 64), queries=64, own_queries=32, host=((4, 8), (16, 4)),
+    copy_bytes=1 << 20, product=64, repeats=2,
 )  # fmt: skip
 
 
@@ -120,24 +142,62 @@ def classifier(sizes: Sizes, machine: Machine) -> Iterator[Row]:
             positives = Positives(labels, rows.to(DEVICE), values)
             n = n_labels * sizes.dim
             floor_ms = machine.floor_ms(4 * n, 6 * batch * n)
-            for name, step in ((TRITON, triton_step(weights, embeddings)), ("torch", None)):
-                if step is None and name == TRITON:
-                    yield Row("classifier", name, n_labels, batch, note="not available")
-                    continue
-                for chunk in sizes.chunks:
+            for name in (TRITON, "torch"):
+                for chunk in sizes.chunks if name == TRITON else sizes.chunks[-1:]:
                     row = Row("classifier", f"{name}, chunks of {chunk:,}", n_labels, batch)
                     row.floor_ms = floor_ms
-                    with patch.object(fused_linear, "fused_step_for", lambda *_, step=step: step):
-                        yield attempt(
-                            row,
-                            lambda e=embeddings, p=positives, c=chunk, w=weights: one_vs_all_step_(
-                                w, e, p, SGD(1e-3, 1e-4), chunk_size=c
-                            ),
-                            sizes.repeats,
-                        )
+                    yield step_row(row, name, weights, embeddings, positives, chunk, sizes.repeats)
             row = Row("classifier", "autograd", n_labels, batch, floor_ms=floor_ms)
             run = lambda e=embeddings, p=positives, w=weights: autograd_step(w, e, p)  # noqa: E731
             yield attempt(row, run, sizes.repeats)
+            velocity = torch.zeros_like(weights)
+            for name in (TRITON, "torch"):
+                row = Row("classifier", f"momentum, {name}", n_labels, batch)
+                row.floor_ms = machine.floor_ms(8 * n, 6 * batch * n)
+                yield step_row(
+                    row, name, weights, embeddings, positives, sizes.chunks[-1], sizes.repeats,
+                    velocity,
+                )  # fmt: skip
+                if "torch" in row.case:  # where the kernels do not serve, that was all
+                    break
+            del velocity
+
+
+def step_row(
+    row: Row,
+    name: str,  # of who is to do it
+    weights: Tensor,
+    embeddings: Tensor,
+    positives: Positives[Tensor],
+    chunk_size: int,
+    repeats: int,
+    velocity: Tensor | None = None,
+) -> Row:
+    """A row's step, by the kernels or by plain torch; named by who did it in the end."""
+    fused_step = triton_step(weights, embeddings) if name == TRITON else None
+    if name == TRITON and fused_step is None:
+        row.note = "not available"
+        return row
+    served = []
+
+    def counted(*args: Any, **keywords: Any) -> Any:
+        assert fused_step is not None
+        served.append(row)
+        return fused_step(*args, **keywords)
+
+    step = None if fused_step is None else counted
+    sgd = SGD(1e-3, 1e-4) if velocity is None else SGD(1e-3, 1e-4, 0.9)
+    with patch.object(fused_linear, "fused_step_for", lambda *_, **__: step):
+        attempt(
+            row,
+            lambda: one_vs_all_step_(
+                weights, embeddings, positives, sgd, chunk_size=chunk_size, velocity=velocity
+            ),
+            repeats,
+        )
+    if name == TRITON and not served:
+        row.case = row.case.replace(name, "torch")
+    return row
 
 
 def triton_step(weights: Tensor, embeddings: Tensor) -> Callable[..., object] | None:
@@ -248,6 +308,50 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     yield row
 
 
+def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
+    """UniDEC's whole step: texts and picked labels through one encoder, rows on the host."""
+    n_labels, batch = sizes.labels[min(2, len(sizes.labels) - 1)], sizes.unidec_batch
+    module = make_module(sizes, sizes.layers[1], 64).train()
+    rows = make_rows(4 * batch, n_labels, 2 * sizes.dual_length)
+    label_tokens = make_tokens(n_labels, sizes.dual_length)
+    step = begin(
+        UniDECMethod, module, rows, label_tokens, loss="decoupled-softmax", temperature=1 / 18,
+        negatives="random", pool_size=sizes.unidec_pool, negatives_per_text=6, mining_interval=2,
+        encode_batch_size=None, classifier_loss=None, dual_weight=0.5, both_directions=True,
+        learn_temperature=False, projection_dim=module.dim, batches="random",
+        positives_per_text=3, dual_score_weight=0.5, dropout=0.1, classifier_learning_rate=1e-3,
+        lexical_learning_rate=0.0,
+    )  # fmt: skip
+    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(1, batch), 1000)
+    selected, pools = np.arange(batch), list[int]()
+
+    def run() -> None:
+        loop.run_step(rows.batch(selected), with_loss=False)
+
+    for at_once in sizes.unidec_at_once:
+        step.settings = replace(step.settings, encode_batch_size=at_once)
+        row = Row("unidec", f"{at_once:,} at once", n_labels, batch)
+        with patch.object(step, "_pick", noted(step._pick, pools)):
+            attempt(row, run, sizes.repeats)
+        pool = statistics.mean(pools)
+        n_tokens = rows.tokens.lengths[:batch].sum() + pool * label_tokens.lengths.mean()
+        row.floor_ms = machine.floor_ms(0, 6 * layer_weights(module) * int(n_tokens))
+        if row.ms is not None:
+            row.note = f"pool of {pool:,.0f}; {waits(run)}"
+        yield row
+
+
+def noted(pick: Callable[[Any], Any], sizes: list[int]) -> Callable[[Any], Any]:
+    """UniDEC's choice of a pool, whose size is noted."""
+
+    def run(batch: Any) -> Any:
+        picked = pick(batch)
+        sizes.append(len(picked.pool))
+        return picked
+
+    return run
+
+
 def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     """The dual encoder's step over all labels."""
     for n_labels in sizes.dual_labels:
@@ -266,24 +370,46 @@ def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
         row = Row("dual", "all labels", n_labels, sizes.dual_batch)
         row.floor_ms = machine.floor_ms(0, 8 * layer_weights(module) * len(label_tokens.ids))
         run = lambda loop=loop, batch=batch: loop.run_step(batch, with_loss=False)  # noqa: E731
-        yield attempt(row, run, 2, warm_up=1)
+        # the whole table takes seconds: once is enough
+        yield attempt(row, run, 1, warm_up=int(n_labels == sizes.dual_labels[0]))
 
 
 def scoring(sizes: Sizes, machine: Machine) -> Iterator[Row]:
-    """Exact search, in larger batches and chunks than `Ranker.top_k` takes."""
+    """Exact search, by sizes that suit a GPU and by those of `Ranker.top_k`."""
     n_labels = sizes.labels[min(2, len(sizes.labels) - 1)]
     for dtype in (torch.float32, torch.bfloat16):
         table = torch.randn(n_labels, sizes.dim, device=DEVICE).to(dtype)
         queries = torch.randn(sizes.queries, sizes.dim, device=DEVICE).to(dtype)
+        cases = [(sizes.queries, 1024, 1 << 14)]
+        if dtype == torch.float32:  # prediction knows no other
+            cases.append((sizes.own_queries, *prediction_sizes(n_labels)))
+        for n_queries, n_at_once, chunk in cases:
 
-        def run(queries: Tensor = queries, table: Tensor = table) -> None:
-            for part in queries.split(1024):
-                top_k_inner_products(part, table, min(100, n_labels), chunk_size=1 << 14)
+            def run(
+                queries: Tensor = queries[:n_queries],
+                table: Tensor = table,
+                n_at_once: int = n_at_once,
+                chunk: int = chunk,
+            ) -> None:
+                for part in queries.split(n_at_once):
+                    top_k_inner_products(part, table, min(100, n_labels), chunk_size=chunk)
 
-        row = Row("scoring", f"top 100, {dtype}".replace("torch.", ""), n_labels, sizes.queries)
-        row.floor_ms = machine.floor_ms(0, 2 * table.numel() * sizes.queries)
-        row.note = "1,024 texts and 16,384 labels at a time"
-        yield attempt(row, run, 1, warm_up=1)
+            top_k_inner_products(queries[:n_at_once], table, 1, chunk_size=chunk)  # warm-up
+            case = f"top 100, {dtype}".replace("torch.", "")
+            row = Row("scoring", case, n_labels, n_queries)
+            row.floor_ms = machine.floor_ms(0, 2 * table.numel() * n_queries, dtype)
+            row.note = f"{n_at_once:,} texts and {chunk:,} labels at a time"
+            if n_queries != sizes.queries:
+                row.note += ", as in prediction"
+            yield attempt(row, run, 1, warm_up=0)
+
+
+def prediction_sizes(n_labels: int) -> tuple[int, int]:
+    """Texts and labels at a time in `Ranker.top_k`, by its own constants."""
+    ranker = importlib.import_module("skxc._search._ranker")
+    n_texts = getattr(ranker, "QUERY_BATCH", 256)
+    n_scores = getattr(ranker, "SCORES_AT_ONCE", 1 << 21)
+    return n_texts, min(max(n_scores // n_texts, 100), n_labels)
 
 
 def host(sizes: Sizes, machine: Machine) -> Iterator[Row]:
@@ -307,7 +433,7 @@ def host(sizes: Sizes, machine: Machine) -> Iterator[Row]:
         yield row
 
 
-PARTS = {f.__name__: f for f in (classifier, renee, dual, scoring, host)}
+PARTS = {f.__name__: f for f in (classifier, renee, unidec, scoring, host, dual)}
 
 
 def about(machine: Machine) -> str:
@@ -319,15 +445,18 @@ def about(machine: Machine) -> str:
         versions.append(f"triton {triton.__version__}")
     return (
         f"{name}; {', '.join(versions)}; {date.today()}; copy {machine.bytes_a_second / 1e12:.3g} "
-        f"TB/s, bfloat16 product {machine.operations_a_second / 1e12:.4g} TFLOP/s"
+        f"TB/s, bfloat16 product {machine.operations_a_second / 1e12:.4g} TFLOP/s, "
+        f"float32 product {machine.float32_a_second / 1e12:.4g} TFLOP/s"
     )
 
 
 def main() -> None:
+    show_where_it_stops()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--small", action="store_true", help="tiny sizes, to see the script run")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path, help=f"folder for gpu.md and gpu.json [{RESULTS}]")
+    parser.add_argument("--add", action="store_true", help="to the rows that are there already")
     args = parser.parse_args()
     if not HAS_GPU and not args.small:
         parser.error("this machine has no GPU. Pass --small to see the script run without one.")
@@ -336,16 +465,24 @@ def main() -> None:
     title = about(machine)
     print(title + "\n\n" + " | ".join(HEADER))
     out = args.out or (RESULTS if HAS_GPU and not args.small else None)
+    if args.add and out is not None and (out / "gpu.json").is_file():
+        title, *earlier = json.loads((out / "gpu.json").read_text())
+        rows += [Row(**row) for row in earlier]
     for part in args.only:
         for row in PARTS[part](sizes, machine):
             rows.append(row)
             print(" | ".join(row.cells()), flush=True)
             if out is not None:  # at once: what breaks off loses nothing
-                out.mkdir(parents=True, exist_ok=True)
-                (out / "gpu.md").write_text(as_markdown(title, rows))
-                (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
+                write(out, title, rows)
         if HAS_GPU:
             torch.cuda.empty_cache()
+
+
+def write(out: Path, title: str, rows: list[Row]) -> None:
+    """The table and its figures."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "gpu.md").write_text(as_markdown(title, rows))
+    (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
 
 
 if __name__ == "__main__":

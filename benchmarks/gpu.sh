@@ -1,41 +1,89 @@
 #!/usr/bin/env bash
-# Everything that one GPU has to tell, most important first; results are written as they come.
+# Everything that one GPU has to tell, most important first.
 #
 #     benchmarks/gpu.sh OUT [DATA]
+#     SMALL=1 benchmarks/gpu.sh OUT [DATA]    # a rehearsal at tiny sizes, on a CPU too
 #
-# OUT: a folder for the results. DATA: a folder that holds minilm/ (a pretrained encoder),
-# LF-Finna-3K/ and LF-WordNet-106K/ (benchmarks/gpu_data.py makes it); without it the real sets are
-# left out. Each part is a process
-# of its own with a limit of its own. The exit status tells whether a test failed.
+# OUT: a folder for the results, 7 files; summary.md has all tables.
+# DATA: the folder that benchmarks/gpu_data.py makes [.gpu_data, if it exists]. Without it, the
+# packaged records and a small random encoder take the place of the real sets.
+#
+# Each part is a process with a limit of its own, and writes its results as they come. All parts
+# together take at most TOTAL seconds [470]; the last one may use what the others leave. The exit
+# status says whether a test failed; the table says what became of the other parts.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-out=$(realpath -m "$1") data=${2:-}
+out=$(realpath -m "$1") data=${2:-.gpu_data} small=${SMALL:-} total=${TOTAL:-470}
+patience=${small:+4}  # a rehearsal is not about time, and its machine may be busy
+total=$((total * ${patience:-1}))
 mkdir -p "$out"
-[ -z "$data" ] || find "$data" -name '*.txt.gz' -exec gunzip -f {} +
+rm -f "$out"/{parts.tsv,tests.txt,log.txt,gpu.json,gpu.md,estimators.jsonl,summary.md}
 export PYTHONPATH=. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
-workers=()
-python3 -c "import xdist" 2>/dev/null && workers=(-n 8)
 
-part() {  # seconds, name, command ...
-    local limit=$1 name=$2 began=$SECONDS
-    shift 2
-    timeout "$limit" "$@" >> "$out/log.txt" 2>&1
-    local status=$?
-    echo "$name: exit $status after $((SECONDS - began)) s" | tee -a "$out/summary.txt"
+part() {  # seconds, name, file for what it prints, command ...
+    local limit=$1 name=$2 log=$out/$3 began=$SECONDS status=124
+    shift 3
+    limit=$((limit * ${patience:-1}))
+    [ "$limit" -lt $((total - SECONDS)) ] || limit=$((total - SECONDS))
+    if [ "$limit" -gt 0 ]; then
+        printf '\n=== %s\n' "$name" >> "$log"
+        timeout --kill-after=5 "$limit" "$@" >> "$log" 2>&1
+        status=$?
+    fi
+    printf '%s\t%s\t%s\t%s\n' "$name" "$status" $((SECONDS - began)) "$limit" >> "$out/parts.tsv"
+    echo "$name: exit $status after $((SECONDS - began)) s, at most $limit s"
     return $status
 }
 
-part "${TEST_LIMIT:-200}" tests env OMP_NUM_THREADS=1 python3 -m pytest -q "${workers[@]}" -p no:cacheprovider \
-    -o filterwarnings=default --tb=short \
+steps() {  # seconds, parts of gpu.py ...
+    local limit=$1
+    shift
+    part "$limit" "$*" log.txt python3 benchmarks/gpu.py ${small:+--small} --only "$@" \
+        --add --out "$out"
+}
+
+estimator() {  # seconds, its name, set, encoder, arguments ...
+    local limit=$1 name=$2 set=$3 encoder=$4
+    shift 4
+    [ -z "$small" ] || set -- "$@" --rows 60 --labels 40 --epochs 1
+    part "$limit" "$name, ${set##*/}, ${encoder##*/}" log.txt python3 benchmarks/gpu_estimators.py \
+        "$set" --estimators "$name" --encoder "$encoder" "$@" --out "$out/estimators.jsonl"
+}
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+words=packaged subjects=packaged encoder=$work/random
+if [ -n "${2:-}" ] && [ ! -d "$data" ]; then
+    echo "$data is no folder: make it with benchmarks/gpu_data.py" >&2
+    exit 2
+fi
+if [ -d "$data" ]; then  # a copy: unpacked, it would be too large to be taken along again
+    cp -r "$data/." "$work" && find "$work" -name '*.txt.gz' -exec gunzip -f {} +
+    words=$work/LF-WordNet-106K subjects=$work/LF-Finna-3K encoder=$work/minilm
+else
+    python3 benchmarks/gpu_data.py --random-encoder --out "$work" >> "$out/log.txt" 2>&1
+fi
+
+workers=()
+if [ -z "$small" ] && python3 -c "import xdist" 2>/dev/null; then workers=(-n 8); fi
+# a rehearsal runs the benchmark itself, below
+part 100 tests tests.txt env OMP_NUM_THREADS=1 python3 -m pytest -q "${workers[@]}" --tb=short \
+    -p no:cacheprovider -o filterwarnings=default -o faulthandler_timeout=60 \
+    ${small:+-k "not gpu_benchmark"} \
     tests/test_triton.py tests/test_kernels.py tests/test_gpu.py
 failed=$?
-part 120 "classifier, renee" python3 benchmarks/gpu.py --only classifier renee --out "$out/steps"
-if [ -n "$data" ]; then
-    part 100 "WordNet, bag" python3 benchmarks/gpu_estimators.py "$data/LF-WordNet-106K" \
-        --estimators UniDEC DualEncoderXC --out "$out/estimators.jsonl"
-    part 150 "Finna, MiniLM" python3 benchmarks/gpu_estimators.py "$data/LF-Finna-3K" \
-        --encoder "$data/minilm" --epochs 1 --out "$out/estimators.jsonl"
-fi
-part 90 "dual, scoring, host" python3 benchmarks/gpu.py --only host scoring dual --out "$out/rest"
-cat "$out/summary.txt" "$out"/*/gpu.md 2>/dev/null
+steps 80 classifier renee
+estimator 65 UniDEC "$words" bag
+estimator 50 DualEncoderXC "$words" bag
+# from label texts: else its first epoch, the most that a CPU has time for, learns next to nothing
+estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1 --set classifier_init=label_texts
+few=(--rows 4000 --epochs 1)  # so that a CPU has been able to do the same, and no part is cut off
+all=(--set encode_batch_size=1024)  # a step's texts at once
+estimator 45 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 45 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}" --set classifier_init=label_texts
+steps 70 unidec scoring host
+steps 470 dual
+
+python3 benchmarks/gpu_summary.py "$out"
 exit $failed
