@@ -27,7 +27,6 @@ The results of a GPU are written to ``gpu.md`` and ``gpu.json`` in benchmarks/re
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import platform
@@ -76,6 +75,7 @@ from skxc._kernels import fused_step_for
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._methods._renee import ReneeMethod
 from skxc._methods._unidec import UniDECMethod
+from skxc._search._ranker import search_sizes
 from skxc._training._loop import Schedule, _Loop
 from skxc._training._optim import make_optimizers
 from skxc._training._setup import TrainingSetup
@@ -105,7 +105,6 @@ class Sizes:
     unidec_pool: int = 2048
     unidec_at_once: tuple[int, ...] = (64, 4096)
     queries: int = 100_000
-    own_queries: int = 2_560  # of those, in the sizes that prediction takes
     host: tuple[tuple[int, int], ...] = ((64, 128), (512, 32))  # texts, tokens of each
     copy_bytes: int = 1 << 31
     product: int = 8192
@@ -119,7 +118,7 @@ class Sizes:
 SMALL = Sizes(
     labels=(300, 517), dim=40, batches=(4, 20), chunks=(128, 256), layers=(2, 1), renee_batch=4,
     renee_length=8, dual_labels=(50,), dual_batch=4, dual_length=3, unidec_batch=4, unidec_pool=40,
-    unidec_at_once=(8, 64), queries=64, own_queries=32, host=((4, 8), (16, 4)),
+    unidec_at_once=(8, 64), queries=64, host=((4, 8), (16, 4)),
     copy_bytes=1 << 20, product=64, repeats=2,
 )  # fmt: skip
 
@@ -267,11 +266,13 @@ def begin(
     common = {
         "epochs": 1, "batch_size": len(rows), "learning_rate": 1e-5, "weight_decay": 0.01,
         "warmup_fraction": 0.0, "max_grad_norm": None, "early_stopping": False, "dim": module.dim,
+        "encode_batch_size": None,
     }  # fmt: skip
-    encoder: Any = SimpleNamespace(tokenize=lambda _: label_tokens)
+    encoder: Any = SimpleNamespace()
     setup = TrainingSetup(
-        settings=method.Settings(**common, **settings), module=module, rows=rows, held_out=None,
+        settings=method.Settings(**common | settings), module=module, rows=rows, held_out=None,
         encoder=encoder, label_texts=None if label_tokens is None else [""] * len(label_tokens),
+        label_tokens=label_tokens,
         device=DEVICE, dtype=DTYPE, generator=torch.Generator(DEVICE).manual_seed(0), fitted=None,
         is_partial=False,
     )  # fmt: skip
@@ -309,7 +310,7 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
 
 
 def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
-    """UniDEC's whole step: texts and picked labels through one encoder, rows on the host."""
+    """UniDEC's whole step: texts and picked labels through one encoder."""
     n_labels, batch = sizes.labels[min(2, len(sizes.labels) - 1)], sizes.unidec_batch
     module = make_module(sizes, sizes.layers[1], 64).train()
     rows = make_rows(4 * batch, n_labels, 2 * sizes.dual_length)
@@ -317,7 +318,7 @@ def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     step = begin(
         UniDECMethod, module, rows, label_tokens, loss="decoupled-softmax", temperature=1 / 18,
         negatives="random", pool_size=sizes.unidec_pool, negatives_per_text=6, mining_interval=2,
-        encode_batch_size=None, classifier_loss=None, dual_weight=0.5, both_directions=True,
+        classifier_loss=None, dual_weight=0.5, both_directions=True,
         learn_temperature=False, projection_dim=module.dim, batches="random",
         positives_per_text=3, dual_score_weight=0.5, dropout=0.1, classifier_learning_rate=1e-3,
         lexical_learning_rate=0.0,
@@ -375,41 +376,24 @@ def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
 
 
 def scoring(sizes: Sizes, machine: Machine) -> Iterator[Row]:
-    """Exact search, by sizes that suit a GPU and by those of `Ranker.top_k`."""
+    """Exact search by the sizes of `Ranker.top_k`, which knows float32 alone."""
     n_labels = sizes.labels[min(2, len(sizes.labels) - 1)]
+    at_once = search_sizes(DEVICE)
+    chunk = min(max(at_once.scores // at_once.texts, 100), n_labels)
     for dtype in (torch.float32, torch.bfloat16):
         table = torch.randn(n_labels, sizes.dim, device=DEVICE).to(dtype)
         queries = torch.randn(sizes.queries, sizes.dim, device=DEVICE).to(dtype)
-        cases = [(sizes.queries, 1024, 1 << 14)]
-        if dtype == torch.float32:  # prediction knows no other
-            cases.append((sizes.own_queries, *prediction_sizes(n_labels)))
-        for n_queries, n_at_once, chunk in cases:
 
-            def run(
-                queries: Tensor = queries[:n_queries],
-                table: Tensor = table,
-                n_at_once: int = n_at_once,
-                chunk: int = chunk,
-            ) -> None:
-                for part in queries.split(n_at_once):
-                    top_k_inner_products(part, table, min(100, n_labels), chunk_size=chunk)
+        def run(queries: Tensor = queries, table: Tensor = table) -> None:
+            for part in queries.split(at_once.texts):
+                top_k_inner_products(part, table, min(100, n_labels), chunk_size=chunk)
 
-            top_k_inner_products(queries[:n_at_once], table, 1, chunk_size=chunk)  # warm-up
-            case = f"top 100, {dtype}".replace("torch.", "")
-            row = Row("scoring", case, n_labels, n_queries)
-            row.floor_ms = machine.floor_ms(0, 2 * table.numel() * n_queries, dtype)
-            row.note = f"{n_at_once:,} texts and {chunk:,} labels at a time"
-            if n_queries != sizes.queries:
-                row.note += ", as in prediction"
-            yield attempt(row, run, 1, warm_up=0)
-
-
-def prediction_sizes(n_labels: int) -> tuple[int, int]:
-    """Texts and labels at a time in `Ranker.top_k`, by its own constants."""
-    ranker = importlib.import_module("skxc._search._ranker")
-    n_texts = getattr(ranker, "QUERY_BATCH", 256)
-    n_scores = getattr(ranker, "SCORES_AT_ONCE", 1 << 21)
-    return n_texts, min(max(n_scores // n_texts, 100), n_labels)
+        run(queries[: at_once.texts])  # warm-up
+        case = f"top 100, {dtype}".replace("torch.", "")
+        row = Row("scoring", case, n_labels, sizes.queries)
+        row.floor_ms = machine.floor_ms(0, 2 * table.numel() * sizes.queries, dtype)
+        row.note = f"{at_once.texts:,} texts and {chunk:,} labels at a time"
+        yield attempt(row, run, 1, warm_up=0)
 
 
 def host(sizes: Sizes, machine: Machine) -> Iterator[Row]:

@@ -67,10 +67,11 @@ fi
 workers=()
 if [ -z "$small" ] && python3 -c "import xdist" 2>/dev/null; then workers=(-n 8); fi
 # a rehearsal runs the benchmark itself, below
-part 100 tests tests.txt env OMP_NUM_THREADS=1 python3 -m pytest -q "${workers[@]}" --tb=short \
+part 120 tests tests.txt env OMP_NUM_THREADS=1 CUBLAS_WORKSPACE_CONFIG=:4096:8 python3 -m pytest -q "${workers[@]}" --tb=short \
     -p no:cacheprovider -o filterwarnings=default -o faulthandler_timeout=60 \
     ${small:+-k "not gpu_benchmark"} \
-    tests/test_triton.py tests/test_kernels.py tests/test_gpu.py
+    tests/test_triton.py tests/test_triton_compiler.py tests/test_fused_linear.py \
+    tests/test_kernels.py tests/test_gpu.py
 failed=$?
 steps 80 classifier renee
 estimator 65 UniDEC "$words" bag
@@ -83,7 +84,9 @@ estimator 45 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
 estimator 45 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
 estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}" --set classifier_init=label_texts
 steps 70 unidec scoring host
-steps 470 dual
+steps 45 dual
+part 470 "compiled encoder" log.txt python3 benchmarks/compiled_encoder.py --model "$encoder" \
+    ${small:+--small} --batch 64 512
 
 python3 benchmarks/gpu_summary.py "$out"
 exit $failed
