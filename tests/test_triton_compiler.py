@@ -104,12 +104,12 @@ def run_without_interpreter(script, tmp_path):
     return result.stdout
 
 
-@pytest.mark.skipif(VERSION < Version("3.3"), reason="another way to compile before Triton 3.3")
+@pytest.mark.skipif(installed < Version("3.3"), reason="another way to compile before Triton 3.3")
 def test_kernels_compile_for_gpus_and_fit_their_shared_memory(tmp_path):
     assert "compiled" in run_without_interpreter(COMPILE, tmp_path)
 
 
-@pytest.mark.skipif(VERSION < Version("3.6"), reason="another way to bind before Triton 3.6")
+@pytest.mark.skipif(installed < Version("3.6"), reason="another way to bind before Triton 3.6")
 def test_neither_chunks_nor_batches_are_a_reason_to_compile_again(tmp_path):
     # the errors' kernel with a loss and without, the update's once: for each of the two sizes
     assert run_without_interpreter(VARIANTS, tmp_path).split() == ["2", "1"] * 2
