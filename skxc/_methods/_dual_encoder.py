@@ -204,11 +204,9 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
         device = {"activations": activations, "published": cls._search_bytes(setup, settings)}
-        host = {"published": table}
-        host["activations"] = cls._mining_bytes(setup, settings)
         if setup.device.type != "cpu":
             device["published"] += table
-        return Memory(device, host)
+        return Memory(device, {"published": table, "epoch": cls._mining_bytes(setup, settings)})
 
 
 def _head(is_normalized: bool) -> Any:

@@ -397,13 +397,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     @classmethod
     def memory(cls, setup: TrainingSetup[UniDECSettings], settings: UniDECSettings) -> Memory:
         """The rows and Adam's moments, a step over the pool, the clusters, and the table."""
-        n_labels, is_cpu = setup.n_labels, setup.device.type == "cpu"
-        dim, batch_size = projection_dim(setup), settings.batch_size
-        pool_size = min(settings.pool_size, n_labels)
+        n_labels, dim = setup.n_labels, projection_dim(setup)
+        batch_size, pool_size = settings.batch_size, min(settings.pool_size, n_labels)
         rows = 4 * n_labels * (settings.dim if dim is None else dim)
         table = rows if dim is None else 2 * rows
-        activations = 4 * 4 * batch_size * pool_size
-        activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
         classifier = {
             "weights": rows,
             "optimizer": 2 * rows,
@@ -411,31 +408,39 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         }
         is_on_host = classifier_device(setup, rows).type == "cpu"
         has_words = bool(settings.lexical_learning_rate) and setup.encoder.has_words
+        activations = 4 * 4 * batch_size * pool_size
+        activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
         published = cls._search_bytes(setup, settings, has_words=has_words)
-        if not is_cpu:
-            # the two halves, and both joined where labels are searched in training; else the model
-            # is searched when the classifier is gone
+        if setup.device.type != "cpu":
+            # both halves, and both joined where labels are searched in training; then the table,
+            # when the classifier is gone
             is_searched = settings.early_stopping or settings.negatives == "mined"
-            joined = published + table
-            published += 2 * rows + table * is_searched
-            published = max(published, joined - 3 * rows * (not is_on_host))
-        device = {"activations": activations, "published": published}
-        host = {"published": 2 * rows + table}  # the two halves, and both joined
-        between_epochs = cls._mining_bytes(setup, settings)
+            gone = 0 if is_on_host else 3 * rows
+            published += max(2 * rows + table * is_searched, table - gone)
+        memory = Memory({"activations": activations, "published": published})
+        memory += Memory({}, classifier) if is_on_host else Memory(classifier)
+        if has_words:
+            memory += _words_memory(setup.word_pairs.nnz, is_copied=settings.early_stopping)
+        host = {
+            "published": 2 * rows + table,  # the two halves, and both joined
+            "epoch": cls._mining_bytes(setup, settings),
+        }
         if settings.batches == "clustered":
             width = settings.dim if dim is None else 2 * dim
-            between_epochs += cluster_bytes(len(setup.rows), width)
-        host["activations"] = max(between_epochs - activations * is_cpu, 0)
+            host["epoch"] += cluster_bytes(len(setup.rows), width)
         if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
             n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
             host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
-        words = {}
-        if has_words:
-            n_pairs = setup.word_pairs.nnz
-            words = {
-                "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
-                "copies": 4 * n_pairs * settings.early_stopping,
-                "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
-            }
-        memory = Memory(device, host) + Memory({}, words)
-        return memory + (Memory({}, classifier) if is_on_host else Memory(classifier))
+        return memory + Memory({}, host)
+
+
+def _words_memory(n_pairs: int, *, is_copied: bool) -> Memory:
+    """Of `LexicalWeights`, on the host."""
+    return Memory(
+        {},
+        {
+            "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
+            "copies": 4 * n_pairs * is_copied,
+            "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
+        },
+    )

@@ -34,7 +34,8 @@ class Memory:
     """Bytes by what they hold.
 
     "weights", "optimizer" and "data" are there from the first step until the model is published.
-    "activations" and "copies" (of the best epoch) are gone then, when "published" copies come.
+    "activations" are gone between epochs, when "epoch" comes: what is then made of all texts. They
+    and "copies" (of the best epoch) are gone at the end, when "published" copies come.
     """
 
     device: Mapping[str, int]  # where the encoder is trained
@@ -52,13 +53,15 @@ class Memory:
 
 def _at_peak(parts: Mapping[str, int]) -> dict[str, int]:
     """While training or while publishing, whichever holds more."""
-    part = {"weights": 0, "optimizer": 0, "copies": 0, "activations": 0, "published": 0, "data": 0}
+    names = ("weights", "optimizer", "copies", "activations", "epoch", "published", "data")
+    part = dict.fromkeys(names, 0)
     part |= parts
-    in_a_step = part["copies"] + part["activations"]
+    activations = max(part["activations"], part["epoch"])
+    in_a_step = part["copies"] + activations
     return {
         "weights": part["weights"] + max(part["published"] - in_a_step, 0),
         "optimizer": part["optimizer"] + part["copies"],
-        "activations": part["activations"],
+        "activations": activations,
         "data": part["data"],
     }
 
