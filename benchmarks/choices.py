@@ -90,7 +90,7 @@ FULL_POOL = patched("_unidec", _RANDOM_PER_LABEL=1e6)
 
 CHOICES: Mapping[str, Mapping[str, Variant]] = {
     "ReneeClassifier": {
-        "as it is": Variant(),
+        "default": Variant(),
         "no intercept (the paper)": Variant(
             {}, patched("_renee", initial_log_odds=zero_log_odds, with_intercept=no_intercept)
         ),
@@ -104,9 +104,16 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
         "no label-text augmentation": Variant({"augment": False}),
         "rows initialised to the label texts": Variant({"classifier_init": "label_texts"}),
         "bfloat16 weights": Variant({"precision": "bfloat16"}),
+        "bfloat16 weights, momentum 0.9, a tenth of the rate": Variant(
+            {
+                "precision": "bfloat16",
+                "momentum": 0.9,
+                "classifier_learning_rate": RENEE_RATE / 10,
+            }
+        ),
     },
     "DualEncoderXC": {
-        "as it is: decoupled softmax, in-batch": Variant(),
+        "default: decoupled softmax, in-batch": Variant(),
         "softmax": Variant({"loss": "softmax"}),
         "soft top-5": Variant({"loss": "soft-top-k"}),
         "soft top-1": Variant({"loss": "soft-top-k", "k": 1}),
@@ -125,7 +132,7 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
         "16 epochs": Variant({"epochs": 16}),
     },
     "UniDEC": {
-        "as it is": Variant(),
+        "default": Variant(),
         "label texts alone": Variant({"dual_weight": 1.0, "dual_score_weight": 1.0}),
         "classifier alone": Variant({"dual_weight": 0.0, "dual_score_weight": 0.0}),
         "trained together, ranked by label texts": Variant({"dual_score_weight": 1.0}),
