@@ -6,10 +6,12 @@ import os
 
 import pytest
 import torch
+from torch.utils._triton import has_triton
 
 _HAS_GPU, _VISIBLE = torch.cuda.is_available(), os.environ.get("CUDA_VISIBLE_DEVICES")
-if _HAS_GPU:
-    torch.cuda.init()  # before the variable hides the GPU from the processes that a test starts
+if _HAS_GPU:  # what torch asks once and for all, before the GPU is hidden
+    torch.cuda.init()
+    torch.cuda.device_count()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -20,6 +22,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs an NVIDIA GPU")
     is_shown = _HAS_GPU and is_marked
     torch.cuda.is_available = lambda: is_shown
+    has_triton.cache_clear()  # torch.compile asks it, and it remembers
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if is_shown:
         del os.environ["CUDA_VISIBLE_DEVICES"]

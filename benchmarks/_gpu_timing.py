@@ -6,6 +6,7 @@ import faulthandler
 import signal
 import statistics
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class Row:
     floor_ms: float | None = None
     peak_gib: float | None = None  # on top of what lay there before, where no note says else
     note: str = ""
+    has_failed: bool = False
 
     def cells(self) -> list[str]:
         ratio = None if self.ms is None or self.floor_ms is None else self.ms / self.floor_ms
@@ -105,16 +107,29 @@ def milliseconds(run: Callable[[], object], repeats: int, *, warm_up: int = 2) -
     return statistics.median(a.elapsed_time(b) for a, b in pairwise(marks))
 
 
+def begin_peak() -> int:
+    """Bytes that are allocated before a peak is measured, the workspaces of cuBLAS among them."""
+    if not HAS_GPU:
+        return 0
+    matrix = torch.ones(8, 8, device=DEVICE, requires_grad=True)
+    (matrix @ matrix).sum().backward()  # a workspace for this thread, and for autograd's
+    del matrix
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
 def attempt(row: Row, run: Callable[[], object], repeats: int, *, warm_up: int = 2) -> Row:
     """Fill in the row's time and memory, or what stood in the way."""
-    before = torch.cuda.memory_allocated() if HAS_GPU else 0
-    if HAS_GPU:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    before = begin_peak()
     try:
         row.ms = milliseconds(run, repeats, warm_up=warm_up)
     except torch.cuda.OutOfMemoryError:
         row.note = "does not fit"
+    except Exception as error:  # other rows go on; the process ends with a failure
+        traceback.print_exc()
+        row.note = f"{type(error).__name__}: {error}".split("\n")[0].replace("|", "/")[:100]
+        row.has_failed = True
     else:
         if HAS_GPU:
             row.peak_gib = (torch.cuda.max_memory_allocated() - before) / 2**30

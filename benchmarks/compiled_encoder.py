@@ -1,6 +1,6 @@
 """A transformer's training step and prediction with compiled blocks, against the same uncompiled.
 
-    python benchmarks/compiled_encoder.py [--model MODEL] [--batch 64 ...] [--max-length 64]
+    python benchmarks/compiled_encoder.py [--model MODEL] [--batch 64 ...] [--out FILE]
     python benchmarks/compiled_encoder.py --small    # a few batches: proves that the script runs
 
 MiniLM on the texts of `load_library_subjects`, in batches by length as training makes them, in
@@ -8,14 +8,17 @@ bfloat16 on a GPU and in float32 on a CPU. A step embeds a batch and runs its ba
 optimiser is left out, since compiling does not touch it. Both modules take every batch in turn, in
 one process. "compile s" is what the first steps took longer than the later ones, without torch's
 cache on disk. `--fused-dropout` lets the compiler draw dropout's numbers, which the library does
-not do: what that costs.
+not do: what that costs. Where torch.compile fails, the model runs uncompiled, and so does the
+script: the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -37,6 +40,7 @@ from skxc.encoders._base import EncoderModule, autocast
 
 DTYPE = torch.bfloat16 if HAS_GPU else torch.float32
 Run = Callable[[EncoderModule, TokenStore], object]
+Tell = Callable[[str], None]
 HEADER = "| batch | part | plain ms | compiled ms | plain / compiled | compile s | graphs |"
 
 
@@ -84,7 +88,9 @@ def measure(name: str, run: Run, modules: list[EncoderModule], batches: list[Tok
     )
 
 
-def report(encoder: TransformerEncoder, texts: list[str], batch_size: int, n_batches: int) -> None:
+def report(
+    encoder: TransformerEncoder, texts: list[str], batch_size: int, n_batches: int, tell: Tell
+) -> None:
     tokens = encoder.tokenize(texts)
     rows = epoch_batches(
         tokens.lengths, batch_size, np.random.default_rng(0), is_bucketed=encoder.is_padded
@@ -93,13 +99,13 @@ def report(encoder: TransformerEncoder, texts: list[str], batch_size: int, n_bat
     modules = [
         encoder.set_params(compile=value).build_module().to(DEVICE) for value in (False, True)
     ]
-    print(f"{HEADER}\n|---|---|---|---|---|---|---|")
+    tell(f"{HEADER}\n|---|---|---|---|---|---|---|")
     for name, run, is_training in (("training", step, True), ("prediction", embed, False)):
         for module in modules:
             module.train(is_training)
-        print(f"| {batch_size} {measure(name, run, modules, batches)}", flush=True)
+        tell(f"| {batch_size} {measure(name, run, modules, batches)}")
     longest = [int(t.lengths.max()) for t in batches]
-    print(f"\n{len(rows)} batches of {batch_size}, {min(longest)} to {max(longest)} tokens long\n")
+    tell(f"\n{len(rows)} batches of {batch_size}, {min(longest)} to {max(longest)} tokens long\n")
 
 
 def main() -> None:
@@ -110,22 +116,37 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--fused-dropout", action="store_true")
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--out", type=Path, help="file to write the tables to")
     options = parser.parse_args()
+    if options.out:
+        options.out.unlink(missing_ok=True)
+
+    def tell(text: str) -> None:
+        print(text, flush=True)
+        if options.out:
+            with options.out.open("a", encoding="utf-8") as file:
+                file.write(text + "\n")
+
+    failures: list[logging.LogRecord] = []
+    logging.getLogger("skxc").addFilter(lambda record: failures.append(record) or True)
     if options.small:
         options.batch, options.batches = [4], 2
     if options.fused_dropout:
         patch.object(_compiled, "OPTIONS", {}).start()
     model = options.model or packaged_model()
     device = torch.cuda.get_device_name() if HAS_GPU else platform.processor() or "CPU"
-    print(
-        f"# {device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+    tell(
+        f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"{Path(model).parent.name if options.model is None else model}, "
         f"dropout by {'the compiler' if options.fused_dropout else 'torch'}\n"
     )
     encoder = TransformerEncoder(model, max_length=options.max_length).fit([], seed=0)
     texts = list(load_library_subjects().texts)
     for batch_size in options.batch:
-        report(encoder, texts, batch_size, options.batches)
+        report(encoder, texts, batch_size, options.batches, tell)
+    if failures:
+        tell(f"**Uncompiled**: {failures[0].getMessage()}")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

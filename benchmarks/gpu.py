@@ -13,12 +13,12 @@ autograd's, which needs all scores and a gradient of the weights' size. With mom
 is read and written, too: 8 bytes a weight.
 renee: the whole step, a BERT-base with random weights and 2.8 million labels; what it holds at
 most, and how often it waits for the GPU.
-unidec: UniDEC's whole step, a DistilBERT-like encoder, a pool of 2,048 of 1.3 million labels, whose
-rows are in the host's memory; the floor is the encoder's products. "64 at once" is the default.
+unidec: UniDEC's whole step, a DistilBERT-like encoder, a pool of 2,048 of 0.5 million labels; the
+floor is the encoder's products. The labels' rows and moments are on the GPU, as they are where they
+take at most a quarter of it, and then on the host. "At once" is `encode_batch_size`.
 dual: one step of the dual encoder over all labels, a DistilBERT-like encoder; the floor is one
 pass over the labels without and one with their gradient.
-scoring: the 100 best of 1.3 million labels for 100 thousand texts; the floor is the product. By
-sizes that suit a GPU, and by those that prediction takes (of fewer texts: it takes longer).
+scoring: the 100 best of 1.3 million labels for 100 thousand texts; the floor is the product.
 host: what a batch takes on the host (tokens, positives, padding), against the encoder's products.
 
 The results of a GPU are written to ``gpu.md`` and ``gpu.json`` in benchmarks/results.
@@ -31,8 +31,10 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.util import find_spec
@@ -72,6 +74,7 @@ from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Positives
 from skxc._functional._top_k import top_k_inner_products
 from skxc._kernels import fused_step_for
+from skxc._methods import _unidec_start
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._methods._renee import ReneeMethod
 from skxc._methods._unidec import UniDECMethod
@@ -98,7 +101,7 @@ class Sizes:
     layers: tuple[int, int] = (12, 6)  # of BERT-base and of DistilBERT
     renee_batch: int = 128
     renee_length: int = 128
-    dual_labels: tuple[int, ...] = (131_073, 1_305_265)
+    dual_labels: tuple[int, ...] = (131_073, 501_070, 1_305_265)
     dual_batch: int = 256
     dual_length: int = 16
     unidec_batch: int = 256
@@ -311,7 +314,14 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
 
 def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     """UniDEC's whole step: texts and picked labels through one encoder."""
-    n_labels, batch = sizes.labels[min(2, len(sizes.labels) - 1)], sizes.unidec_batch
+    for is_on_host in (False, True):
+        share = patch.object(_unidec_start, "device_share", lambda _: 0)
+        with share if is_on_host else nullcontext():
+            yield from unidec_rows(sizes, machine, "host" if is_on_host else "GPU")
+
+
+def unidec_rows(sizes: Sizes, machine: Machine, place: str) -> Iterator[Row]:
+    n_labels, batch = sizes.labels[1], sizes.unidec_batch
     module = make_module(sizes, sizes.layers[1], 64).train()
     rows = make_rows(4 * batch, n_labels, 2 * sizes.dual_length)
     label_tokens = make_tokens(n_labels, sizes.dual_length)
@@ -329,9 +339,9 @@ def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     def run() -> None:
         loop.run_step(rows.batch(selected), with_loss=False)
 
-    for at_once in sizes.unidec_at_once:
+    for at_once in sizes.unidec_at_once[-1:] if place == "host" else sizes.unidec_at_once:
         step.settings = replace(step.settings, encode_batch_size=at_once)
-        row = Row("unidec", f"{at_once:,} at once", n_labels, batch)
+        row = Row("unidec", f"{at_once:,} at once, rows on the {place}", n_labels, batch)
         with patch.object(step, "_pick", noted(step._pick, pools)):
             attempt(row, run, sizes.repeats)
         pool = statistics.mean(pools)
@@ -452,21 +462,26 @@ def main() -> None:
     if args.add and out is not None and (out / "gpu.json").is_file():
         title, *earlier = json.loads((out / "gpu.json").read_text())
         rows += [Row(**row) for row in earlier]
+    has_failed = False
     for part in args.only:
         for row in PARTS[part](sizes, machine):
             rows.append(row)
+            has_failed |= row.has_failed
             print(" | ".join(row.cells()), flush=True)
             if out is not None:  # at once: what breaks off loses nothing
                 write(out, title, rows)
         if HAS_GPU:
             torch.cuda.empty_cache()
+    sys.exit(has_failed)
 
 
 def write(out: Path, title: str, rows: list[Row]) -> None:
-    """The table and its figures."""
+    """The table and its figures; a file is there as it was, or whole."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu.md").write_text(as_markdown(title, rows))
-    (out / "gpu.json").write_text(json.dumps([title, *map(asdict, rows)], indent=1))
+    figures = json.dumps([title, *map(asdict, rows)], indent=1)
+    for name, text in (("gpu.md", as_markdown(title, rows)), ("gpu.json", figures)):
+        (out / "new").write_text(text)
+        (out / "new").replace(out / name)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 #     benchmarks/gpu.sh OUT [DATA]
 #     SMALL=1 benchmarks/gpu.sh OUT [DATA]    # a rehearsal at tiny sizes, on a CPU too
 #
-# OUT: a folder for the results, 7 files; summary.md has all tables.
+# OUT: a folder for the results, 8 files; summary.md has all tables.
 # DATA: the folder that benchmarks/gpu_data.py makes [.gpu_data, if it exists]. Without it, the
 # packaged records and a small random encoder take the place of the real sets.
 #
@@ -12,12 +12,13 @@
 # together take at most TOTAL seconds [470]; the last one may use what the others leave. The exit
 # status says whether a test failed; the table says what became of the other parts.
 set -uo pipefail
-cd "$(dirname "$0")/.."
-out=$(realpath -m "$1") data=${2:-.gpu_data} small=${SMALL:-} total=${TOTAL:-470}
+out=$(realpath -m "$1") root=$(realpath "$(dirname "$0")/..") small=${SMALL:-} total=${TOTAL:-470}
+data=$(realpath -m "${2:-$root/.gpu_data}")
+cd "$root"
 patience=${small:+4}  # a rehearsal is not about time, and its machine may be busy
 total=$((total * ${patience:-1}))
 mkdir -p "$out"
-rm -f "$out"/{parts.tsv,tests.txt,log.txt,gpu.json,gpu.md,estimators.jsonl,summary.md}
+rm -f "$out"/{parts.tsv,tests.txt,log.txt,gpu.json,gpu.md,estimators.jsonl,compiled.md,summary.md}
 export PYTHONPATH=. PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
 
 part() {  # seconds, name, file for what it prints, command ...
@@ -27,7 +28,7 @@ part() {  # seconds, name, file for what it prints, command ...
     [ "$limit" -lt $((total - SECONDS)) ] || limit=$((total - SECONDS))
     if [ "$limit" -gt 0 ]; then
         printf '\n=== %s\n' "$name" >> "$log"
-        timeout --kill-after=5 "$limit" "$@" >> "$log" 2>&1
+        timeout --signal="${signal:-TERM}" --kill-after=10 "$limit" "$@" >> "$log" 2>&1
         status=$?
     fi
     printf '%s\t%s\t%s\t%s\n' "$name" "$status" $((SECONDS - began)) "$limit" >> "$out/parts.tsv"
@@ -42,12 +43,13 @@ steps() {  # seconds, parts of gpu.py ...
         --add --out "$out"
 }
 
-estimator() {  # seconds, its name, set, encoder, arguments ...
-    local limit=$1 name=$2 set=$3 encoder=$4
+estimators() {  # seconds, their names, set, encoder, arguments ...
+    local limit=$1 names=$2 set=$3 encoder=$4
     shift 4
     [ -z "$small" ] || set -- "$@" --rows 60 --labels 40 --epochs 1
-    part "$limit" "$name, ${set##*/}, ${encoder##*/}" log.txt python3 benchmarks/gpu_estimators.py \
-        "$set" --estimators "$name" --encoder "$encoder" "$@" --out "$out/estimators.jsonl"
+    # shellcheck disable=SC2086  # several names
+    part "$limit" "$names, ${set##*/}, ${encoder##*/}" log.txt python3 benchmarks/gpu_estimators.py \
+        "$set" --estimators $names --encoder "$encoder" "$@" --out "$out/estimators.jsonl"
 }
 
 work=$(mktemp -d)
@@ -65,28 +67,33 @@ else
 fi
 
 workers=()
-if [ -z "$small" ] && python3 -c "import xdist" 2>/dev/null; then workers=(-n 8); fi
+if python3 -c "import xdist" 2> /dev/null; then
+    workers=(-n 8)
+    [ -z "$small" ] || workers=(-n 2)
+fi
+# SIGINT: what has failed is told even where the limit ends the tests
 # a rehearsal runs the benchmark itself, below
-part 120 tests tests.txt env OMP_NUM_THREADS=1 CUBLAS_WORKSPACE_CONFIG=:4096:8 python3 -m pytest -q "${workers[@]}" --tb=short \
-    -p no:cacheprovider -o filterwarnings=default -o faulthandler_timeout=60 \
+signal=INT part 150 tests tests.txt \
+    env --default-signal=INT OMP_NUM_THREADS=1 CUBLAS_WORKSPACE_CONFIG=:4096:8 \
+    python3 -m pytest -q "${workers[@]}" --tb=short -p no:cacheprovider \
+    -o filterwarnings=default -o faulthandler_timeout=60 \
     ${small:+-k "not gpu_benchmark"} \
-    tests/test_triton.py tests/test_triton_compiler.py tests/test_fused_linear.py \
-    tests/test_kernels.py tests/test_gpu.py
+    tests/test_gpu.py tests/test_triton.py tests/test_triton_compiler.py \
+    tests/test_fused_linear.py tests/test_kernels.py
 failed=$?
 steps 80 classifier renee
-estimator 65 UniDEC "$words" bag
-estimator 50 DualEncoderXC "$words" bag
+estimators 100 "UniDEC DualEncoderXC" "$words" bag
 # from label texts: else its first epoch, the most that a CPU has time for, learns next to nothing
-estimator 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1 --set classifier_init=label_texts
+from_texts=(--set classifier_init=label_texts)
+estimators 45 ReneeClassifier "$words" bag --rows 20000 --epochs 1 "${from_texts[@]}"
 few=(--rows 4000 --epochs 1)  # so that a CPU has been able to do the same, and no part is cut off
 all=(--set encode_batch_size=1024)  # a step's texts at once
-estimator 45 DualEncoderXC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
-estimator 45 UniDEC "$subjects" "$encoder" "${few[@]}" "${all[@]}"
-estimator 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}" --set classifier_init=label_texts
+estimators 80 "DualEncoderXC UniDEC" "$subjects" "$encoder" "${few[@]}" "${all[@]}"
+estimators 45 ReneeClassifier "$subjects" "$encoder" "${few[@]}" "${from_texts[@]}"
+part 90 "compiled encoder" log.txt python3 benchmarks/compiled_encoder.py --model "$encoder" \
+    ${small:+--small} --batch 64 512 --batches 10 --out "$out/compiled.md"
 steps 70 unidec scoring host
-steps 45 dual
-part 470 "compiled encoder" log.txt python3 benchmarks/compiled_encoder.py --model "$encoder" \
-    ${small:+--small} --batch 64 512
+steps 470 dual
 
 python3 benchmarks/gpu_summary.py "$out"
 exit $failed

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 CPU = Path(__file__).parent / "results" / "gpu_estimators_cpu.jsonl"
 KEY = ("estimator", "set", "encoder", "texts", "labels", "epochs", "set to")
-MEANINGS = {0: "", 124: "stopped at its limit", 137: "killed at its limit"}
+MEANINGS = {0: "", 124: "stopped at its limit", 137: "killed: at its limit, or for lack of memory"}
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -38,7 +39,8 @@ def parts(out: Path) -> str:
         if int(limit) <= 0:
             note = "no time was left"
         if name == "tests":
-            counts = [text for text in lines_of(out / "tests.txt") if " in " in text]
+            is_count = re.compile(r"\d+ (passed|failed|error|skipped)").search
+            counts = [text for text in lines_of(out / "tests.txt") if is_count(text)]
             note = " ".join([note, *counts[-1:]]).strip(" =")
         rows.append((name, status, seconds, limit, note))
     return table(("part", "exit", "s", "at most", ""), rows)
@@ -49,10 +51,14 @@ def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def read(path: Path) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """The rows of estimators; a row's two lines are joined."""
+    """The rows of estimators; a row's two lines are joined. Half a line is left out."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in lines_of(path):
-        row = json.loads(line)
+        try:
+            row = json.loads(line)
+        except ValueError:
+            print(f"{path}: not read: {line[:60]} ...")
+            continue
         rows[key_of(row)] = rows.get(key_of(row), {}) | row
     return rows
 
@@ -92,6 +98,7 @@ def main() -> None:
     args = parser.parse_args()
     texts = [parts(args.out), "\n".join(lines_of(args.out / "gpu.md"))]
     texts.append(estimators(args.out, args.cpu))
+    texts.append("\n".join(lines_of(args.out / "compiled.md")))
     text = "\n\n".join(filter(None, texts))
     (args.out / "summary.md").write_text(text + "\n", encoding="utf-8")
     print("\n" + text)

@@ -186,7 +186,9 @@ def test_products_of_bfloat16_are_summed_in_float32(n_labels, device, by_copies,
     total = torch.ones(30, 24, device=device)
     want = 1 + a.T.double() @ b.double()
     add_product_(total[:, :17], a.T, b)
-    torch.testing.assert_close(total[:, :17].double(), want, rtol=1e-5, atol=1e-4)
+    # a GPU's matrix units cut a sum's last bits off; a sum in bfloat16 would be off by 0.1
+    tolerance = 4e-3 if device == "cuda" else 1e-4
+    torch.testing.assert_close(total[:, :17].double(), want, rtol=1e-5, atol=tolerance)
     assert (total[:, 17:] == 1).all()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from gpu import no_waiting
 
-from skxc._kernels import to_device
+from skxc._kernels import to_device, to_host
 from skxc._training._optim import make_optimizers
 from skxc.encoders import TransformerEncoder
 from skxc.encoders._base import autocast
@@ -30,6 +30,17 @@ def test_on_a_cpu_nothing_is_copied():
     assert to_device(tensor, torch.device("cpu")) is tensor
 
 
+@pytest.mark.parametrize("shape", [(5, 8), (5, 6), (1, 6), (0, 6), (5,)], ids=str)
+def test_a_table_with_padded_rows_comes_to_the_host_without_a_copy_on_the_gpu(shape, monkeypatch):
+    padded, sources, copy = torch.rand(5, 8), [], torch.Tensor.cpu
+    table = padded[: shape[0], : shape[1]] if len(shape) == 2 else padded.flatten()[:5]
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: sources.append(t) or copy(t))
+    moved = to_host(table)
+    assert torch.equal(moved, table)
+    assert moved.data_ptr() == table.data_ptr()  # on a CPU the table itself
+    assert [source.is_contiguous() for source in sources] == [True]
+
+
 @pytest.mark.gpu
 def test_transfers_do_not_wait():
     with no_waiting():
@@ -37,6 +48,8 @@ def test_transfers_do_not_wait():
     assert moved.tolist() == [0, 1, 2]
 
 
+# of torch 2.11
+@pytest.mark.filterwarnings("ignore:Warning. Profiler clears events:UserWarning")
 def test_transformers_attend_by_one_fused_operation(encoder):
     module = encoder.build_module()
     assert module.transformer.config._attn_implementation == "sdpa"

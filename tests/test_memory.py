@@ -258,6 +258,7 @@ def test_a_pretrained_encoder_counts_its_activations_and_moments(data, tiny_bert
     [
         (ReneeClassifier, {"augment": False, "label_chunk_size": 4096}),
         (ReneeClassifier, {"augment": False, "label_chunk_size": 4096, "momentum": 0.9}),
+        (ReneeClassifier, {"augment": False, "early_stopping": True, "epochs": 2}),
         (DualEncoderXC, {}),
         (DualEncoderXC, {"early_stopping": True, "epochs": 2}),
         # what it weighs its words and views by is the host's
@@ -304,6 +305,22 @@ def test_an_unforeseen_lack_of_memory_is_the_same_sentence(estimator, data, monk
     )
     assert "encoder=BagOfWordsEncoder(dim=128)" in str(raised.value)
     assert not hasattr(clf, "classes_")
+
+
+@ESTIMATORS
+def test_an_encoder_that_does_not_fit_is_told_in_words(estimator, data, monkeypatch):
+    def out_of_memory(self, device):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    clf = make(estimator, data).fit(data.texts, data.Y)
+    monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
+    clf._ranker = None
+    message = r"The encoder needs \d+ KiB, but cpu has .* for it. Pass a smaller encoder or"
+    for call in (lambda: clf.fit(data.texts, data.Y), lambda: clf.predict(data.texts)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    monkeypatch.undo()
+    assert clf.predict(data.texts).shape == data.Y.shape
 
 
 @ESTIMATORS

@@ -26,6 +26,7 @@ from skxc._training._memory import (
     check_memory,
     explained_out_of_memory,
     held_bytes,
+    on_device,
     texts_at_once,
     training_memory,
 )
@@ -238,7 +239,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         rows = TrainingRows(encoder.tokenize(inputs.texts), Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
-        module = encoder.build_module().to(device).train()
+        module = on_device(encoder.build_module(), device).train()
         del encoder.weights_  # the module has them
         names = inputs.label_texts
         label_tokens = None if names is None else encoder.tokenize(names)

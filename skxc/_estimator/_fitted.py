@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skxc._search._ranker import Ranker
 from skxc._training._loop import History
+from skxc._training._memory import on_device
 from skxc._validation import TargetKind, check_texts, resolve_device
 from skxc.encoders._base import Encoder
 
@@ -42,7 +43,7 @@ class FittedModel(CommonParameters):
         dtype, ranker = self._dtype(device), self._ranker
         where = torch.empty(0, device=device).device  # "cuda" is "cuda:0" there
         if ranker is None or ranker.device != where:
-            module = self.encoder_.build_module().to(device).eval()
+            module = on_device(self.encoder_.build_module(), device).eval()
             self._ranker = ranker = self._method.restored(vars(self), module, dtype)
         elif ranker.dtype != dtype:
             self._ranker = ranker = replace(ranker, dtype=dtype)

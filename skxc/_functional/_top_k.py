@@ -70,6 +70,7 @@ def top_k_inner_products(
         joined = torch.cat([best_scores, better[0]], 1)
         best_scores, order = _stable_top_k(joined, min(k, joined.shape[1]))
         best_labels = best_labels.gather(1, order)
+        del chunk, scores  # before the next ones are made
     return best_labels.masked_fill_(best_scores == -torch.inf, -1), best_scores
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from ._torch import add_product_, sgd_update_, stochastic_round_, to_device
+from ._torch import add_product_, sgd_update_, stochastic_round_, to_device, to_host
 
 __all__ = [
     "add_product_",
@@ -19,6 +19,7 @@ __all__ = [
     "sgd_update_",
     "stochastic_round_",
     "to_device",
+    "to_host",
 ]
 
 logger = logging.getLogger("skxc")

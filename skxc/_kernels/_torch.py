@@ -17,6 +17,17 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def to_host(tensor: Tensor) -> Tensor:
+    """The tensor on the CPU. Of a table whose rows are padded, torch would first make a copy there.
+
+    So all of such a table is copied, and the host gets a view of it.
+    """
+    if tensor.dim() != 2 or tensor.stride(1) != 1 or tensor.stride(0) <= tensor.shape[1]:
+        return tensor.cpu()
+    whole = tensor.as_strided((len(tensor), tensor.stride(0)), tensor.stride())
+    return whole.cpu()[:, : tensor.shape[1]]
+
+
 def stochastic_round_(
     target: Tensor,  # bfloat16, written
     values: Tensor,  # float32, same shape

@@ -21,8 +21,8 @@ from skxc._functional._backward import backward
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
-from skxc._kernels import has_fused_step, to_device
-from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
+from skxc._kernels import has_fused_step, to_device, to_host
+from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
@@ -119,7 +119,7 @@ class ReneeMethod(Method[ReneeSettings]):
 
     def end(self, setup: TrainingSetup[ReneeSettings]) -> Ended:
         """The rows in float32, on the host."""
-        rows = all_gather_rows(self.weights).cpu().float()
+        rows = to_host(all_gather_rows(self.weights)).float()
         # in place, since a CPU's float32 rows are shared: to their value before weight decay
         _mark_unseen_(rows, self.is_seen)
         table = rows.numpy()
@@ -168,6 +168,11 @@ class ReneeMethod(Method[ReneeSettings]):
             "copies": (itemsize * n_weights + velocity) * settings.early_stopping,
             "activations": chunk + encoder,
         }
+        if setup.held_out is not None:
+            copied_dim = settings.dim + 1 if itemsize < 4 else 0
+            device["epoch"] = search_bytes(
+                len(setup.held_out), setup.n_labels, setup.device, copied_dim
+            )
         # `label_embeddings_` is the table itself where that is float32 and the host's
         is_shared = itemsize == 4 and setup.device.type == "cpu"
         return Memory(device, {"published": 0 if is_shared else 4 * n_weights})

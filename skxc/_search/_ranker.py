@@ -108,13 +108,14 @@ class Ranker:
         table = self.table
         # words are scored on the host
         sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
+        copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part = tokens.take(rows)
             best = top_k_inner_products(
                 self._embed_batch(part),
                 table.rows,
                 k,
-                chunk_size=max(sizes.scores // len(rows), k),
+                chunk_size=max(sizes.scores // max(len(rows), copied_dim), k),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
                 unseen=table.unseen,
                 added=table.word_scores(part),
@@ -163,11 +164,12 @@ class Ranker:
         return self.head(embeddings.float())
 
 
-def search_bytes(n_texts: int, n_labels: int, device: torch.device) -> int:
-    """What `Ranker.top_k` holds: scores, and their best."""
+def search_bytes(n_texts: int, n_labels: int, device: torch.device, copied_dim: int = 0) -> int:
+    """What `Ranker.top_k` holds: scores, and their best; rows that are copied to float32."""
     sizes = search_sizes(device)
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
-    return a_score * min(sizes.scores, min(sizes.texts, n_texts) * n_labels)
+    scores = a_score * min(sizes.scores, min(sizes.texts, n_texts) * n_labels)
+    return scores + 4 * min(sizes.scores, n_labels * copied_dim)
 
 
 def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
@@ -176,7 +178,7 @@ def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
     A float32 product rounds a row differently wherever it stands in the batch.
     """
     scores = np.empty((len(embeddings), len(table)), np.float32)
-    chunk_size = max(search_sizes(table.device).scores // len(embeddings), 1)
+    chunk_size = max(search_sizes(table.device).scores // max(embeddings.shape), 1)
     for start in range(0, len(table), chunk_size):
         chunk = table[start : start + chunk_size].double()
         scores[:, start : start + chunk_size] = (embeddings.double() @ chunk.T).cpu().numpy()

@@ -197,6 +197,18 @@ def _largest(value: int, fits: Callable[[int], bool]) -> int:
     return low
 
 
+def on_device(module: EncoderModule, device: torch.device) -> EncoderModule:
+    """The encoder there, moved in place, or what to do where not even it fits."""
+    try:
+        return module.to(device)
+    except torch.cuda.OutOfMemoryError as error:
+        needed = sum(parameter.nbytes for parameter in module.parameters())
+        raise ValueError(
+            f"The encoder needs {size(needed)}, but {device} has {size(free_bytes(device))} for "
+            f"it. Pass a smaller encoder or another device, or end what else is on that GPU."
+        ) from error
+
+
 @contextmanager
 def explained_out_of_memory(setup: TrainingSetup[S], remedies: Remedies) -> Iterator[None]:
     """Turn an out-of-memory error, which the estimate did not foresee, into the same sentence."""

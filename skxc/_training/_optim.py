@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skxc._functional._row_sparse import row_sparse
+
 from ._row_optimizer import RowOptimizer
 
 
@@ -59,7 +61,7 @@ def _coalesced(gradient: Tensor) -> Tensor:
     if not gradient.is_cuda:
         return gradient if bool((rows[1:] > rows[:-1]).all()) else gradient.coalesce()
     rows, values = summed_rows(rows, values)
-    return torch.sparse_coo_tensor(rows[None], values, gradient.shape, check_invariants=False)
+    return row_sparse(rows, values, gradient.shape)
 
 
 def summed_rows(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from skxc._kernels import to_host
+
 from ._loop import Step
 from ._optim import RowAdagrad
 
@@ -36,8 +38,8 @@ def optimizer_arrays(
 def _array(tensor: Tensor) -> NDArray[Any]:
     """A copy on the host; in float32 what NumPy does not have."""
     if tensor.dtype == torch.bfloat16:
-        return tensor.cpu().float().numpy()
-    return tensor.cpu().numpy().copy()
+        return to_host(tensor).float().numpy()
+    return to_host(tensor).numpy().copy()
 
 
 def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
+from skxc._functional._row_sparse import row_sparse
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
@@ -260,10 +261,8 @@ class _BagOfRows(torch.autograd.Function):
         )
         by_word = by_text.tocsc()
         values = _bags(gradients[0].contiguous(), by_word.indices, by_word.indptr, by_word.data)
-        indices = to_device(torch.from_numpy(words.astype(np.int64)[None]), values.device)
-        return torch.sparse_coo_tensor(
-            indices, values, ctx.shape, is_coalesced=True, check_invariants=False
-        ), None
+        rows = to_device(torch.from_numpy(words.astype(np.int64)), values.device)
+        return row_sparse(rows, values, ctx.shape, is_coalesced=True), None
 
 
 def _weights(tokens: TokenStore) -> np.ndarray:
