@@ -28,7 +28,10 @@ from skxc.encoders._base import EncoderModule
 from skxc.encoders._compiled import _blocks
 
 # torch raises and hides this one itself, while it compiles
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),
+    pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning"),  # in DeBERTa
+]
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 
 WORDS = ["red", "green", "blue", "small", "large", "keyboard", "mouse", "guitar"]

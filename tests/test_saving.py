@@ -332,7 +332,7 @@ PARAMETERS = {
 CASES = [(name, value) for name, values in PARAMETERS.items() for value in values]
 
 
-@pytest.mark.parametrize(("name", "value"), CASES, ids=lambda v: repr(v)[:30])
+@pytest.mark.parametrize(("name", "value"), CASES, ids=lambda v: repr(v).split(" at ")[0][:30])
 def test_a_parameter_comes_back(bag_model, tmp_path, name, value):
     model = copy.deepcopy(bag_model).set_params(**{name: value})
     again = saved(model, tmp_path / "model")
