@@ -34,7 +34,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from importlib.util import find_spec
@@ -314,13 +313,16 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
 
 def unidec(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     """UniDEC's whole step: texts and picked labels through one encoder."""
-    for is_on_host in (False, True):
-        share = patch.object(_unidec_start, "device_share", lambda _: 0)
-        with share if is_on_host else nullcontext():
-            yield from unidec_rows(sizes, machine, "host" if is_on_host else "GPU")
+    all_at_once = sizes.unidec_at_once[-1:]
+    for place, room, at_once in (("GPU", 1 << 60, sizes.unidec_at_once), ("host", 0, all_at_once)):
+        with patch.object(_unidec_start, "device_share", lambda _, room=room: room):
+            yield from unidec_rows(sizes, machine, place, at_once)
 
 
-def unidec_rows(sizes: Sizes, machine: Machine, place: str) -> Iterator[Row]:
+def unidec_rows(
+    sizes: Sizes, machine: Machine, place: str, encode_batch_sizes: tuple[int, ...]
+) -> Iterator[Row]:
+    """The labels' rows in one place."""
     n_labels, batch = sizes.labels[1], sizes.unidec_batch
     module = make_module(sizes, sizes.layers[1], 64).train()
     rows = make_rows(4 * batch, n_labels, 2 * sizes.dual_length)
@@ -339,12 +341,12 @@ def unidec_rows(sizes: Sizes, machine: Machine, place: str) -> Iterator[Row]:
     def run() -> None:
         loop.run_step(rows.batch(selected), with_loss=False)
 
-    for at_once in sizes.unidec_at_once[-1:] if place == "host" else sizes.unidec_at_once:
+    for at_once in encode_batch_sizes:
         step.settings = replace(step.settings, encode_batch_size=at_once)
         row = Row("unidec", f"{at_once:,} at once, rows on the {place}", n_labels, batch)
         with patch.object(step, "_pick", noted(step._pick, pools)):
             attempt(row, run, sizes.repeats)
-        pool = statistics.mean(pools)
+        pool = statistics.mean(pools or [0])
         n_tokens = rows.tokens.lengths[:batch].sum() + pool * label_tokens.lengths.mean()
         row.floor_ms = machine.floor_ms(0, 6 * layer_weights(module) * int(n_tokens))
         if row.ms is not None:

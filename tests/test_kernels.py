@@ -30,15 +30,28 @@ def test_on_a_cpu_nothing_is_copied():
     assert to_device(tensor, torch.device("cpu")) is tensor
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (5, 6), (1, 6), (0, 6), (5,)], ids=str)
-def test_a_table_with_padded_rows_comes_to_the_host_without_a_copy_on_the_gpu(shape, monkeypatch):
-    padded, sources, copy = torch.rand(5, 8), [], torch.Tensor.cpu
-    table = padded[: shape[0], : shape[1]] if len(shape) == 2 else padded.flatten()[:5]
+PADDED = torch.rand(5, 8)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [PADDED, PADDED[:, :6], PADDED[1:3, :6], PADDED[:1, :6], PADDED[:0, :6], PADDED.flatten()],
+    ids=lambda t: f"{tuple(t.shape)}",
+)
+def test_a_table_with_padded_rows_comes_to_the_host_without_a_copy_on_the_gpu(table, monkeypatch):
+    sources, copy = [], torch.Tensor.cpu
     monkeypatch.setattr(torch.Tensor, "cpu", lambda t: sources.append(t) or copy(t))
     moved = to_host(table)
     assert torch.equal(moved, table)
     assert moved.data_ptr() == table.data_ptr()  # on a CPU the table itself
     assert [source.is_contiguous() for source in sources] == [True]
+
+
+@pytest.mark.parametrize(
+    "table", [PADDED[:, 2:], PADDED.T, PADDED[:, ::2], PADDED[:1].expand(5, 8)]
+)
+def test_any_other_tensor_comes_to_the_host_as_it_is(table):
+    assert torch.equal(to_host(table), table)
 
 
 @pytest.mark.gpu

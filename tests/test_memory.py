@@ -17,6 +17,7 @@ from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._estimator._fit import FitMixin, FitMode
 from skxc._methods._unidec_start import classifier_device
 from skxc._search import _ranker
+from skxc._search._ranker import Ranker
 from skxc._training._memory import (
     Memory,
     _left_in_container,
@@ -312,13 +313,36 @@ def test_an_encoder_that_does_not_fit_is_told_in_words(estimator, data, monkeypa
     def out_of_memory(self, device):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
-    clf = make(estimator, data).fit(data.texts, data.Y)
+    clf = make(estimator, data)
     monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
-    clf._ranker = None
-    message = r"The encoder needs \d+ KiB, but cpu has .* for it. Pass a smaller encoder or"
-    for call in (lambda: clf.fit(data.texts, data.Y), lambda: clf.predict(data.texts)):
-        with pytest.raises(ValueError, match=message):
-            call()
+    with pytest.raises(ValueError, match=r"The encoder needs \d+ KiB, but cpu has .* for it. Pass"):
+        clf.fit(data.texts, data.Y)
+    assert not hasattr(clf, "classes_")
+
+
+@ESTIMATORS
+@pytest.mark.parametrize("stage", ["_embed_batch", "table", "module"])
+def test_prediction_tells_a_lack_of_memory_in_words(estimator, data, monkeypatch, stage):
+    def out_of_memory(*args):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    clf = make(estimator, data).fit(data.texts, data.Y)
+    dense = make(estimator, data).fit(data.texts, data.Y.toarray())
+    calls = [clf.predict_top_k, clf.predict, dense.predict_proba]
+    if stage == "module":
+        clf._ranker = dense._ranker = None
+        monkeypatch.setattr(torch.nn.Module, "to", out_of_memory)
+    elif stage == "table":
+        monkeypatch.setattr(Ranker, stage, property(out_of_memory))
+    else:
+        monkeypatch.setattr(Ranker, stage, out_of_memory)
+    if stage != "table":  # these only embed
+        calls += [clf.transform, *([clf.transform_labels] if estimator is DualEncoderXC else [])]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=r"Prediction needs more memory .* Tried to .* 2 GiB.\)"
+        ):
+            call(data.texts[:3])
     monkeypatch.undo()
     assert clf.predict(data.texts).shape == data.Y.shape
 

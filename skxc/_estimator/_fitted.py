@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,7 +13,6 @@ from numpy.typing import NDArray
 
 from skxc._search._ranker import Ranker
 from skxc._training._loop import History
-from skxc._training._memory import on_device
 from skxc._validation import TargetKind, check_texts, resolve_device
 from skxc.encoders._base import Encoder
 
@@ -37,13 +38,25 @@ class FittedModel(CommonParameters):
     _is_tuned: ClassVar[bool] = False  # some texts are held out for what is chosen after training
     _ranker: Ranker | None = None  # torch's side of the model: rebuilt when missing, never pickled
 
+    @contextmanager
+    def _predicting(self) -> Iterator[Ranker]:
+        """The model on `device`; a GPU's lack of memory is told in words."""
+        try:
+            yield self._get_ranker()
+        except torch.cuda.OutOfMemoryError as error:
+            raise ValueError(
+                f"Prediction needs more memory than the GPU has free "
+                f"({str(error).splitlines()[0]}). Call set_params(device='cpu'), or end what else "
+                f"is on that GPU."
+            ) from error
+
     def _get_ranker(self) -> Ranker:
         """The model on `device`, built when first needed."""
         device = resolve_device(self.device)
         dtype, ranker = self._dtype(device), self._ranker
         where = torch.empty(0, device=device).device  # "cuda" is "cuda:0" there
         if ranker is None or ranker.device != where:
-            module = on_device(self.encoder_.build_module(), device).eval()
+            module = self.encoder_.build_module().to(device).eval()
             self._ranker = ranker = self._method.restored(vars(self), module, dtype)
         elif ranker.dtype != dtype:
             self._ranker = ranker = replace(ranker, dtype=dtype)

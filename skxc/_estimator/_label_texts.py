@@ -51,7 +51,8 @@ class LabelTextsMixin(FittedModel):
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
         tokens = self.encoder_.tokenize(texts)
-        rows = self._method.label_rows(vars(self), self._get_ranker().embed(tokens))
+        with self._predicting() as ranker:
+            rows = self._method.label_rows(vars(self), ranker.embed(tokens))
         rows[tokens.lengths == 0] = 0
         return rows
 

@@ -88,7 +88,8 @@ class PredictMixin(FittedModel, TransformerMixin):
         texts = self._check_texts(X, reset=False)
         mask = check_exclude(exclude, (len(texts), self.n_labels_))
         tokens = self.encoder_.tokenize(texts)
-        return self._get_ranker().top_k(tokens, min(k, self.n_labels_), mask)
+        with self._predicting() as ranker:
+            return ranker.top_k(tokens, min(k, self.n_labels_), mask)
 
     @completed_by(_SHARED)
     def predict_labels(self, X: Any, k: int | None = None, exclude: Any = None) -> list[list[Any]]:
@@ -205,7 +206,8 @@ class PredictMixin(FittedModel, TransformerMixin):
         """
         check_is_fitted(self)
         tokens = self.encoder_.tokenize(self._check_texts(X, reset=False))
-        return self._get_ranker().embed(tokens)
+        with self._predicting() as ranker:
+            return ranker.embed(tokens)
 
     @completed_by(_SHARED)
     def score(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> float:
@@ -257,7 +259,9 @@ class PredictMixin(FittedModel, TransformerMixin):
                 f"A dense result of {len(texts)} texts x {self.n_labels_} labels needs "
                 f"{needed / 2**30:.1f} GiB. Pass fewer texts, or {remedy}."
             )
-        return self._get_ranker().scores(self.encoder_.tokenize(texts), mask)
+        tokens = self.encoder_.tokenize(texts)
+        with self._predicting() as ranker:
+            return ranker.scores(tokens, mask)
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """The log-odds of a label, by its score; may be written over the scores."""

@@ -18,14 +18,21 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def to_host(tensor: Tensor) -> Tensor:
-    """The tensor on the CPU. Of a table whose rows are padded, torch would first make a copy there.
+    """The tensor on the CPU; of a table with padded rows a view of the whole rows' copy.
 
-    So all of such a table is copied, and the host gets a view of it.
+    Without the padding, torch would first make a dense copy on the GPU.
     """
-    if tensor.dim() != 2 or tensor.stride(1) != 1 or tensor.stride(0) <= tensor.shape[1]:
+    if tensor.dim() != 2 or tensor.stride(1) != 1:
         return tensor.cpu()
-    whole = tensor.as_strided((len(tensor), tensor.stride(0)), tensor.stride())
+    whole = tensor.as_strided((len(tensor), padded_width(tensor)), tensor.stride())
     return whole.cpu()[:, : tensor.shape[1]]
+
+
+def padded_width(table: Tensor) -> int:
+    """Columns up to the next row, where that is less than 8 away, and the memory is the table's."""
+    (n_rows, dim), stride = table.shape, table.stride(0)
+    n_held = table.untyped_storage().nbytes() // table.itemsize - table.storage_offset()
+    return stride if 0 < stride - dim < 8 and n_rows * stride <= n_held else dim
 
 
 def stochastic_round_(

@@ -27,7 +27,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._torch import add_product_
+from ._torch import add_product_, padded_width
 
 _TILE_LABELS = 128  # of the first kernel: the chunks' bounds are multiples of it
 _TILE = 64  # labels and columns of the second kernel's tiles, columns at a time of the first's
@@ -252,7 +252,7 @@ def fused_step_(
     filling = (0, n_rows - len(embeddings))  # rows of 0, up to whole products
     scale = embeddings.new_ones(len(embeddings)) if sample_weight is None else sample_weight
     scale = F.pad(scale.float(), filling)
-    width = _width(weights) if velocity is None else min(_width(weights), _width(velocity))
+    width = min(padded_width(table) for table in (weights, velocity) if table is not None)
     padded = F.pad(embeddings, (0, width - weights.shape[1], *filling)).contiguous()
     scores, is_ignored = _pair_scores(weights, embeddings, labels, rows), targets.isnan()
     errors = torch.where(is_ignored, 0, scores.sigmoid() - targets) * scale[rows]
@@ -324,13 +324,6 @@ def _n_rows(batch: int) -> int:
     if batch > _MAX_FUSED_ROWS:
         return -(-batch // _BLOCK_ROWS) * _BLOCK_ROWS
     return max(triton.next_power_of_2(batch), 16)
-
-
-def _width(weights: Tensor) -> int:
-    """Columns that may be read and written: to the next row, where that is less than 8 away."""
-    (n_labels, dim), stride = weights.shape, weights.stride(0)
-    n_held = weights.untyped_storage().nbytes() // weights.itemsize - weights.storage_offset()
-    return stride if stride - dim < 8 and n_labels * stride <= n_held else dim
 
 
 def _whole_tiles(chunk_size: int) -> int:

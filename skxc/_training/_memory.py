@@ -198,14 +198,20 @@ def _largest(value: int, fits: Callable[[int], bool]) -> int:
 
 
 def on_device(module: EncoderModule, device: torch.device) -> EncoderModule:
-    """The encoder there, moved in place, or what to do where not even it fits."""
+    """The encoder, moved to `device`.
+
+    Raises
+    ------
+    ValueError
+        If not even the encoder fits there.
+    """
     try:
         return module.to(device)
     except torch.cuda.OutOfMemoryError as error:
         needed = sum(parameter.nbytes for parameter in module.parameters())
         raise ValueError(
             f"The encoder needs {size(needed)}, but {device} has {size(free_bytes(device))} for "
-            f"it. Pass a smaller encoder or another device, or end what else is on that GPU."
+            f"it. Pass device='cpu' or a smaller encoder, or end what else is on that GPU."
         ) from error
 
 
