@@ -26,6 +26,7 @@ from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real
 
 from ._base import WEIGHTS, Encoder, EncoderModule
+from ._words import lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
 _LENGTH = 16.0
@@ -57,8 +58,11 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         of label texts. If no word would be left, all are kept.
     max_features : int, default=None
         Words to keep, at most: the most frequent ones, label texts included. None: all.
-    token_pattern : str, default: ``r"(?u)\\b\\w+\\b"``
-        Regular expression of a word. Unlike scikit-learn's default, it keeps one-letter words.
+    token_pattern : str, default=None
+        Regular expression of a word. None: words by Unicode's rules: letters, digits and "_", with
+        the marks that belong to them, also where there is only one; "c++" and "c#" are others than
+        "c"; Chinese, Japanese, Thai, Lao, Khmer and Burmese, written without spaces, become n-grams
+        of 1 to 2 or 3 characters. Texts are in lower case and Unicode's composed form (NFC).
 
     Attributes
     ----------
@@ -84,7 +88,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     ngram_range: tuple[int, int] = (1, 1)
     min_df: float = 2
     max_features: int | None = None
-    token_pattern: str = r"(?u)\b\w+\b"
+    token_pattern: str | None = None
 
     @completed_by(Encoder.fit.__doc__)
     def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
@@ -120,7 +124,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
                 f"n-gram, in words, such as (1, 2)."
             )
         try:
-            re.compile(self.token_pattern)
+            re.compile(self.token_pattern or "")
         except (re.error, TypeError) as error:
             raise ValueError(
                 f"token_pattern={self.token_pattern!r} is no regular expression ({error}). "
@@ -132,14 +136,14 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     ) -> TfidfVectorizer:
         """A vectoriser as TfidfVectorizer.fit gives it, which also keeps the labels' rare words."""
         n_texts = len(texts) + len(label_texts)
-        counter = CountVectorizer(ngram_range=self.ngram_range, token_pattern=self.token_pattern)
+        counter = CountVectorizer(ngram_range=self.ngram_range, **_reading(self.token_pattern))
         try:
             counts = counter.fit_transform([*texts, *label_texts])
         except ValueError as error:
             if "empty vocabulary" not in str(error):
                 raise
             # no text has a word: a word that no text can have keeps the shapes valid
-            return _vectorizer(["\0"], np.ones(1, np.float32), (1, 1), r"\0")
+            return _vectorizer(["\0"], np.ones(1, np.float32), (1, 1), _reading(r"\0"))
         n_holding = np.bincount(counts.indices, minlength=counts.shape[1])  # texts, of each word
         is_count = isinstance(self.min_df, Integral)
         kept = n_holding >= (self.min_df if is_count else self.min_df * n_texts)
@@ -153,7 +157,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             words = np.sort(words[most])
         names = counter.get_feature_names_out()[words].tolist()
         idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
-        return _vectorizer(names, idf, self.ngram_range, self.token_pattern)
+        return _vectorizer(names, idf, self.ngram_range, _reading(self.token_pattern))
 
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
@@ -180,7 +184,11 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         fitted = self.vectorizer_
         write_json(folder / _WORDS, fitted.get_feature_names_out().tolist())
         write_tensors(folder / WEIGHTS, self.weights_ | {"idf": fitted.idf_})
-        return {"ngram_range": list(fitted.ngram_range), "token_pattern": fitted.token_pattern}
+        return {
+            "ngram_range": list(fitted.ngram_range),
+            "token_pattern": fitted.token_pattern,
+            "is_nfc": fitted.preprocessor is not None,
+        }
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
         self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
@@ -190,19 +198,26 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
                 f"{files.root / ENCODER} has {len(words)} words and arrays of another length. "
                 f"Save the model again."
             )
-        ngram_range = tuple(rest["ngram_range"])
-        self.vectorizer_ = _vectorizer(words, idf, ngram_range, rest["token_pattern"])
+        reading = _reading(rest["token_pattern"], is_nfc=rest.get("is_nfc", False))
+        self.vectorizer_ = _vectorizer(words, idf, tuple(rest["ngram_range"]), reading)
+
+
+def _reading(token_pattern: str | None, *, is_nfc: bool = True) -> dict[str, Any]:
+    """What a vectoriser reads in a text; models saved by older versions have no normal form."""
+    tokenizer = split_words if token_pattern is None else None
+    preprocessor = lowered if is_nfc else None
+    return {"token_pattern": token_pattern, "tokenizer": tokenizer, "preprocessor": preprocessor}
 
 
 def _vectorizer(
     words: list[str],
     idf: np.ndarray,  # (n_words,) float32
     ngram_range: tuple[int, int],
-    token_pattern: str,
+    reading: Mapping[str, Any],
 ) -> TfidfVectorizer:
     """A fitted vectoriser of these words."""
     vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=ngram_range, token_pattern=token_pattern, dtype=np.float32
+        sublinear_tf=True, ngram_range=ngram_range, dtype=np.float32, **reading
     )
     vectorizer.vocabulary_ = dict(zip(words, range(len(words)), strict=True))
     vectorizer.idf_ = idf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,7 +188,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         dtype = id_dtype(self.config_["vocab_size"])
         ids, lengths = [np.empty(0, dtype)], [0]
         for start in range(0, len(texts), _TOKENIZER_BLOCK):
-            block = [_utf8(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
+            block = [_composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
             rows = [e.ids or [self.pad_token_id_] for e in tokenizer.encode_batch_fast(block)]
@@ -346,9 +347,11 @@ def _pool(
     return total / lengths.unsqueeze(-1)
 
 
-def _utf8(text: str) -> str:
-    """The text with "?" for lone surrogates, which the Rust tokenizer refuses."""
-    return text.encode("utf8", "replace").decode("utf8")
+def _composed(text: str) -> str:
+    """The text in Unicode's form NFC, with "?" for lone surrogates, which the tokenizer refuses."""
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", text).encode("utf8", "replace").decode("utf8")
 
 
 @lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data

@@ -1,0 +1,64 @@
+"""Words of a text in any writing system, by Unicode's own properties."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import regex
+
+# Letters, digits and "_" with the combining marks that follow; the signs of "c++" and "c#" belong
+# to a name, those of "a+b" do not.
+_WORD = regex.compile(r"(?!\p{M})[\w\p{N}]+(?:(?<=\p{L})(?:\+\+|[+#]+(?!\w)))?")
+# The same for plain texts, by the standard library, which is faster: Latin, Greek and Cyrillic with
+# their usual punctuation and currencies; no marks, nothing invisible, no digits above the line.
+_PLAIN_WORD = re.compile(r"\w+(?:(?<=[^\W\d_])(?:\+\+|[+#]+(?!\w)))?")
+_NOT_PLAIN = re.compile(
+    "[^\0-\xac\xae-\xb1\xb4-\xb8\xba\xbb\xbf-\u02ff\u0388-\u0482\u048a-\u052f"
+    "\u2010-\u2027\u20a0-\u20bf\u2122]"
+)
+# Soft hyphens, joiners, direction marks and the like, but not the space of width 0, which parts
+# words of Khmer and Thai; and which picture to take for a character.
+_INVISIBLE = regex.compile(r"[\p{Cf}\uFE00-\uFE0F--\u200B]", regex.V1)
+# Scripts without spaces between words. A character of Chinese or Japanese says more than one of
+# Thai, Lao, Khmer or Burmese: n-grams of up to 2 there, of up to 3 here.
+_SHORT, _LONG = r"\p{Han}\p{Hiragana}\p{Katakana}ー", r"\p{Line_Break=SA}"
+_UNSPACED = regex.compile(f"[{_SHORT}{_LONG}]")
+_RUNS = regex.compile(
+    rf"[{_SHORT}][{_SHORT}\p{{M}}]*|[{_LONG}][{_LONG}\p{{M}}]*|[^{_SHORT}{_LONG}]+"
+)
+_LONG_RUN = regex.compile(f"[{_LONG}]")
+_CHARACTERS = regex.compile(r"\X")  # with what is written above, below and around them
+
+
+def lowered(text: str) -> str:
+    """The text in lower case and one Unicode form (NFC), without invisible characters."""
+    if text.isascii():
+        return text.lower()
+    if _NOT_PLAIN.search(text):
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+    return text.lower().replace("i\u0307", "i")  # Python's lower case of Turkish's capital i
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text from `lowered`; character n-grams where no spaces are written."""
+    is_plain = text.isascii() or not _NOT_PLAIN.search(text)
+    found: list[str] = (_PLAIN_WORD if is_plain else _WORD).findall(text)
+    if not unicodedata.is_normalized("NFKC", text):  # ligatures, letters of full or half width
+        found = [unicodedata.normalize("NFKC", word).lower() for word in found]
+    if not is_plain and _UNSPACED.search(text):
+        found = [part for word in found for part in _parts(word)]
+    return found
+
+
+def _parts(word: str) -> Iterator[str]:
+    """Runs of one script, those without spaces as n-grams of their characters."""
+    for run in _RUNS.findall(word):
+        if not _UNSPACED.match(run):
+            yield run
+            continue
+        characters = _CHARACTERS.findall(run)
+        for n in range(1, 4 if _LONG_RUN.match(run) else 3):
+            for start in range(len(characters) - n + 1):
+                yield "".join(characters[start : start + n])
