@@ -318,7 +318,7 @@ def test_label_lists_are_read_alike_from_every_container(container):
     assert target.classes.tolist() == ["a", "b", "d"]
     np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, [0, 1, 3]])
     assert target.Y.has_canonical_format
-    assert target.kind == "sparse"
+    assert target.kind == "lists"
 
 
 @pytest.mark.parametrize(

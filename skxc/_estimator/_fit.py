@@ -35,6 +35,7 @@ from skxc._training._optimizer_state import optimizer_arrays, restore_
 from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
 from skxc._validation import (
     Target,
+    check_classes,
     check_exclude,
     check_label_texts,
     check_sample_weight,
@@ -142,10 +143,10 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         """
         is_resumed = hasattr(self, "classes_")
         if not is_resumed:
-            first = FitMode(False, True, _first_classes(classes, y))
+            first = FitMode(False, True, check_classes(classes, y))
             return self._fit(X, y, sample_weight, exclude, first)
         known = self.classes_
-        if classes is not None and not np.array_equal(np.unique(classes), np.unique(known)):
+        if classes is not None and set(classes) != set(known.tolist()):
             raise ValueError(
                 f"classes={classes!r} differs from the classes of the first call to partial_fit. "
                 f"Pass the same, or leave it out."
@@ -216,7 +217,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     ) -> CheckedInputs:
         self.check_parameters()
         texts = self._check_texts(X, reset=not mode.is_resumed)
-        target = check_target(y, len(texts), mode.classes)
+        kind = self._target_kind if mode.is_resumed else None
+        target = check_target(y, len(texts), mode.classes, kind)
         if mode.is_partial and mode.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
         weights = check_sample_weight(sample_weight, len(texts))
@@ -330,7 +332,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         self.encoder_ = encoder
         if not mode.is_resumed or is_nameless(target.classes):
             self.label_names_ = _label_names(target, inputs.label_texts)
-        self._target_kind, self._target_dtype = target.kind, target.dtype
+        if not is_stream:  # one batch of another kind changes no prediction's container
+            self._target_kind, self._target_dtype = target.kind, target.dtype
         self.__dict__.update(ended.arrays)
 
     def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
@@ -420,13 +423,6 @@ def _without(Y: sp.csr_array, mask: sp.csr_array | None) -> sp.csr_array:
     kept = Y - Y * (mask != 0)
     kept.eliminate_zeros()
     return sp.csr_array(kept, dtype=np.float32)
-
-
-def _first_classes(classes: Any, y: Any) -> NDArray[Any] | None:
-    """What `classes_` will be: in the columns' order where y is a matrix, else sorted."""
-    if classes is None:
-        return None
-    return np.asarray(classes) if getattr(y, "ndim", 1) == 2 else np.unique(classes)
 
 
 def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:

@@ -13,9 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from skxc._methods._two_towers import TwoTowerMethod, warn_of_unknown_words
 from skxc._validation import (
     Target,
+    as_classes,
     callers_stack_level,
     check_label_texts,
     check_texts,
+    exact_array,
     is_nameless,
 )
 
@@ -90,7 +92,7 @@ class LabelTextsMixin(FittedModel):
         labels = texts if has_texts else names
         grown = {
             "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
-            "classes_": np.concatenate([self.classes_, names]),
+            "classes_": _joined(self.classes_, names),
             "label_counts_": np.concatenate([self.label_counts_, np.zeros(len(rows), np.int64)]),
             "label_texts_": np.concatenate([self.label_texts_, np.array(texts, dtype=object)]),
             "label_names_": np.concatenate([self.label_names_, np.asarray(labels, object)]),
@@ -108,7 +110,9 @@ class LabelTextsMixin(FittedModel):
             if is_nameless(known):
                 return np.arange(len(known), len(known) + len(texts))
             classes = texts
-        names = np.asarray(classes, dtype=known.dtype if known.dtype == object else None)
+        names = exact_array(classes)
+        if known.dtype == object:
+            names = names.astype(object)
         if names.shape != (len(texts),):
             raise ValueError(
                 f"classes has shape {names.shape}, but there are {len(texts)} label texts. Pass "
@@ -143,6 +147,13 @@ class LabelTextsMixin(FittedModel):
         if not is_resumed and not self._has_rows:
             _warn_of_duplicates(texts)
         return texts
+
+
+def _joined(known: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:
+    """Names after those that are known; NumPy would make floats of ids of two integer types."""
+    if known.dtype.kind in "iu" and known.dtype != names.dtype:
+        return as_classes(known.tolist() + names.tolist())
+    return np.concatenate([known, names])
 
 
 def _warn_of_duplicates(texts: list[str]) -> None:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit
 from sklearn.base import TransformerMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -55,7 +54,7 @@ def _is_dense(estimator: Any) -> bool:
     """Whether results are full arrays: decision_function exists in this mode alone."""
     kind = getattr(estimator, "_target_kind", "dense")
     if kind == "classes" or estimator.sparse_output == "auto":
-        return bool(kind != "sparse")
+        return kind not in ("sparse", "lists")
     return not estimator.sparse_output
 
 
@@ -231,12 +230,15 @@ class PredictMixin(FittedModel, TransformerMixin):
             Between 0 and 1.
         """
         check_is_fitted(self)
-        if self._target_kind == "classes":
-            predicted = self.predict(X, exclude)
-            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
         texts = self._check_texts(X, reset=False)
-        target = check_target(y, len(texts), self.classes_)
+        kind, is_1d = self._target_kind, self._target_kind == "classes"
+        target = check_target(y, len(texts), self.classes_, kind, may_be_unknown=is_1d)
         weights = check_sample_weight(sample_weight, len(texts))
+        if is_1d:
+            best = self.predict_top_k(X, 1, exclude)[0][:, 0]
+            _check_some_class_left(best < 0)
+            is_right = target.Y[np.arange(len(best)), best] > 0
+            return float(np.average(is_right, weights=weights))
         best = self._in_container(*self.predict_top_k_proba(X, 1, exclude), np.float32)
         return precision_at_k(target.Y, best, k=1, exclude=exclude, sample_weight=weights)
 

@@ -1,14 +1,9 @@
 """Everything that users pass in is checked here, before anything is computed."""
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
-from ._labels import (
-    Target,
-    TargetKind,
-    check_exclude,
-    check_sample_weight,
-    check_target,
-    is_nameless,
-)
+from ._label_lists import TargetKind
+from ._label_names import are_words, as_classes, check_classes, exact_array, is_nameless
+from ._labels import Target, check_exclude, check_sample_weight, check_target
 from ._parameters import (
     callers_stack_level,
     check_choice,
@@ -22,8 +17,11 @@ from ._texts import check_label_texts, check_texts
 __all__ = [
     "Target",
     "TargetKind",
+    "are_words",
+    "as_classes",
     "callers_stack_level",
     "check_choice",
+    "check_classes",
     "check_exclude",
     "check_integer",
     "check_label_texts",
@@ -33,6 +31,7 @@ __all__ = [
     "check_texts",
     "check_threshold",
     "csr_with_duplicates",
+    "exact_array",
     "is_nameless",
     "merge_duplicates",
     "resolve_device",

@@ -16,10 +16,21 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._label_lists import TargetKind, is_label_lists
+from ._label_names import (
+    as_classes,
+    as_sorted,
+    check_distinct,
+    check_labels,
+    columns_of,
+    exact_array,
+    is_nameless,
+    sorted_labels,
+    unknown_label,
+    warn_of_joined_names,
+)
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
-
-TargetKind = Literal["sparse", "dense", "classes"]
 
 
 @dataclass(frozen=True)
@@ -32,8 +43,19 @@ class Target:
     dtype: np.dtype[Any]  # of `predict`
 
 
-def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) -> Target:
-    """Labels in any accepted container as a sparse matrix; `classes` fixes its columns."""
+def check_target(
+    y: Any,
+    n_samples: int,
+    classes: NDArray[Any] | None = None,
+    kind: TargetKind | None = None,
+    *,
+    may_be_unknown: bool = False,
+) -> Target:
+    """Labels in any accepted container as a sparse matrix.
+
+    A fitted model's `classes` fix its columns, and its `kind` how lists are read. Labels that
+    `may_be_unknown` get columns after those.
+    """
     if y is None:
         raise ValueError(
             "This estimator requires y to be passed, but the target y is None. "
@@ -44,7 +66,7 @@ def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) ->
     elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
         target = _frame_target(y, classes)
     else:
-        target = _array_target(y, classes)
+        target = _array_target(y, classes, kind, may_be_unknown=may_be_unknown)
     if target.Y.shape[0] != n_samples:
         raise ValueError(
             f"Y has {target.Y.shape[0]} rows, but X has {n_samples} texts. Pass one row per text."
@@ -54,28 +76,32 @@ def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) ->
 
 def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
     """A DataFrame's indicator; where columns and `classes` have names, matched by name."""
-    matrix, names = np.asarray(frame), np.asarray(frame.columns)
+    matrix, names = np.asarray(frame), exact_array(np.asarray(frame.columns, object))
+    check_distinct(names, "Y's columns")
     if classes is not None and not (is_nameless(names) or is_nameless(classes)):
-        matrix = matrix[:, np.argsort(_columns_of(names, classes))]
+        matrix = matrix[:, np.argsort(columns_of(names, classes))]
     return _matrix_target(matrix, "dense", names if classes is None else classes)
 
 
-def is_nameless(classes: NDArray[Any]) -> bool:
-    """Whether labels are only the numbers of Y's columns."""
-    return np.array_equal(classes, np.arange(len(classes)))
-
-
-def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
+def _array_target(
+    y: Any,
+    classes: NDArray[Any] | None,
+    kind: TargetKind | None,
+    *,
+    may_be_unknown: bool,
+) -> Target:
     """Lists, arrays and Series: an indicator, label lists or 1-d classes."""
+    if hasattr(y, "__iter__") and not hasattr(y, "__len__") and not hasattr(y, "__array__"):
+        raise TypeError(f"Y is a {type(y).__name__}, read once only. Pass list(y).")
     if isinstance(y, str | bytes) or not (hasattr(y, "__array__") or isinstance(y, list | tuple)):
         raise TypeError(
             f"Y is {short(y)} of type {type(y).__name__}. Pass a (n_samples, n_labels) sparse or "
             f"0/1 matrix, a list of label lists, or a 1-d array of classes."
         )
-    if _is_label_lists(y):
-        return _label_lists_target(y, classes)
-    array = np.asarray(y)
-    if array.ndim == 2 and array.shape[1] == 1:
+    if is_label_lists(y, kind, None if classes is None else len(classes)):
+        return _label_lists_target(y, classes, may_be_unknown=may_be_unknown)
+    array = exact_array(y)
+    if array.ndim == 2 and array.shape[1] == 1 and kind not in ("sparse", "dense"):
         warnings.warn(
             f"A column-vector y was passed when a 1d array was expected: y of shape {array.shape} "
             f"is read as {len(array)} classes. Pass y.ravel() for classes, or a sparse matrix for "
@@ -85,26 +111,11 @@ def _array_target(y: Any, classes: NDArray[Any] | None) -> Target:
         )
         array = array[:, 0]
     if array.ndim == 1:
-        return _classes_target(array, classes)
+        return _classes_target(array, classes, may_be_unknown=may_be_unknown)
     return _matrix_target(array, "dense", classes)
 
 
-def _is_label_lists(y: Any) -> bool:
-    """Whether the rows are collections of labels, not a rectangle of 0 and 1."""
-    rows = y if isinstance(y, list | tuple) else np.asarray(y)
-    if isinstance(rows, np.ndarray) and (rows.ndim != 1 or rows.dtype != object):
-        return False
-    if any(isinstance(row, set | frozenset) for row in rows):
-        return True
-    if not any(isinstance(row, list | tuple | np.ndarray) for row in rows):
-        return False
-    lengths = {len(row) if hasattr(row, "__len__") else -1 for row in rows}
-    if len(lengths) > 1 or lengths <= {0, 1}:
-        return True
-    return not all(label in (0, 1) for row in rows for label in row)
-
-
-def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
+def _label_lists_target(y: Any, classes: NDArray[Any] | None, *, may_be_unknown: bool) -> Target:
     for position, row in enumerate(y):
         if isinstance(row, str | bytes) or not isinstance(row, Collection | np.ndarray):
             raise TypeError(
@@ -115,31 +126,41 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None) -> Target:
     flat = [label for row in y for label in row]
     if classes is None and not flat:
         raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
-    found = _sorted_labels(y, set(flat))
-    # names as objects: a str array gives every name the width of the longest one
-    has_names = any(isinstance(label, str) for label in found)
-    fixed = np.array(found, dtype=object if has_names else None) if classes is None else classes
+    found = _checked_labels(y, flat)
+    fixed = as_classes(found) if classes is None else classes
+    if classes is None:
+        warn_of_joined_names(fixed)
     place = {label: column for column, label in enumerate(fixed.tolist())}
+    if may_be_unknown:
+        for label in found:
+            place.setdefault(label, len(place))
     try:
         columns = np.fromiter(map(place.__getitem__, flat), np.int64, len(flat))
     except KeyError as error:
-        raise _unknown_label(error.args[0], len(fixed)) from None
+        raise unknown_label(error.args[0], len(fixed)) from None
     pairs = (np.repeat(np.arange(len(y)), lengths), columns)
-    Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(fixed)))
+    Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(place)))
     Y.data[:] = 1.0  # a label named twice in a row counts once
-    return Target(Y, fixed, "sparse", np.dtype(np.int64))
+    return Target(Y, fixed, "lists", np.dtype(np.int64))
 
 
-def _sorted_labels(y: Any, labels: set[Any]) -> list[Any]:
-    """The distinct `labels` of the lists `y`, checked."""
-    try:
-        if any(is_missing(label) or _is_fraction(label) for label in labels):
-            raise _not_a_label(y)
-        return sorted(labels)
-    except TypeError as error:
+def _checked_labels(y: Any, flat: list[Any]) -> list[Any]:
+    """The distinct labels of the lists `y`, sorted."""
+
+    def place(label: Any) -> str:
+        position = next(i for i, row in enumerate(y) if any(label is item for item in row))
+        return f"Y[{position}] holds"
+
+    check_labels(flat, place)
+    labels = set(flat)
+    if any(isinstance(label, bool | np.bool_) for label in labels):
         raise TypeError(
-            f"Y's labels cannot be sorted ({error}). Pass labels of one type."
-        ) from None
+            "Y's lists hold True or False. Pass names or ids of labels; for an "
+            "indicator, np.asarray(y)."
+        )
+    if any(is_missing(label) or _is_fraction(label) for label in labels):
+        raise _not_a_label(y)
+    return sorted_labels(labels)
 
 
 def _is_fraction(label: Any) -> bool:
@@ -158,7 +179,9 @@ def _not_a_label(y: Any) -> ValueError:
     return ValueError(f"{what}; for relevances, an array or sparse matrix.")
 
 
-def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target:
+def _classes_target(
+    array: NDArray[Any], classes: NDArray[Any] | None, *, may_be_unknown: bool
+) -> Target:
     """1-d classes: one label a text."""
     array = column_or_1d(array)
     if array.dtype.kind == "f":
@@ -166,13 +189,22 @@ def _classes_target(array: NDArray[Any], classes: NDArray[Any] | None) -> Target
     if array.dtype == object and any(map(is_missing, array)):
         position = next(i for i, label in enumerate(array) if is_missing(label))
         raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
+    if array.dtype.kind in "OS":
+        check_labels(array.tolist(), lambda _: "y holds")
     if classes is None:
-        check_classification_targets(array)
-    fixed = np.unique(array) if classes is None else classes
-    columns = _columns_of(array, fixed)
+        if array.dtype != object:
+            check_classification_targets(array)
+        fixed = as_sorted(array)
+        warn_of_joined_names(fixed)
+    else:
+        fixed = classes
+    known = fixed
+    if may_be_unknown:
+        known = as_classes([*dict.fromkeys([*fixed.tolist(), *as_sorted(array).tolist()])])
+    columns = columns_of(array, known)
     indptr = np.arange(len(array) + 1)
     Y = sp.csr_array(
-        (np.ones(len(array), np.float32), columns, indptr), shape=(len(array), len(fixed))
+        (np.ones(len(array), np.float32), columns, indptr), shape=(len(array), len(known))
     )
     return Target(Y, fixed, "classes", fixed.dtype)
 
@@ -215,24 +247,6 @@ def _own_csr(matrix: Any) -> sp.csr_array:
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
     return csr_with_duplicates(matrix, np.float32)
-
-
-def _columns_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
-    """Each label's place among `classes`, which need not be sorted."""
-    order = np.argsort(classes, kind="stable")
-    place = np.searchsorted(classes, labels, sorter=order).clip(max=len(classes) - 1)
-    columns = order[place]
-    if len(labels) and (unknown := classes[columns] != labels).any():
-        raise _unknown_label(labels[unknown].tolist()[0], len(classes))
-    return columns
-
-
-def _unknown_label(label: Any, n_classes: int) -> ValueError:
-    return ValueError(
-        f"Y holds the label {label!r}, which is not among the model's {n_classes} classes. Name "
-        f"every label in the first fit, or leave this one out, such as by "
-        f"MultiLabelBinarizer(classes=clf.classes_, sparse_output=True)."
-    )
 
 
 def _check_finite(values: NDArray[Any]) -> None:

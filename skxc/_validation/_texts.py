@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from numbers import Real
 from typing import Any
@@ -77,5 +76,5 @@ def _not_a_text(name: str, position: int, text: Any) -> Exception:
 
 def is_missing(value: Any) -> bool:
     """Whether `value` is None, NaN or pandas' NA."""
-    is_nan = isinstance(value, Real) and math.isnan(value)
+    is_nan = isinstance(value, Real) and value != value
     return value is None or is_nan or type(value).__name__ == "NAType"

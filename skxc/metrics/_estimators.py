@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from skxc._validation import check_target
+from skxc._validation import Target, check_target
 
 from ._checks import Matrix
 from ._propensity import propensities_from_counts
@@ -75,10 +75,22 @@ def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None)
     return _all_scores(estimator, X, ("predict_proba",))
 
 
-def true_matrix(estimator: Any, y: Any, n_samples: int) -> sp.csr_array:
-    """Truth in any container that `fit` takes, in the columns of the estimator's predictions."""
-    classes = getattr(final_estimator(estimator), "classes_", None)
-    return check_target(y, n_samples, classes).Y
+def true_matrix(
+    estimator: Any, y: Any, n_samples: int, *, may_be_unknown: bool = False
+) -> sp.csr_array:
+    """Truth in any container that `fit` takes, in the columns of the estimator's predictions.
+
+    Labels that `may_be_unknown` get columns after those.
+    """
+    return true_target(estimator, y, n_samples, may_be_unknown=may_be_unknown).Y
+
+
+def true_target(estimator: Any, y: Any, n_samples: int, *, may_be_unknown: bool = False) -> Target:
+    """As `true_matrix`, with what kind of container `y` is."""
+    classifier = final_estimator(estimator)
+    classes = getattr(classifier, "classes_", None)
+    kind = getattr(classifier, "_target_kind", None)
+    return check_target(y, n_samples, classes, kind, may_be_unknown=may_be_unknown)
 
 
 def top_k_predictions(

@@ -12,10 +12,8 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
 
-from skxc._validation import check_target
-
 from ._checks import Matrix
-from ._estimators import final_estimator, predict_top_k, training_counts
+from ._estimators import predict_top_k, training_counts, true_matrix
 from ._propensity import propensities_from_counts
 from ._ranking import ranking_metrics
 from ._top_k import top_k_matrix
@@ -120,8 +118,7 @@ class XMCScorer:
             remedy = "Leave out PSP and PSnDCG, or compute them with skxc.metrics.psp_at_k."
             counts = training_counts(estimator, remedy)
         labels, scores = predict_top_k(estimator, X, max(self._ks), exclude)
-        classes = getattr(final_estimator(estimator), "classes_", None)
-        Y_true = _truth(y, len(labels), classes)
+        Y_true = true_matrix(estimator, y, len(labels), may_be_unknown=True)
         n_columns = Y_true.shape[1]
         values = ranking_metrics(
             Y_true,
@@ -222,19 +219,6 @@ def _check_metrics(names: tuple[str, ...]) -> tuple[int, ...]:
                 f"the ranking, at least 1: such as 'P@1', 'nDCG@5' or 'PSP@5'."
             )
     return tuple(sorted({int(match[1]) for match in matches if match is not None}))
-
-
-def _truth(y: Any, n_samples: int, classes: NDArray[Any] | None) -> sp.csr_array:
-    """True labels in the columns of `classes`; unknown labels get columns after those."""
-    if classes is not None and not sp.issparse(y) and getattr(y, "ndim", 1) == 1:
-        named = check_target(y, n_samples)
-        if named.kind != "dense":  # label lists or classes, not a list of indicator rows
-            place = {label: column for column, label in enumerate(classes.tolist())}
-            columns = [place.setdefault(label, len(place)) for label in named.classes.tolist()]
-            Y = named.Y
-            indices = np.array(columns, dtype=np.int64)[Y.indices]
-            return sp.csr_array((Y.data, indices, Y.indptr), shape=(n_samples, len(place)))
-    return check_target(y, n_samples, classes).Y
 
 
 def _widened(matrix: sp.csr_array, n_columns: int) -> sp.csr_array:

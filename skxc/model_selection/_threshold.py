@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from skxc._validation import Target, check_choice, check_exclude, check_target
-from skxc.metrics._estimators import predict_probabilities, unwrap
+from skxc._validation import Target, check_choice, check_exclude
+from skxc.metrics._estimators import predict_probabilities, true_target, unwrap
 from skxc.metrics._pairs import contains, label_pairs
 
 _METRICS = ("f1_micro", "f1_macro", "f1_samples")
@@ -85,7 +85,7 @@ def tune_threshold(
         )
     classifier, X = unwrap(estimator, X)
     n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-    target = check_target(Y, n_samples, getattr(classifier, "classes_", None))
+    target = true_target(classifier, Y, n_samples)
     if target.kind == "classes":
         raise ValueError(
             "Y is 1-d: predict gives the most probable class there, whatever the threshold. Pass a "
