@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, XCEstimator
 from skxc._methods._renee import ReneeMethod
-from skxc._validation import check_choice, check_integer, check_real
+from skxc._validation import Target, check_choice, check_integer, check_real
 
 
 @completed_by(CommonParameters.__doc__)
@@ -28,8 +28,10 @@ class ReneeClassifier(XCEstimator):
 
     Parameters
     ----------
-    label_texts : array-like of shape (n_labels,), str, default=None
-        One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists).
+    label_texts : array-like of shape (n_labels,), dict, "auto" or None, default="auto"
+        One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists), or
+        a dict of each label's text. "auto": the labels' names, where y has names (label lists, 1-d
+        classes, a DataFrame's columns) and they are words. None: none.
     epochs : int, default=None
         Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
     batch_size : int, default=None
@@ -128,10 +130,14 @@ class ReneeClassifier(XCEstimator):
         check_real("momentum", self.momentum, high=1, ends="[)")
         check_choice("augment", self.augment, (True, False))
         check_choice("classifier_init", self.classifier_init, ("random", "label_texts"))
-        if self.classifier_init == "label_texts" and self.label_texts is None:
+        if self.label_chunk_size != "auto":
+            check_integer("label_chunk_size", self.label_chunk_size, 1)
+
+    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
+        texts = super()._check_label_texts(target, is_resumed=is_resumed)
+        if self.classifier_init == "label_texts" and texts is None:
             raise ValueError(
                 "classifier_init='label_texts' needs label_texts. Pass one text per label, or "
                 "classifier_init='random'."
             )
-        if self.label_chunk_size != "auto":
-            check_integer("label_chunk_size", self.label_chunk_size, 1)
+        return texts

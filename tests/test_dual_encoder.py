@@ -591,7 +591,7 @@ def test_the_ranker_of_the_labels_before_is_dropped(fitted, data):
 
 # --------------------------------------------------------------------------------------- bad input
 def test_label_texts_are_asked_for_with_the_reason(make, data):
-    message = "DualEncoderXC needs label_texts: it scores labels by their texts. Pass one text per"
+    message = "it scores labels by their texts, and label_texts is None. Pass one text per column"
     with pytest.raises(ValueError, match=re.escape(message)):
         make(label_texts=None).fit(data.texts, data.Y)
 

@@ -139,12 +139,14 @@ BAD_TEXTS = {
     "2-d array": (
         np.array([["a", "b"], ["c", "d"]]),
         ValueError,
-        "X has shape (2, 2). Pass texts as a 1-d sequence of str, or one column.",
+        "X has shape (2, 2). Pass texts as a 1-d sequence of str, or one column. To join columns "
+        "of text: [' '.join(row) for row in X]",
     ),
     "two-column DataFrame": (
         pd.DataFrame({"title": ["a"], "body": ["b"]}),
         ValueError,
-        "X has shape (1, 2). Pass texts as a 1-d sequence of str, or one column.",
+        "X has shape (1, 2). Pass texts as a 1-d sequence of str, or one column. To join columns "
+        "of text: X['title'] + ' ' + X['body']",
     ),
     "3-d array": (np.full((1, 1, 1), "a"), ValueError, "X has shape (1, 1, 1)."),
     "empty list": ([], ValueError, "X holds 0 texts. Pass at least one."),
@@ -186,8 +188,15 @@ BAD_TEXTS = {
     "lists of tokens": (
         [["apple", "pie"]],
         TypeError,
-        "X[0] is ['apple', 'pie'] of type list, not a str. Pass one str a row.",
+        "X[0] is ['apple', 'pie'] of type list, not a str. Pass one str a row: [' '.join(row) "
+        "for row in X]",
     ),
+    "rows with fields": (
+        [{"title": "a", "year": 3, "body": "b"}],
+        TypeError,
+        "Pass one str a row: [' '.join([row['title'], row['body']]) for row in X]",
+    ),
+    "values of a dict": ({"a": "b"}.values(), TypeError, "X is a dict_values. Pass list(X)."),
 }
 
 
@@ -205,8 +214,36 @@ def test_a_long_bad_value_is_cut_short_in_the_message():
 
 
 def test_label_texts_are_one_text_per_label():
-    assert check_label_texts(np.array(["a", "b"]), 2) == ["a", "b"]
-    assert check_label_texts(None, 2) is None
+    assert check_label_texts(np.array(["a", "b"]), np.arange(2)) == ["a", "b"]
+    assert check_label_texts(None, np.arange(2)) is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (np.array(["fruit", "1990s"], object), ["fruit", "1990s"]),
+        (np.array(["fruit", "jam", "1990"]), ["fruit", "jam", "1990"]),
+        (np.array(["果物", "魚"]), ["果物", "魚"]),
+        (np.array(["1", "2", "x"]), None),
+        (np.arange(3), None),
+        (np.array([7, 2**63 + 1], np.uint64), None),
+        (np.array([0.5, 1.5]), None),
+        (np.array([True, False]), None),
+    ],
+)
+def test_names_of_labels_are_their_texts_where_they_are_words(classes, expected):
+    assert check_label_texts("auto", classes) == expected
+
+
+@pytest.mark.parametrize(
+    ("label_texts", "classes"),
+    [
+        ({"b": "B!", "a": "A!", "c": "C!"}, np.array(["a", "b"])),
+        ({1: "B!", 0: "A!"}, np.arange(2)),
+    ],
+)
+def test_a_dict_gives_each_label_its_text(label_texts, classes):
+    assert check_label_texts(label_texts, classes) == ["A!", "B!"]
 
 
 @pytest.mark.parametrize(
@@ -216,18 +253,20 @@ def test_label_texts_are_one_text_per_label():
             ["a"] * 9,
             ValueError,
             "label_texts has 9 entries, but Y has 10 labels. Pass one text per column of Y, in "
-            "the columns' order.",
+            "the columns' order, or a dict of each label's text.",
         ),
         ("a" * 10, ValueError, "label_texts is a single str, 'aaaaaaaaaa'."),
         (["a"] * 9 + [None], ValueError, "label_texts[9] is None of type NoneType, not a str."),
         (range(10), TypeError, "label_texts[0] is 0 of type int, not a str."),
         ([], ValueError, "label_texts holds 0 texts."),
         (10, TypeError, "label_texts is 10."),
+        ({0: "a", 1: "b"}, ValueError, "label_texts has no text for 8 of 10 labels, such as 2."),
+        (dict.fromkeys(range(10), 3), TypeError, "label_texts[0] is 3 of type int, not a str."),
     ],
 )  # fmt: skip
 def test_bad_label_texts_are_named(label_texts, error, message):
     with pytest.raises(error, match=re.escape(message)):
-        check_label_texts(label_texts, 10)
+        check_label_texts(label_texts, np.arange(10))
 
 
 # ----------------------------------------------------------------------------------------- labels

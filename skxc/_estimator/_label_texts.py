@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -133,20 +134,30 @@ class LabelTextsMixin(FittedModel):
         return names
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
-        n_labels, name = len(target.classes), type(self).__name__
-        if self.label_texts is None:
-            raise ValueError(
-                f"{name} needs label_texts: it scores labels by their texts. Pass one text per "
-                f"column of Y, in the columns' order, such as {name}(label_texts=names); without "
-                f"texts, use ReneeClassifier."
-            )
-        if is_resumed and n_labels == len(self.label_texts_) > len(self.label_texts):
-            return self.label_texts_.tolist()  # with those of `add_labels`
-        texts = check_label_texts(self.label_texts, n_labels)
-        assert texts is not None
+        given, classes = self.label_texts, target.classes
+        if is_resumed and len(classes) == len(self.label_texts_):
+            known = self.label_texts_.tolist()  # with those of `add_labels`
+            if isinstance(given, Mapping):
+                given = dict(zip(classes.tolist(), known, strict=True)) | dict(given)
+            elif given is None or isinstance(given, str) or len(known) > len(given):
+                return known
+        texts = check_label_texts(given, classes)
+        if texts is None:
+            raise self._lack_of_texts(classes)
         if not is_resumed and not self._has_rows:
             _warn_of_duplicates(texts)
         return texts
+
+    def _lack_of_texts(self, classes: NDArray[Any]) -> ValueError:
+        name, label = type(self).__name__, classes.tolist()[0]
+        why = f"the labels' names, such as {label!r}, are no words"
+        if self.label_texts is None:
+            why = "label_texts is None"
+        return ValueError(
+            f"{name} needs label_texts: it scores labels by their texts, and {why}. Pass one text "
+            f"per column of Y, in the columns' order, such as {name}(label_texts=names), or a dict "
+            f"of each label's text; without texts, use ReneeClassifier."
+        )
 
 
 def _joined(known: NDArray[Any], names: NDArray[Any]) -> NDArray[Any]:

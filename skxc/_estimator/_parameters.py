@@ -87,7 +87,7 @@ class CommonParameters:
     """
 
     encoder: Any = field(default="bag", kw_only=False)
-    label_texts: Any = None
+    label_texts: Any = "auto"
     epochs: int | None = None
     batch_size: int | None = None
     encode_batch_size: int | None = None

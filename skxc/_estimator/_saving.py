@@ -105,17 +105,13 @@ class SavingMixin(FittedModel, BaseEstimator):
                 f"no others. Use joblib.dump for it."
             )
         parameters = self.get_params(deep=False)
-        if self.label_texts is not None:
-            texts = check_texts(self.label_texts, "label_texts")
-            parameters["label_texts"] = np.array(texts, dtype=object)
         skipped = {*parameters, *_NOT_SAVED, "encoder_", "_metadata_request"}
         fitted = {k: v for k, v in vars(self).items() if k not in skipped}
         return {
             "skxc_version": _version(),
             "class": type(self).__name__,
             "parameters": {
-                key: _pack_encoder(value, packed) if key == "encoder" else packed.pack(value, key)
-                for key, value in parameters.items()
+                key: _pack_parameter(key, value, packed) for key, value in parameters.items()
             },
             "fitted": {key: packed.pack(value, key) for key, value in fitted.items()},
             "encoder": _pack_encoder(self.encoder_, packed),
@@ -193,6 +189,16 @@ def _requests(model: Any) -> dict[str, Any]:
     """The metadata that `set_fit_request` and its like asked for."""
     requests = getattr(model, "_metadata_request", None)
     return {} if requests is None else {m: getattr(requests, m).requests for m in _ROUTED}
+
+
+def _pack_parameter(name: str, value: Any, packed: Packed) -> Any:
+    if name == "encoder":
+        return _pack_encoder(value, packed)
+    if name == "label_texts" and isinstance(value, Mapping):
+        return packed.pack_mapping(value, name)
+    if name == "label_texts" and not isinstance(value, str | None):
+        value = np.array(check_texts(value, name), dtype=object)
+    return packed.pack(value, name)
 
 
 def _pack_encoder(encoder: Any, packed: Packed) -> Any:

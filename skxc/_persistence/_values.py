@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,12 @@ class Packed:
             return {"$": "device", "name": str(value)}
         raise _unsavable(value, name)
 
+    def pack_mapping(self, mapping: Mapping[Any, Any], name: str) -> Any:
+        """A mapping from labels to texts, of any size: apart from the JSON."""
+        parts = {"keys": list(mapping), "values": list(mapping.values())}
+        arrays = {part: np.array(items, dtype=object) for part, items in parts.items()}
+        return {"$": "dict", **{k: self._pack_array(v, f"{name}.{k}") for k, v in arrays.items()}}
+
     def _pack_array(self, array: NDArray[Any], name: str) -> Any:
         if array.dtype.newbyteorder("=") in _DTYPE_NAMES:
             assert name not in self.tensors
@@ -113,6 +120,9 @@ class Packed:
         if kind == "labels":
             dtype = {"str": np.str_, "object": object}[value["dtype"]]
             return np.array(self.labels[value["name"]], dtype=dtype)
+        if kind == "dict":
+            keys, values = (self.unpack(value[part]).tolist() for part in ("keys", "values"))
+            return dict(zip(keys, values, strict=True))
         if kind == "dtype":
             if not _DTYPE.fullmatch(value["name"]):
                 raise ValueError(f"{value['name']!r} is no value that skxc writes")

@@ -2,7 +2,7 @@
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind
-from ._label_names import are_words, as_classes, check_classes, exact_array, is_nameless
+from ._label_names import as_classes, check_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
 from ._parameters import (
     callers_stack_level,
@@ -17,7 +17,6 @@ from ._texts import check_label_texts, check_texts
 __all__ = [
     "Target",
     "TargetKind",
-    "are_words",
     "as_classes",
     "callers_stack_level",
     "check_choice",

@@ -22,14 +22,6 @@ def is_nameless(classes: NDArray[Any]) -> bool:
     return np.array_equal(classes, np.arange(len(classes)))
 
 
-def are_words(classes: NDArray[Any]) -> bool:
-    """Whether labels' names can serve as their texts: str, and most of them with a letter."""
-    names = classes.tolist()
-    if not all(isinstance(name, str) for name in names):
-        return False
-    return 2 * sum(any(map(str.isalpha, name)) for name in names) > len(names)
-
-
 def as_classes(labels: Sequence[Any]) -> NDArray[Any]:
     """Labels as an array that gives back each of them as it is.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from ._parameters import short
 
@@ -34,17 +35,33 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
     return texts
 
 
-def check_label_texts(label_texts: Any, n_labels: int) -> list[str] | None:
-    """The texts of the labels, in the order of Y's columns."""
+def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | None:
+    """One text per label, in the order of `classes`; None where there are none."""
+    if isinstance(label_texts, str) and label_texts == "auto":
+        return classes.tolist() if are_words(classes) else None
     if label_texts is None:
         return None
+    if isinstance(label_texts, Mapping):
+        label_texts = _texts_of(label_texts, classes)
     texts = check_texts(label_texts, "label_texts")
-    if len(texts) != n_labels:
+    if len(texts) != len(classes):
         raise ValueError(
-            f"label_texts has {len(texts)} entries, but Y has {n_labels} labels. "
-            f"Pass one text per column of Y, in the columns' order."
+            f"label_texts has {len(texts)} entries, but Y has {len(classes)} labels. "
+            f"Pass one text per column of Y, in the columns' order, or a dict of each label's text."
         )
     return texts
+
+
+def _texts_of(label_texts: Mapping[Any, Any], classes: NDArray[Any]) -> list[Any]:
+    """The values of a mapping from labels to their texts, in the order of `classes`."""
+    missing = [name for name in classes.tolist() if name not in label_texts]
+    if missing:
+        raise ValueError(
+            f"label_texts has no text for {len(missing)} of {len(classes)} labels, such as "
+            f"{missing[0]!r}. Pass a text for each of them, by its name in y or its column's "
+            f"number."
+        )
+    return [label_texts[name] for name in classes.tolist()]
 
 
 def _as_column(X: Any, name: str) -> list[Any]:
@@ -59,10 +76,22 @@ def _as_column(X: Any, name: str) -> list[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
-        raise ValueError(
-            f"{name} has shape {array.shape}. Pass texts as a 1-d sequence of str, or one column."
-        )
+        what = f"{name} has shape {array.shape}. Pass texts as a 1-d sequence of str, or one column"
+        if array.ndim == 0:
+            raise TypeError(f"{name} is a {type(X).__name__}. Pass list({name}).")
+        raise ValueError(f"{what}{_joining(name, X) if array.ndim == 2 else '.'}")
     return array.tolist()
+
+
+def _joining(name: str, X: Any) -> str:
+    """The line that makes one text of several columns."""
+    columns = [f"{name}[{column!r}]" for column in getattr(X, "columns", ())]
+    line = " + ' ' + ".join(columns[:2]) if len(columns) > 1 else _joined_rows(name)
+    return f". To join columns of text: {line}"
+
+
+def _joined_rows(name: str) -> str:
+    return f"[' '.join(row) for row in {name}]"
 
 
 def _not_a_text(name: str, position: int, text: Any) -> Exception:
@@ -71,7 +100,21 @@ def _not_a_text(name: str, position: int, text: Any) -> Exception:
         return TypeError(f"{what} Decode the bytes first, such as with text.decode('utf-8').")
     if is_missing(text):
         return ValueError(f"{what} Fill missing texts, such as with '', or drop the rows.")
+    if isinstance(text, dict):
+        keys = [key for key, value in text.items() if isinstance(value, str)]
+        fields = ", ".join(f"row[{key!r}]" for key in keys) or "row[...]"
+        return TypeError(f"{what} Pass one str a row: [' '.join([{fields}]) for row in {name}]")
+    if isinstance(text, list | tuple | np.ndarray):
+        return TypeError(f"{what} Pass one str a row: {_joined_rows(name)}")
     return TypeError(f"{what} Pass one str a row.")
+
+
+def are_words(classes: NDArray[Any]) -> bool:
+    """Whether labels' names can serve as their texts: str, and most of them with a letter."""
+    names = classes.tolist()
+    if not all(isinstance(name, str) for name in names):
+        return False
+    return 2 * sum(any(map(str.isalpha, name)) for name in names) > len(names)
 
 
 def is_missing(value: Any) -> bool:
