@@ -256,6 +256,10 @@ def test_overwrite_replaces_a_model_and_an_empty_folder_is_free(data, tmp_path):
         ("--epoch 3", "--epoch 3"),
         ("--label-texts x", "--label_texts x"),
         ("--layout zip", "--layout: 'zip' is not accepted"),
+        ("--fields body", '--fields: \'body\' is not accepted ("title", "content" or'),
+        ("--fields [title,body]", 'is not accepted ("title", "content" or a list'),
+        ("--fields [title,title]", "names a field twice"),
+        ("--fields []", "fields=[] is empty"),
         ("--config nowhere.yaml", "nowhere.yaml"),
     ],
 )
@@ -271,6 +275,70 @@ def test_wrong_data_are_told(tmp_path, capsys):
     told = failing(capsys, "fit", "unidec", folder, "--out", out)
     assert "has no label texts, which UniDEC needs" in told
     assert main(["fit", "renee", folder, "--out", str(out), *TINY]) == 0
+
+
+@pytest.mark.parametrize("words", ["title", "[title]", '["title"]'])
+def test_fields_of_json_files_are_chosen_for_fit_and_evaluate(words, tmp_path, capsys):
+    folder, out = write_data(tmp_path / "data", "json"), tmp_path / "model"
+    plain = write_data(tmp_path / "plain", "json")
+    for name, content in ("trn", "trucks"), ("tst", "pears"), ("lbl", "noise"):
+        path = Path(folder, f"{name}.json.gz")
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+        rows = lines(json.dumps({**row, "content": content}) for row in rows)
+        path.write_bytes(gzip.compress(rows.encode()))
+    assert main(["fit", "unidec", folder, "--out", str(out), *TINY, "--fields", words]) == 0
+    assert main(["fit", "unidec", plain, "--out", str(tmp_path / "other"), *TINY]) == 0
+    first, second = skxc.load(out), skxc.load(tmp_path / "other")
+    assert first.label_names_.tolist() == NAMES
+    scores = [clf.predict_top_k(TEXTS, 3)[1] for clf in (first, second)]
+    np.testing.assert_array_equal(*scores)
+    capsys.readouterr()
+    told = []
+    for data, options in (folder, ["--fields", words]), (plain, []):
+        assert main(["evaluate", str(out), data, "--json", *options]) == 0
+        told.append(capsys.readouterr())
+    assert told[0] == told[1]
+    assert told[0].err == ""
+
+
+@pytest.mark.parametrize("layout", ["npz", "pairs", "packaged"])
+def test_fields_of_a_recipe_change_nothing_in_whole_texts_and_are_warned_of(
+    layout, tmp_path, capsys
+):
+    is_packaged = layout == "packaged"
+    folder = "library-subjects" if is_packaged else write_data(tmp_path / "data", layout)
+    (tmp_path / "recipe.yaml").write_text("fields: [title]\nepochs: 1\n")
+    out = str(tmp_path / "model")
+    options = ["--config", str(tmp_path / "recipe.yaml"), "--bag.dim=8", "--verbose=0"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["fit", "renee", folder, "--out", out, *options]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"skxc: warning: --fields title is not used: {folder} holds whole")
+    assert told.count("\n") == 1
+
+
+def test_a_filter_has_one_effect_under_each_of_its_names(model, data, tmp_path, capsys):
+    folder, told = Path(write_data(tmp_path / "data", "pairs")), []
+    for name in "tst_filter_labels.txt", "filter_labels_test.txt", "raw/filter_labels_text.txt":
+        (folder / name).write_text("0 0\n3 0\n")
+        assert main(["evaluate", model, str(folder), "--json"]) == 0
+        told.append(capsys.readouterr().out)
+        (folder / name).unlink()
+    assert main(["evaluate", model, data, "--json"]) == 0
+    assert len(set(told)) == 1
+    assert capsys.readouterr().out not in told
+
+
+def test_a_file_that_is_not_read_is_warned_of(tmp_path, capsys):
+    folder = write_data(tmp_path / "data", "pairs")
+    Path(folder, "filter_labels.txt").write_text("0 0\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["fit", "renee", folder, "--out", str(tmp_path / "model"), *TINY]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"skxc: warning: {folder} holds files that look like")
+    assert "are not read: filter_labels.txt." in told
 
 
 def test_a_failure_in_training_is_exit_code_1_and_saves_nothing(data, tmp_path, capsys):
@@ -393,7 +461,7 @@ def test_predict_gives_names_and_probabilities_of_predict_proba(model, tmp_path,
         (b"car", ["car"]),
         (b"car\n\napples\n", ["car", "", "apples"]),
         (b"car\r\nred\r\n", ["car", "red"]),
-        (b"\xef\xbb\xbfcar\n", ["car"]),
+        (b"\xef\xbb\xbfcar\n\xef\xbb\xbfred\n", ["car", "red"]),
         ("caf\u00e9\u2028car\u0085red\n".encode(), ["caf\u00e9\u2028car\u0085red"]),
         (b"car\n" * 3000, ["car"] * 3000),
         (b"car " * 50_000, ["car " * 50_000]),

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,10 +130,10 @@ def assert_is_label_matrix(matrix: sp.csr_matrix) -> None:
     assert (matrix.data <= 1).all()
 
 
-def assert_raises_at(folder: Path, place: str, what: str, layout: str = "auto") -> None:
+def assert_raises_at(folder: Path, place: str, what: str, **options: Any) -> None:
     """Loading fails with a message that begins with the place and holds `what`."""
     with pytest.raises(ValueError, match=re.escape(str(folder / place))) as error:
-        load_xc_folder(folder, layout=layout)
+        load_xc_folder(folder, **options)
     assert what in str(error.value)
 
 
@@ -258,13 +259,43 @@ def test_random_duplicates_are_merged_as_by_a_dense_maximum(pairs_folder: Path) 
     np.testing.assert_array_equal(load_xc_folder(pairs_folder).Y.toarray(), expected)
 
 
-def test_no_rows_and_no_labels_are_legal(tmp_path: Path) -> None:
-    for part in "trn", "tst":
-        write_lines(tmp_path / f"{part}_X.txt", [])
-        write_lines(tmp_path / f"{part}_X_Y.txt", ["0 0"])
+def test_a_test_part_may_be_empty(tmp_path: Path, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    (tmp_path / "raw").mkdir(exist_ok=True)
+    for folder in (tmp_path, tmp_path / "raw"):
+        if (folder / "tst_X.txt").exists():
+            (folder / "tst_X.txt").write_bytes(b"")
+    if layout == "npz":
+        sp.save_npz(tmp_path / "Y.tst.npz", sp.csr_matrix((0, 3)))
+    elif layout == "pairs":
+        write_lines(tmp_path / "tst_X_Y.txt", ["0 3"])
+    else:
+        write_json(tmp_path / "tst.json.gz", [])
+    for path in tmp_path.glob("*filter*"):
+        path.unlink()
     data = load_xc_folder(tmp_path)
-    assert data.texts == []
-    assert data.Y.shape == (0, 0)
+    assert data.test_texts == []
+    assert data.Y_test.shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])
+def test_training_data_of_no_rows_or_no_labels_are_refused(
+    tmp_path: Path, layout: str, shape: tuple[int, int]
+) -> None:
+    WRITERS[layout](tmp_path)
+    what = f"has {shape[0]} rows and {shape[1]} labels"
+    if layout == "npz":
+        sp.save_npz(tmp_path / "Y.trn.npz", sp.csr_matrix(shape))
+        assert_raises_at(tmp_path, "Y.trn.npz", what)
+    elif layout == "pairs":
+        write_lines(tmp_path / "trn_X_Y.txt", [f"{shape[0]} {shape[1]}"] + [""] * shape[0])
+        assert_raises_at(tmp_path, "trn_X_Y.txt", what)
+    elif shape[1]:
+        write_json(tmp_path / "trn.json.gz", [])
+        assert_raises_at(tmp_path, "trn.json.gz", what)
+    else:
+        write_json(tmp_path / "lbl.json.gz", [])
+        assert_raises_at(tmp_path, "lbl.json.gz", "has no rows")
 
 
 # ---------------------------------------------------------------- readers: which layout
@@ -309,17 +340,380 @@ def test_a_layout_that_is_not_there_is_refused(json_folder: Path) -> None:
 
 def test_of_several_layouts_one_must_be_named(pairs_folder: Path) -> None:
     write_json_layout(pairs_folder)
-    write_json(pairs_folder / "tst.json.gz", json_rows(["json"], Y_TEST[:1]))
-    (pairs_folder / "filter_labels_test.txt").unlink()
-    with pytest.raises(ValueError, match=re.escape("['pairs', 'json']: pass one")):
+    write_json(pairs_folder / "tst.json.gz", json_rows(["of", "json"], Y_TEST))
+    found = "'pairs': trn_X.txt, trn_X_Y.txt, tst_X.txt, tst_X_Y.txt; 'json': trn.json.gz"
+    with pytest.raises(ValueError, match=re.escape("['pairs', 'json']: pass one")) as error:
         load_xc_folder(pairs_folder)
-    assert load_xc_folder(pairs_folder, layout="json").test_texts == ["json"]
+    assert found in str(error.value)
+    assert load_xc_folder(pairs_folder, layout="json").test_texts == ["of", "json"]
     assert load_xc_folder(pairs_folder, layout="pairs").test_texts == TEST_TEXTS
 
 
 def test_an_unknown_layout_is_refused(pairs_folder: Path) -> None:
     with pytest.raises(ValueError, match=re.escape("Pass one of 'auto', 'npz', 'pairs'")):
         load_xc_folder(pairs_folder, layout="svmlight")
+
+
+# ---------------------------------------------------------------- readers: the names of files
+
+OTHER_NAMES = [
+    ("trn_X.txt", "X.trn.txt"),
+    ("trn_X.txt", "trn.raw.txt"),
+    ("trn_X.txt", "raw/trn_X.txt"),
+    ("trn_X.txt", "raw_data/train.raw.txt"),
+    ("trn_X.txt", "train_raw_texts.txt"),
+    ("tst_X.txt", "X.tst.txt"),
+    ("tst_X.txt", "raw_data/test.raw.txt"),
+    ("tst_X.txt", "test_raw_texts.txt"),
+    ("trn_X_Y.txt", "raw/trn_lbl_mat.txt"),
+    ("Y.txt", "raw/Y.txt"),
+    ("Y.txt", "output-items.txt"),
+    ("Y.txt", "label_map.txt"),
+    ("Y.txt", "lbl.raw.txt"),
+    ("Y.txt", "raw_data/label.raw.txt"),
+    ("Y.txt", "raw/lbl_X.txt"),
+    ("trn_filter_labels.txt", "filter_labels_train.txt"),
+    ("tst_filter_labels.txt", "filter_labels_test.txt"),
+    ("tst_filter_labels.txt", "filter_labels_text.txt"),
+    ("tst_filter_labels.txt", "raw_data/tst_filter_labels.txt"),
+]
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize(("name", "other"), OTHER_NAMES)
+def test_a_file_is_read_under_each_of_its_names(
+    pairs_folder: Path, name: str, other: str, is_compressed: bool
+) -> None:
+    content = (pairs_folder / name).read_bytes()
+    (pairs_folder / name).unlink()
+    path = pairs_folder / (other + ".gz" * is_compressed)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(content) if is_compressed else content)
+    assert_holds_all(load_xc_folder(pairs_folder))
+
+
+def assert_holds_all(data: Any) -> None:
+    """The data are those that the writers of this file write."""
+    assert data.texts == TEXTS
+    assert data.test_texts == TEST_TEXTS
+    assert data.label_texts == LABEL_TEXTS
+    np.testing.assert_array_equal(data.Y.toarray(), Y)
+    np.testing.assert_array_equal(data.Y_test.toarray(), Y_TEST)
+    for mask, pairs in (data.exclude, MASK), (data.test_exclude, TEST_MASK):
+        assert set(zip(*(i.tolist() for i in mask.nonzero()), strict=True)) == set(pairs)
+
+
+def test_every_layout_reads_the_filters_of_the_others(tmp_path: Path, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    for path in tmp_path.glob("*filter*"):
+        path.unlink()
+    for names in (
+        ("trn_filter_labels.txt", "tst_filter_labels.txt"),
+        ("filter_labels_train.txt", "filter_labels_test.txt"),
+    ):
+        for name, pairs in zip(names, (MASK, TEST_MASK), strict=True):
+            write_mask(tmp_path / name, pairs)
+        assert_holds_all(load_xc_folder(tmp_path))
+        for name in names:
+            (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "line"),
+    [
+        ("trn_X", "raw_data/train.raw", "B00{}->a text"),
+        ("tst_X", "raw_data/test.raw", "{}->a text"),
+        ("Y", "raw_data/label.raw", "{}->"),
+        ("Y", "label_map", "{}\ta text"),
+    ],
+)
+def test_ids_before_texts_are_refused(pairs_folder: Path, name: str, other: str, line: str) -> None:
+    path = pairs_folder / f"{name}.txt"
+    n_lines = path.read_bytes().count(b"\n")
+    path.unlink()
+    write_lines(pairs_folder / f"{other}.txt", [line.format(i) for i in range(n_lines)])
+    what = f"{line.format(0)!r} is an id and a text"
+    assert_raises_at(pairs_folder, f"{other}.txt, line 1", what)
+
+
+def test_pecos_and_oaks_folders_have_the_layout_npz(npz_folder: Path) -> None:
+    for name, other in ("trn_X", "X.trn"), ("tst_X", "X.tst"), ("Y", "output-items"):
+        (npz_folder / "raw" / f"{name}.txt").rename(npz_folder / f"{other}.txt")
+    write_lines(npz_folder / "Y.trn.txt", ["0,2", "", "1", "0,1,2"])  # the labels again
+    assert_holds_all(load_xc_folder(npz_folder))
+    for part in "trn", "tst":
+        (npz_folder / f"Y.{part}.npz").rename(npz_folder / f"{part}_X_Y.npz")
+    (npz_folder / "Y.trn.txt").unlink()
+    assert_holds_all(load_xc_folder(npz_folder))
+
+
+@pytest.mark.parametrize("name", ["{}.json.gz", "{}.raw.json.gz", "{}.json", "raw/{}.json"])
+def test_json_files_are_read_under_each_of_their_names(json_folder: Path, name: str) -> None:
+    for part in "trn", "tst", "lbl":
+        path, other = json_folder / f"{part}.json.gz", json_folder / name.format(part)
+        content = path.read_bytes()
+        path.unlink()
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(content if name.endswith(".gz") else gzip.decompress(content))
+    assert_holds_all(load_xc_folder(json_folder))
+
+
+@pytest.mark.parametrize("name", ["Yf.txt", "Y.txt", "raw/Y.txt"])
+def test_json_rows_without_json_labels_have_a_text_file_of_them(
+    json_folder: Path, name: str
+) -> None:
+    (json_folder / "lbl.json.gz").unlink()
+    write_lines(json_folder / name, LABEL_TEXTS)
+    assert_holds_all(load_xc_folder(json_folder))
+
+
+def test_two_files_for_one_role_are_refused_unless_they_are_equal(
+    tmp_path: Path, layout: str
+) -> None:
+    WRITERS[layout](tmp_path)
+    write_mask(tmp_path / "tst_filter_labels.txt", TEST_MASK)
+    write_mask(tmp_path / "filter_labels_test.txt", TEST_MASK)
+    content = (tmp_path / "filter_labels_test.txt").read_bytes()
+    (tmp_path / "filter_labels_test.txt.gz").write_bytes(gzip.compress(content))
+    assert_holds_all(load_xc_folder(tmp_path))
+    write_mask(tmp_path / "tst_filter_labels.txt", [])
+    what = f"and {tmp_path / 'tst_filter_labels.txt'} are both the test filter"
+    assert_raises_at(tmp_path, "filter_labels_test.txt", what)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "filter_labels.txt",
+        "Filter_Labels_Test.txt",
+        "filter_labels_test.npz",
+        "tst_filter_labels.txt.bak",
+        "trn_filter.txt",
+        "raw/reciprocal_pairs.txt",
+        "exclude.txt",
+        "val_X.txt",
+        "Y.val.npz",
+        "dev.json.gz",
+        "raw_data/validation.raw.txt",
+        "testset.csv",
+        "XTrain.txt",
+        "labels.txt",
+        "LABELS.CSV",
+        "y.txt",
+        "lbl.txt",
+        "Raw/Y.txt",
+    ],
+)
+def test_a_file_that_looks_like_data_and_is_not_read_is_named(
+    tmp_path: Path, layout: str, name: str
+) -> None:
+    WRITERS[layout](tmp_path)
+    write_lines(tmp_path / name, ["x"])
+    write_lines(tmp_path / "also_a_filter.txt", ["x"])
+    with pytest.warns(UserWarning, match="but are not read: ") as warned:
+        load_xc_folder(tmp_path)
+    [warning] = warned
+    assert warning.filename == __file__
+    named = str(warning.message).split("not read: ")[1].split(". Rename")[0]
+    assert sorted(named.split(", ")) == sorted([name, "also_a_filter.txt"])
+    assert "test filter: filter_labels_test.txt, tst_filter_labels.txt" in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("trn_X_Xf.txt", "tst_X_Xf.txt.gz", "lbl_X_Xf.txt", "X.trn.npz", "Xf.txt", "Yf.txt"),
+        *("train.txt", "test.txt", "label_raw_ids.txt", "raw/trn_X.bert-base-uncased_32.dat"),
+        *("trn_doc_input_ids.npy", "inv_prop.txt", "README.md", ".trn_X.txt.swp", "train.log"),
+        *("latest.txt", "values.txt", "evaluation.json", "recipe.yaml"),
+    ],
+)
+def test_features_and_other_files_are_passed_over_in_silence(
+    tmp_path: Path, layout: str, name: str
+) -> None:
+    WRITERS[layout](tmp_path)
+    write_lines(tmp_path / name, ["x"])
+    load_xc_folder(tmp_path)
+
+
+def test_the_repositorys_two_downloads_may_be_in_one_folder(json_folder: Path) -> None:
+    for name in "trn_X_Xf", "tst_X_Xf", "lbl_X_Xf", "trn_X_Y", "tst_X_Y", "Xf", "Yf":
+        write_lines(json_folder / f"{name}.txt", ["x"])
+    assert_holds_all(load_xc_folder(json_folder))
+    (json_folder / "trn_X_Xf.txt").unlink()  # then trn_X_Y.txt may be anything
+    with pytest.warns(UserWarning, match=r"not read: trn_X_Y.txt\."):
+        load_xc_folder(json_folder)
+
+
+def test_an_incomplete_layout_beside_the_given_one_is_named(pairs_folder: Path) -> None:
+    write_json(pairs_folder / "tst.json.gz", [])
+    with pytest.warns(UserWarning, match=r"not read: tst.json.gz\."):
+        load_xc_folder(pairs_folder, layout="pairs")
+
+
+def test_a_missing_files_other_names_are_told(npz_folder: Path) -> None:
+    (npz_folder / "raw" / "trn_X.txt").rename(npz_folder / "train_texts.txt")
+    with pytest.raises(FileNotFoundError, match=r"lacks raw/trn_X\.txt of .*X\.trn\.txt, trn\.raw"):
+        load_xc_folder(npz_folder)
+
+
+# ---------------------------------------------------------------- readers: fields of JSON
+
+
+@pytest.fixture
+def fields_folder(json_folder: Path) -> Path:
+    rows = [{"title": f"t{i}", "content": f"c{i}", "target_ind": [i]} for i in range(3)]
+    for part in "trn", "tst", "lbl":
+        write_json(json_folder / f"{part}.json.gz", rows)
+    for path in json_folder.glob("*filter*"):
+        path.unlink()
+    return json_folder
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (("title", "content"), ["t0 c0", "t1 c1", "t2 c2"]),
+        (["content", "title"], ["c0 t0", "c1 t1", "c2 t2"]),
+        (["title"], ["t0", "t1", "t2"]),
+        ("title", ["t0", "t1", "t2"]),
+        ("content", ["c0", "c1", "c2"]),
+    ],
+)
+def test_texts_and_label_texts_are_the_fields_in_their_order(
+    fields_folder: Path, fields: Any, expected: list[str]
+) -> None:
+    data = load_xc_folder(fields_folder, fields=fields)
+    assert data.texts == data.test_texts == data.label_texts == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "what"),
+    [
+        ("body", ValueError, "fields='body' is unknown. Pass one of 'title', 'content'"),
+        (["title", "uid"], ValueError, "fields='uid' is unknown"),
+        ("", ValueError, "fields='' is unknown"),
+        ([], ValueError, "fields=[] is empty. Pass one or both"),
+        (("title", "title"), ValueError, "names a field twice"),
+        (None, TypeError, "fields is None. Pass a list, such as ['title']"),
+        ({"title"}, TypeError, "fields is {'title'}. Pass a list"),
+    ],
+)
+def test_wrong_fields_are_refused(
+    fields_folder: Path, fields: Any, error: type[Exception], what: str
+) -> None:
+    with pytest.raises(error, match=re.escape(what)):
+        load_xc_folder(fields_folder, fields=fields)
+
+
+@pytest.mark.parametrize("layout", ["npz", "pairs"])
+def test_a_layout_without_fields_refuses_them(tmp_path: Path, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    what = re.escape(f"has the layout '{layout}', whose lines of text have no fields. Leave")
+    with pytest.raises(ValueError, match=what):
+        load_xc_folder(tmp_path, fields=["title"])
+    assert_holds_all(load_xc_folder(tmp_path, fields=["title", "content"]))
+
+
+@pytest.mark.parametrize("part", ["trn", "tst", "lbl"])
+def test_a_row_without_the_field_is_found(fields_folder: Path, part: str) -> None:
+    rows = [{"title": "t", "content": "c", "target_ind": [i]} for i in range(3)]
+    del rows[1]["content"]
+    write_json(fields_folder / f"{part}.json.gz", rows)
+    load_xc_folder(fields_folder, fields="title")
+    place = f"{part}.json.gz, line 2"
+    assert_raises_at(fields_folder, place, "no string as content", fields=["content"])
+    rows[1]["content"] = None
+    write_json(fields_folder / f"{part}.json.gz", rows)
+    assert_raises_at(fields_folder, place, "(content is null)", fields="content")
+
+
+def test_null_counts_as_absent(json_folder: Path) -> None:
+    rows = [
+        {"title": "a", "content": None, "target_ind": [0], "target_rel": None},
+        {"title": None, "content": "b", "target_ind": [1]},
+    ]
+    write_json(json_folder / "trn.json.gz", rows)
+    (json_folder / "filter_labels_train.txt").unlink()
+    data = load_xc_folder(json_folder)
+    assert data.texts == ["a", "b"]
+    np.testing.assert_array_equal(data.Y.toarray(), [[1, 0, 0], [0, 1, 0]])
+
+
+# ---------------------------------------------------------------- readers: odd bytes
+
+
+def test_a_byte_order_mark_is_no_part_of_any_file(tmp_path: Path, layout: str) -> None:
+    WRITERS[layout](tmp_path)
+    (tmp_path / "README.md").write_text("A tiny set.")
+    mark = b"\xef\xbb\xbf"
+    for path in tmp_path.rglob("*"):
+        if path.suffix == ".gz":
+            path.write_bytes(gzip.compress(mark + gzip.decompress(path.read_bytes())))
+        elif path.suffix in (".txt", ".md"):
+            path.write_bytes(mark + path.read_bytes())
+    data = load_xc_folder(tmp_path)
+    assert_holds_all(data)
+    assert data.DESCR == "A tiny set."
+
+
+def test_joined_files_may_each_begin_with_a_byte_order_mark(json_folder: Path) -> None:
+    for part in "trn", "lbl":
+        path = json_folder / f"{part}.json.gz"
+        lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+        path.write_bytes(b"".join(gzip.compress(b"\xef\xbb\xbf" + line) for line in lines))
+    pairs = b"\xef\xbb\xbf1 0\n\xef\xbb\xbf1 0\n"
+    (json_folder / "filter_labels_test.txt").write_bytes(pairs)
+    assert_holds_all(load_xc_folder(json_folder))
+
+
+@pytest.mark.parametrize("name", ["trn.json.gz", "tst.json.gz", "lbl.json.gz", "tst.json"])
+def test_a_json_file_of_no_bytes_is_refused(json_folder: Path, name: str) -> None:
+    (json_folder / f"{name.removesuffix('.gz')}.gz").unlink()
+    (json_folder / name).write_bytes(b"")
+    assert_raises_at(json_folder, name, "has 0 bytes")
+
+
+@pytest.mark.parametrize("name", ["trn_X.txt", "Y.txt", "tst_filter_labels.txt"])
+def test_a_compressed_text_file_of_no_bytes_is_refused(pairs_folder: Path, name: str) -> None:
+    (pairs_folder / name).unlink()
+    (pairs_folder / f"{name}.gz").write_bytes(b"")
+    assert_raises_at(pairs_folder, f"{name}.gz", "has 0 bytes")
+
+
+@pytest.mark.parametrize("n_labels", [2**31, 10**20])
+def test_more_labels_than_can_be_are_refused(
+    tmp_path: Path, npz_folder: Path, n_labels: int
+) -> None:
+    arrays = dict(np.load(npz_folder / "Y.trn.npz"))
+    if n_labels == 2**31:
+        np.savez(npz_folder / "Y.trn.npz", **{**arrays, "shape": np.array([4, n_labels])})
+        assert_raises_at(npz_folder, "Y.trn.npz", "has the shape (4, 2147483648). At most")
+    (tmp_path / "pairs").mkdir()
+    write_pairs_layout(tmp_path / "pairs")
+    write_lines(tmp_path / "pairs" / "trn_X_Y.txt", [f"4 {n_labels}", *[""] * 4])
+    place = "trn_X_Y.txt, line 1: the header announces"
+    assert_raises_at(tmp_path / "pairs", place, f"announces {n_labels} labels. At most 2147483647")
+
+
+def test_rows_that_a_matrix_only_announces_take_no_memory(npz_folder: Path) -> None:
+    arrays = {"row": [0, 1], "col": [0, 1], "data": [1.0, 1.0], "format": b"coo"}
+    np.savez(npz_folder / "Y.trn.npz", **arrays, shape=np.array([10**15, 3]))
+    what = f"there are {10**15} rows in {npz_folder / 'Y.trn.npz'}"
+    assert_raises_at(npz_folder, "raw/trn_X.txt has 4 lines", what)
+
+
+@pytest.mark.parametrize("shape", ["(10**15,)", f"({10**15},)", f"({10**30},)", "(-1,)", "(2,"])
+def test_an_array_of_an_absurd_size_is_refused(npz_folder: Path, shape: str) -> None:
+    path = npz_folder / "Y.trn.npz"
+    arrays = dict(np.load(path))
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in arrays.keys() - {"data"}:
+            with archive.open(f"{name}.npy", "w") as file:
+                np.save(file, arrays[name])
+        archive.writestr("data.npy", b"\x93NUMPY\x01\x00v\x00" + header.encode() + bytes(8))
+    assert_raises_at(npz_folder, "Y.trn.npz", "is not a sparse matrix")
 
 
 # ---------------------------------------------------------------- readers: errors in files
@@ -342,10 +736,12 @@ def test_too_few_or_many_lines_are_counted(
 @pytest.mark.parametrize("layout", ["npz", "pairs"])
 def test_train_and_test_must_have_the_same_labels(tmp_path: Path, layout: str) -> None:
     WRITERS[layout](tmp_path)
-    sp.save_npz(tmp_path / "Y.tst.npz", sp.csr_matrix(np.ones((2, 5))))
-    write_lines(tmp_path / "tst_X_Y.txt", ["2 5", "0:1", "4:1"])
+    if layout == "npz":
+        sp.save_npz(tmp_path / "Y.tst.npz", sp.csr_matrix(np.ones((2, 5))))
+    else:
+        write_lines(tmp_path / "tst_X_Y.txt", ["2 5", "0:1", "4:1"])
     file = "Y.trn.npz" if layout == "npz" else "trn_X_Y.txt"
-    assert_raises_at(tmp_path, f"{file} has 3 labels", "has 5", layout)
+    assert_raises_at(tmp_path, f"{file} has 3 labels", "has 5")
 
 
 def test_invalid_utf8_is_found(pairs_folder: Path) -> None:
@@ -355,7 +751,7 @@ def test_invalid_utf8_is_found(pairs_folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["", "4", "4 3 2", "4 three", "-4 3", "4 -3", "4.0 3", "0:1 1:1"]
+    "header", ["", "4", "4 3 2", "4 three", "-4 3", "4 -3", "4.0 3", "0:1 1:1", "4 1_000", "4_0 3"]
 )
 def test_a_wrong_header_is_shown(pairs_folder: Path, header: str) -> None:
     write_lines(pairs_folder / "trn_X_Y.txt", [header, "0:1", "", "1:1", "2:1"])
@@ -388,6 +784,8 @@ def test_a_header_with_another_number_of_rows_is_refused(pairs_folder: Path) -> 
         "1:1,2:1",
         "\xe4:1",
         f"{10**30}:1",
+        "1_0:1",
+        "1:0_1",
     ],
 )
 def test_a_malformed_pair_is_shown(pairs_folder: Path, line: str) -> None:
@@ -448,7 +846,11 @@ def test_a_value_outside_0_1_is_found(tmp_path: Path, layout: str, value: float)
         (b"[1]", "'[1]' is not an object"),
         (b'{"title": "\xff", "target_ind": []}', "'utf-8' codec can't decode byte 0xff"),
         (b'{"target_ind": [0]}', "no string as title or content among the keys ['target_ind']"),
-        (b'{"title": null, "target_ind": [0]}', "no string as title or content"),
+        (b'{"title": null, "target_ind": [0]}', "['title', 'target_ind'] (title is null)"),
+        (b'{"title": null, "content": null, "target_ind": []}', "content is null)"),
+        (b'{"title": 5, "content": "a", "target_ind": []}', "(title is 5, content is"),
+        (b'{"title": "a", "target_ind": null}', "target_ind is None, not a list"),
+        (b"[" * 100_000, "recursion"),
         (b'{"title": "a"}', "target_ind is None, not a list of whole numbers"),
         (b'{"title": "a", "target_ind": 1}', "target_ind is 1, not a list"),
         (b'{"title": "a", "target_ind": ["1"]}', "target_ind is ['1'], not a list"),
@@ -482,8 +884,8 @@ def test_a_damaged_gzip_file_is_named(json_folder: Path, damage: Callable[[bytes
     path.write_bytes(damage(path.read_bytes()))
     if path.read_bytes():
         assert_raises_at(json_folder, "lbl.json.gz", "is not a whole gzip file")
-    else:  # no bytes are a gzip file of nothing: no label exists
-        assert_raises_at(json_folder, "trn.json.gz, line 1", "There are 0 labels")
+    else:
+        assert_raises_at(json_folder, "lbl.json.gz", "has 0 bytes. Download")
 
 
 def test_a_damaged_npz_file_is_named(npz_folder: Path) -> None:
@@ -521,7 +923,7 @@ def test_an_npz_file_of_complex_numbers_is_refused(npz_folder: Path) -> None:
     assert_raises_at(npz_folder, "Y.trn.npz", "dtype complex128")
 
 
-@pytest.mark.parametrize("line", ["", "1", "1 2 3", "1:2", "a 1", "0.0 1", f"0 {10**30}"])
+@pytest.mark.parametrize("line", ["", "1", "1 2 3", "1:2", "a 1", "0.0 1", f"0 {10**30}", "0 0_1"])
 def test_a_malformed_filter_pair_is_shown(pairs_folder: Path, line: str) -> None:
     write_lines(pairs_folder / "trn_filter_labels.txt", ["0 0", line])
     assert_raises_at(
@@ -529,7 +931,7 @@ def test_a_malformed_filter_pair_is_shown(pairs_folder: Path, line: str) -> None
     )
 
 
-@pytest.mark.parametrize(("row", "label"), [(4, 0), (-1, 0), (0, 3), (0, -1)])
+@pytest.mark.parametrize(("row", "label"), [(4, 0), (-1, 0), (0, 3), (0, -1), (10**18, 0)])
 def test_a_filter_pair_out_of_range_is_found(
     tmp_path: Path, layout: str, row: int, label: int
 ) -> None:

@@ -54,6 +54,7 @@ def parameters_of(recipe: Path) -> dict[str, Any]:
 def make(recipe: Path, model: str | None = None, **overrides: Any) -> Any:
     """A recipe's estimator, on another encoder where `model` is given."""
     parameters = parameters_of(recipe)
+    parameters.pop("fields", None)
     encoder = TransformerEncoder(model or parameters["encoder"], **parameters.pop("transformer"))
     return ESTIMATORS[recipe.parent.name](**(parameters | {"encoder": encoder} | overrides))
 
@@ -74,6 +75,12 @@ def test_a_recipes_parameters_are_the_estimators_and_in_range(recipe: Path) -> N
     clf = make(recipe)
     clf.check_parameters()
     clf.encoder.check_parameters()
+
+
+@every_recipe
+def test_a_recipe_of_a_titles_set_reads_titles_alone(recipe: Path) -> None:
+    expected = ["title"] if "titles" in recipe.stem else None
+    assert parameters_of(recipe).get("fields") == expected
 
 
 @every_recipe

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ def fit(
     out: str,
     overwrite: bool,
     layout: str,
+    fields: str | list[str],
     encoder: str,
     **parameters: Any,
 ) -> None:
@@ -49,7 +50,7 @@ def fit(
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
         clf.check_parameters()
         resolve_device(clf.device)
-        dataset = _dataset(data, layout)
+        dataset = _dataset(data, layout, fields)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
@@ -87,12 +88,23 @@ def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
     return make_encoder(encoder, **of_encoders[chosen])
 
 
-def _dataset(data: str, layout: str) -> Bunch:
+def _dataset(data: str, layout: str, fields: str | Sequence[str]) -> Bunch:
+    """Read the data; `fields`, which a recipe may set, is for JSON alone."""
     from skxc.datasets import load_library_subjects, load_xc_folder
+    from skxc.datasets._names import find_layout
+    from skxc.datasets._readers import FIELDS, checked_fields
 
-    if data == "library-subjects":
-        return load_library_subjects()
-    return load_xc_folder(data, layout=layout)
+    fields = checked_fields(fields)
+    is_packaged = data == "library-subjects"
+    if not is_packaged and find_layout(Path(data), layout) == "json":
+        return load_xc_folder(data, layout=layout, fields=fields)
+    if fields != FIELDS:
+        warnings.warn(
+            f"--fields {','.join(fields)} is not used: {data} holds whole texts, not fields. Make "
+            f"sure that they are what --fields asks for.",
+            stacklevel=1,
+        )
+    return load_library_subjects() if is_packaged else load_xc_folder(data, layout=layout)
 
 
 def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
@@ -177,6 +189,7 @@ def evaluate(
     propensity: str,
     json: bool,
     layout: str,
+    fields: str | list[str],
     device: str | None,
 ) -> None:
     """Ranking metrics on a data set's test texts."""
@@ -187,7 +200,7 @@ def evaluate(
     ks = sorted(set(ks))
     clf = _loaded(model, device)
     with input_checked():
-        dataset = _dataset(data, layout)
+        dataset = _dataset(data, layout, fields)
         _check_labels(clf, dataset, data)
     clf.set_params(top_k=max(ks), sparse_output=True)
     proba = clf.predict_proba(dataset.test_texts, exclude=dataset.test_exclude)

@@ -33,7 +33,7 @@ class Parser(ArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say in one sentence which option is wrong, and why."""
         key = re.match(r'Parser key "([^"]+)"', message)
-        value = re.search(r"(?:Given|Got) value: (.*)", message, re.DOTALL)
+        value = re.search(r".*(?:Given|Got) value: (.*)", message, re.DOTALL)  # the last
         if key and value:
             text = next((a.help or "" for a in self._actions if a.dest == key[1]), "")
             accepted = re.search(r" \((?:[^()]|\([^()]*\))*\)$", text)  # the last parentheses
@@ -98,6 +98,7 @@ def fit_parser(name: str, estimator: type) -> Parser:
         "--overwrite", action="store_true", help="Replace the model that --out holds."
     )
     _add_layout(parser)
+    _add_fields(parser)
     group = parser.add_argument_group(f"parameters of {estimator.__name__}")
     _add_encoder(group)
     _add_parameters(group, estimator, skip=("encoder", "label_texts", "warm_start", "verbose"))
@@ -173,6 +174,17 @@ def _add_layout(parser: Parser) -> None:
     )
 
 
+def _add_fields(parser: Parser) -> None:
+    field = Literal["title", "content"]
+    parser.add_argument(
+        "--fields",
+        type=field | list[field],
+        default=["title", "content"],
+        help="What makes up a text of JSON files: --fields title reads a titles set. Files of text "
+        'lines have no fields. ("title", "content" or a list of both, default: [title,content])',
+    )
+
+
 def predict_parser() -> Parser:
     parser = _parser(
         "predict",
@@ -238,6 +250,7 @@ def evaluate_parser() -> Parser:
         "--json", action="store_true", help="One line of JSON, fractions instead of percent."
     )
     _add_layout(parser)
+    _add_fields(parser)
     parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
     return parser
 

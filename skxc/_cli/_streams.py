@@ -39,8 +39,8 @@ def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
             texts = list[str]()
             for line in lines[start : start + _TEXTS_AT_ONCE]:
                 n_before += 1
-                if n_before == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)
+                # each of several files that are joined may begin with a byte-order mark
+                line = line.removeprefix(codecs.BOM_UTF8)
                 try:
                     texts.append(line.removesuffix(b"\r").decode())
                 except UnicodeDecodeError as error:

@@ -5,23 +5,37 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import re
 import zlib
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import IO, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from skxc._validation import csr_with_duplicates, merge_duplicates
 
-# what numpy and scipy raise for a damaged file
-_DAMAGED = (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error)
+_MAX_COUNT = np.iinfo(np.int32).max  # of labels
+# OAK's and X-Transformer's files of texts, which some versions of their code write with ids
+_MAY_HAVE_IDS = ("train.raw.txt", "test.raw.txt", "label.raw.txt", "label_map.txt")
+_WITH_ID = re.compile(r"\S+->|\d+\t")
 
 
-def read_lines(path: Path, n_expected: int, of_what: str) -> list[str]:
+def have_same_content(first: Path, second: Path) -> bool:
+    """Whether two files are the same, decompressed."""
+    if first == second:
+        return True
+    with _opened(first) as a, _opened(second) as b:
+        while block := a.read(1 << 20):
+            if block != b.read(1 << 20):
+                return False
+        return not b.read(1)
+
+
+def read_lines(path: Path, n_expected: int | None = None, of_what: str = "") -> list[str]:
     r"""Lines of a UTF-8 file; only \n (in a Windows file, \r\n) ends one."""
     content = _read_bytes(path)
     try:
@@ -37,31 +51,45 @@ def read_lines(path: Path, n_expected: int, of_what: str) -> list[str]:
     lines = text.split("\r\n" if n_ends and text.count("\r\n") == n_ends else "\n")
     if not lines[-1]:  # nothing follows the last line's end
         lines.pop()
-    if len(lines) != n_expected:
+    if n_expected is not None and len(lines) != n_expected:
         raise ValueError(
             f"{path} has {len(lines)} lines, but there are {n_expected} {of_what}. "
             "It needs a line for each."
         )
+    if path.name.startswith(_MAY_HAVE_IDS) and lines and all(map(_WITH_ID.match, lines)):
+        raise ValueError(
+            f"{path}, line 1: {lines[0][:60]!r} is an id and a text, as all lines of the file are. "
+            "Write the texts alone."
+        )
     return lines
 
 
-def read_npz(path: Path) -> sp.csr_matrix:
-    """Label matrix of a file that `scipy.sparse.save_npz` wrote."""
-    try:
-        with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
+def read_npz(path: Path) -> Any:
+    """Sparse matrix of any format from a file that `scipy.sparse.save_npz` wrote."""
+    with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
+        try:
             matrix = sp.load_npz(file)
-        # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
-        if hasattr(matrix, "check_format"):
-            matrix.check_format(full_check=True)
-    except _DAMAGED as error:
-        raise ValueError(
-            f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
-        ) from error
+            # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
+            if hasattr(matrix, "check_format"):
+                matrix.check_format(full_check=True)
+        except Exception as error:  # numpy, scipy and zipfile raise a dozen kinds
+            raise ValueError(
+                f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
+            ) from error
     if matrix.ndim != 2 or matrix.dtype.kind not in "biuf":
         raise ValueError(
             f"{path} holds an array of {matrix.ndim} dimensions and dtype {matrix.dtype}. "
             "Pass a matrix of real numbers with one row per text."
         )
+    if matrix.shape[1] > _MAX_COUNT:
+        raise ValueError(
+            f"{path} has the shape {matrix.shape}. At most {_MAX_COUNT} labels are possible."
+        )
+    return matrix
+
+
+def as_label_matrix(matrix: Any, path: Path) -> sp.csr_matrix:
+    """Label matrix of what `read_npz` read; memory grows with the rows that it announces."""
     matrix = csr_with_duplicates(matrix, matrix.dtype)
     return _label_matrix(
         matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], f"{path}, row", 1
@@ -73,13 +101,18 @@ def read_label_pairs(path: Path) -> sp.csr_matrix:
     lines = _read_byte_lines(path)
     header = lines[0] if lines else b""
     try:
-        n_rows, n_labels = map(int, header.split())
+        n_rows, n_labels = _whole_numbers(header)
         if n_rows < 0 or n_labels < 0:
             raise ValueError("a negative count")
     except ValueError as error:
         raise ValueError(
             f"{path}, line 1: {_excerpt(header)} is not a header 'n_rows n_labels'."
         ) from error
+    if n_labels > _MAX_COUNT:
+        raise ValueError(
+            f"{path}, line 1: the header announces {n_labels} labels. At most {_MAX_COUNT} are "
+            "possible."
+        )
     if len(lines) - 1 != n_rows:
         raise ValueError(
             f"{path}, line 1: the header announces {n_rows} rows, but {len(lines) - 1} lines "
@@ -100,14 +133,14 @@ def read_label_pairs(path: Path) -> sp.csr_matrix:
     return _label_matrix(indptr, labels, values, n_labels, f"{path}, line", 2)
 
 
-def read_mask(path: Path, shape: tuple[int, int]) -> sp.csr_matrix | None:
+def read_mask(path: Path | None, shape: tuple[int, int]) -> sp.csr_matrix | None:
     """Mask of a filter file's pairs; None without the file."""
-    if not path.is_file():
+    if path is None:
         return None
     pairs = array("q")
     for number, line in enumerate(_read_byte_lines(path), 1):
         try:
-            row, label = map(int, line.split())
+            row, label = _whole_numbers(line)
             pairs.extend((row, label))
         except (ValueError, OverflowError) as error:
             raise ValueError(
@@ -124,41 +157,62 @@ def read_mask(path: Path, shape: tuple[int, int]) -> sp.csr_matrix | None:
     return sp.csr_matrix((np.ones(len(rows), dtype=bool), (rows, labels)), shape=shape)
 
 
-def read_json_part(path: Path, n_labels: int) -> tuple[list[str], sp.csr_matrix]:
-    """Texts and label matrix of trn.json.gz or tst.json.gz."""
+def read_json_part(
+    path: Path, n_labels: int, fields: Sequence[str]
+) -> tuple[list[str], sp.csr_matrix]:
+    """Texts and label matrix of the file of training or test rows."""
     texts: list[str] = []
     indptr, labels, values = array("q", [0]), array("q"), array("d")
 
     def add(row: dict[str, Any]) -> None:
-        texts.append(json_text(row))
+        texts.append(_json_text(row, fields))
         row_labels, row_values = _json_pairs(row)
         labels.extend(row_labels)
         values.extend(row_values)
         indptr.append(len(labels))
 
-    read_json_lines(path, add)
+    _read_json_lines(path, add)
     return texts, _label_matrix(indptr, labels, values, n_labels, f"{path}, line", 1)
 
 
-def read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
+def read_json_texts(path: Path, fields: Sequence[str]) -> list[str]:
+    """Texts of the file of labels."""
+    texts: list[str] = []
+    _read_json_lines(path, lambda row: texts.append(_json_text(row, fields)))
+    return texts
+
+
+def read_description(path: Path) -> str:
+    """A file for people to read; empty if there is none."""
+    return path.read_text(encoding="utf-8-sig", errors="replace") if path.is_file() else ""
+
+
+def _read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
     """Call `add` with each line's object; an error names the file and the line."""
-    for number, line in enumerate(_gzip_lines(path), 1):
-        try:
-            row = json.loads(line.decode())
-            if not isinstance(row, dict):
-                raise ValueError(f"{_excerpt(line)} is not an object")
-            add(row)
-        except (ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{path}, line {number}: {error}. Each line must be a JSON object in UTF-8."
-            ) from error
+    _check_has_bytes(path)
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            line = line.removesuffix(b"\n").removeprefix(codecs.BOM_UTF8)
+            try:
+                row = json.loads(line.decode())
+                if not isinstance(row, dict):
+                    raise ValueError(f"{_excerpt(line)} is not an object")
+                add(row)
+            except (ValueError, OverflowError, RecursionError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: {error}. Each line must be a JSON object in UTF-8."
+                ) from error
 
 
-def json_text(row: dict[str, Any]) -> str:
-    """Title and content of an object."""
-    parts = [row[key] for key in ("title", "content") if key in row]
+def _json_text(row: dict[str, Any], fields: Sequence[str]) -> str:
+    """The fields of an object that are there, joined; null counts as absent."""
+    parts = [row[field] for field in fields if row.get(field) is not None]
     if not parts or not all(isinstance(part, str) for part in parts):
-        raise ValueError(f"no string as title or content among the keys {list(row)}")
+        values = [f"{f} is {json.dumps(row[f])[:60]}" for f in fields if f in row]
+        raise ValueError(
+            f"no string as {' or '.join(fields)} among the keys {list(row)}"
+            + (f" ({', '.join(values)})" if values else "")
+        )
     return " ".join(filter(None, parts))
 
 
@@ -167,7 +221,9 @@ def _json_pairs(row: dict[str, Any]) -> tuple[list[int], list[float]]:
     labels = row.get("target_ind")
     if not isinstance(labels, list) or not set(map(type, labels)) <= {int}:
         raise ValueError(f"target_ind is {labels!r:.60}, not a list of whole numbers")
-    values = row.get("target_rel", [1.0] * len(labels))
+    values = row.get("target_rel")
+    if values is None:  # absent, or null
+        values = [1.0] * len(labels)
     if not isinstance(values, list) or not set(map(type, values)) <= {int, float}:
         raise ValueError(f"target_rel is {values!r:.60}, not a list of numbers")
     if len(values) != len(labels):
@@ -179,19 +235,37 @@ def _parse_pairs(line: bytes) -> tuple[list[int], list[float]]:
     """Labels and values of a line of "label:value" pairs."""
     tokens = line.replace(b":", b" : ").split()
     n_pairs, rest = divmod(len(tokens), 3)
-    if rest or tokens[1::3].count(b":") != n_pairs:
+    if rest or b"_" in line or tokens[1::3].count(b":") != n_pairs:
         raise ValueError("not pairs")
     return list(map(int, tokens[::3])), list(map(float, tokens[2::3]))
 
 
-def _gzip_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a compressed file, one in memory at a time."""
+def _whole_numbers(line: bytes) -> list[int]:
+    """Numbers of a line; int would also read 1_000."""
+    if b"_" in line:
+        raise ValueError("an underscore")
+    return list(map(int, line.split()))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """A file to read, decompressed where its name ends with .gz."""
+    if path.suffix != ".gz":
+        with path.open("rb") as plain:
+            yield plain
+        return
+    _check_has_bytes(path)
     try:
         with gzip.open(path, "rb") as file:
-            for line in file:
-                yield line.removesuffix(b"\n")
+            yield file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+
+
+def _check_has_bytes(path: Path) -> None:
+    """Refuse what a download that broke off leaves."""
+    if not path.stat().st_size:
+        raise ValueError(f"{path} has 0 bytes. Download or write it again.")
 
 
 def _read_byte_lines(path: Path) -> list[bytes]:
@@ -203,8 +277,10 @@ def _read_byte_lines(path: Path) -> list[bytes]:
 
 
 def _read_bytes(path: Path) -> bytes:
-    """Content of a file without the byte-order mark."""
-    return path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    """Content of a file without byte-order marks, which files that are joined leave inside."""
+    with _opened(path) as file:
+        content = file.read().removeprefix(codecs.BOM_UTF8)
+    return content.replace(b"\n" + codecs.BOM_UTF8, b"\n")
 
 
 def _excerpt(line: bytes) -> str:

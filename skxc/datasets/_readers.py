@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import scipy.sparse as sp
@@ -12,48 +12,44 @@ from sklearn.utils import Bunch
 from skxc._validation import check_choice
 
 from ._files import (
-    json_text,
-    read_json_lines,
+    as_label_matrix,
+    read_description,
     read_json_part,
+    read_json_texts,
     read_label_pairs,
     read_lines,
     read_mask,
     read_npz,
 )
+from ._names import find_files, find_layout, warn_of_unread_files
 
-# What a folder must hold to have a layout; label texts (lbl.json.gz apart) and masks may be absent.
-_REQUIRED = {
-    "npz": ("raw/trn_X.txt", "Y.trn.npz", "raw/tst_X.txt", "Y.tst.npz"),
-    "pairs": ("trn_X.txt", "trn_X_Y.txt", "tst_X.txt", "tst_X_Y.txt"),
-    "json": ("trn.json.gz", "tst.json.gz", "lbl.json.gz"),
-}
-_MASKS = {
-    "npz": ("filter_labels_train.txt", "filter_labels_test.txt"),
-    "pairs": ("trn_filter_labels.txt", "tst_filter_labels.txt"),
-    "json": ("filter_labels_train.txt", "filter_labels_test.txt"),
-}
+FIELDS = ("title", "content")
 
 
-def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> Bunch:
+def load_xc_folder(
+    folder: str | os.PathLike[str],
+    *,
+    layout: str = "auto",
+    fields: str | Sequence[str] = FIELDS,
+) -> Bunch:
     r"""Read a data set in one of the three layouts that the field uses.
 
     The layout is recognised by the files that the folder holds:
 
     ``"npz"``, of DEXML [1]_
         ``raw/trn_X.txt``, ``raw/tst_X.txt`` (a text a line), ``Y.trn.npz``, ``Y.tst.npz``
-        (sparse matrices as `scipy.sparse.save_npz` writes them); optional: ``raw/Y.txt`` (a label
-        text a line), ``filter_labels_train.txt``, ``filter_labels_test.txt``.
+        (sparse matrices as `scipy.sparse.save_npz` writes them).
     ``"pairs"``, of Renee [2]_
         ``trn_X.txt``, ``tst_X.txt``, ``trn_X_Y.txt``, ``tst_X_Y.txt`` (first line
-        "n_rows n_labels", then a row of "label:value" pairs a line); optional: ``Y.txt``,
-        ``trn_filter_labels.txt``, ``tst_filter_labels.txt``.
+        "n_rows n_labels", then a row of "label:value" pairs a line).
     ``"json"``, of the Extreme Classification Repository [3]_
         ``trn.json.gz``, ``tst.json.gz``, ``lbl.json.gz``: a JSON object a line, with ``title``,
         ``content``, and in the first two ``target_ind`` (labels) and ``target_rel`` (their
-        relevances, 1 if absent); optional: ``filter_labels_train.txt``,
-        ``filter_labels_test.txt``.
+        relevances, 1 if absent). A field that is null counts as absent.
 
-    Rows and labels are counted from 0 in all of them. A filter file has a pair "row label" a line.
+    Optional in each: ``Y.txt`` (a label text a line; in ``"json"`` only in place of
+    ``lbl.json.gz``), ``filter_labels_train.txt`` and ``filter_labels_test.txt`` (a pair
+    "row label" a line). Rows and labels are counted from 0 in all of them.
 
     Parameters
     ----------
@@ -61,6 +57,10 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
         The folder of the data set.
     layout : {"auto", "npz", "pairs", "json"}, default="auto"
         The layout to read. Needed only for a folder that holds several.
+    fields : list of {"title", "content"}, or one of them, default=("title", "content")
+        The fields of the JSON objects that make up a text, of documents and labels alike, joined
+        by a space in this order. The papers' titles sets (LF-AmazonTitles-131K and the like) are
+        ``["title"]``. Each row needs at least one of them.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
         Dictionary-like object, with the attributes:
 
         texts : list of str, length n_samples
-            The training texts. For JSON, title and content joined by a space.
+            The training texts.
         Y : csr_matrix of shape (n_samples, n_labels), float32
             Relevances in (0, 1]; indices sorted. Of duplicate pairs the largest value is kept,
             explicit zeros are dropped.
@@ -91,14 +91,38 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
     FileNotFoundError
         If the folder, or a file that its layout needs, is missing.
     ValueError
-        If a file contradicts its layout or another file. The message names the file and, counted
-        from 1, the line (in a matrix, the row).
+        If a file contradicts its layout or another file, if two files that differ have the same
+        role, or if `fields` is given for a layout without fields. The message names the file and,
+        counted from 1, the line (in a matrix, the row).
+
+    Warns
+    -----
+    UserWarning
+        If the folder holds files that look like a filter, labels or a split, but have a name
+        that is not read.
 
     Notes
     -----
+    Files may have the other names under which the field's code writes them, with the same content;
+    each may be in the folder itself, in ``raw``, ``raw_data`` or ``raw_text``, and all but
+    ``.npz`` may be compressed (``.gz``):
+
+    ===============================  ==========================================================
+    ``trn_X.txt``                    ``X.trn.txt``, ``trn.raw.txt``, ``train.raw.txt``,
+                                     ``train_raw_texts.txt``; likewise for test
+    ``Y.txt``                        ``output-items.txt``, ``lbl.raw.txt``, ``label.raw.txt``,
+                                     ``label_map.txt``, ``lbl_X.txt``; in ``"json"`` ``Yf.txt``
+    ``Y.trn.npz``                    ``trn_X_Y.npz``; likewise for test
+    ``trn_X_Y.txt``                  ``trn_lbl_mat.txt``; likewise for test
+    ``trn.json.gz``                  ``trn.raw.json.gz``; likewise for test and ``lbl``
+    ``filter_labels_train.txt``      ``trn_filter_labels.txt``
+    ``filter_labels_test.txt``       ``tst_filter_labels.txt``, ``filter_labels_text.txt``
+    ===============================  ==========================================================
+
     Only ``\n`` ends a line: a carriage return, U+0085 or U+2028 inside a line belongs to the text.
     The exception is a file in which every line ends with ``\r\n``: this is taken for Windows'
-    line ending, and the ``\r`` is dropped, as is a byte-order mark at the file's beginning.
+    line ending, and the ``\r`` is dropped, as is a byte-order mark at the beginning of a line
+    (files that were joined have one inside).
 
     References
     ----------
@@ -130,95 +154,87 @@ def load_xc_folder(folder: str | os.PathLike[str], *, layout: str = "auto") -> B
     array([[1. , 0.5, 0. ],
            [0. , 0. , 1. ]], dtype=float32)
     """
-    folder = Path(folder)
-    layout = _find_layout(folder, layout)
-    texts, Y, test_texts, Y_test, label_texts = _READERS[layout](folder)
-    train_mask, test_mask = _MASKS[layout]
-    readme = folder / "README.md"
+    folder, is_given = Path(folder), layout != "auto"
+    fields = checked_fields(fields)
+    layout = find_layout(folder, layout)
+    if layout != "json" and fields != FIELDS:
+        raise ValueError(
+            f"fields={list(fields)} is for the layout 'json', but {folder} has the layout "
+            f"{layout!r}, whose lines of text have no fields. Leave fields out."
+        )
+    files = find_files(folder, layout)
+    warn_of_unread_files(folder, layout, is_given=is_given)
+    if layout == "json":
+        texts, Y, test_texts, Y_test, label_texts = _read_json_layout(files, fields)
+    else:
+        texts, Y, test_texts, Y_test, label_texts = _read_text_layout(files, layout)
     return Bunch(
         texts=texts,
         Y=Y,
-        exclude=read_mask(folder / train_mask, Y.shape),
+        exclude=read_mask(files.get("training filter"), Y.shape),
         test_texts=test_texts,
         Y_test=Y_test,
-        test_exclude=read_mask(folder / test_mask, Y_test.shape),
+        test_exclude=read_mask(files.get("test filter"), Y_test.shape),
         label_texts=label_texts,
-        DESCR=readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else "",
+        DESCR=read_description(folder / "README.md"),
     )
 
 
-def _find_layout(folder: Path, layout: str) -> str:
-    """Name of the layout to read from `folder`; an error if there is none, or more than one."""
-    check_choice("layout", layout, ("auto", *_REQUIRED))
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder.")
-    candidates = list(_REQUIRED) if layout == "auto" else [layout]
-    missing = {
-        name: [file for file in _REQUIRED[name] if not (folder / file).is_file()]
-        for name in candidates
-    }
-    complete = [name for name in candidates if not missing[name]]
-    if len(complete) == 1:
-        return complete[0]
-    if complete:
-        raise ValueError(f"{folder} holds the layouts {complete}: pass one of them as layout.")
-    partial = [name for name in candidates if len(missing[name]) < len(_REQUIRED[name])]
-    if layout != "auto" or len(partial) == 1:
-        [name] = partial or candidates
-        raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing[name])} of the layout {name!r}, "
-            f"which needs {', '.join(_REQUIRED[name])}."
-        )
-    looked_for = "; ".join(f"{name!r}: {', '.join(_REQUIRED[name])}" for name in candidates)
-    raise FileNotFoundError(f"{folder} has no complete layout. Looked for {looked_for}.")
+def checked_fields(fields: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the JSON objects' fields to read; one may be given as a string."""
+    if isinstance(fields, str):
+        fields = (fields,)
+    if not isinstance(fields, list | tuple):
+        raise TypeError(f"fields is {fields!r:.60}. Pass a list, such as ['title'].")
+    for field in fields:
+        check_choice("fields", field, FIELDS)
+    if not fields or len(set(fields)) < len(fields):
+        what = "names a field twice" if fields else "is empty"
+        raise ValueError(f"fields={fields!r} {what}. Pass one or both of {FIELDS}.")
+    return tuple(fields)
 
 
-# Each layout's reader: (texts, Y, test_texts, Y_test, label_texts).
+# (texts, Y, test_texts, Y_test, label_texts)
 _Parts = tuple[list[str], sp.csr_matrix, list[str], sp.csr_matrix, list[str] | None]
 
 
-def _read_npz_layout(folder: Path) -> _Parts:
-    """Read the layout of DEXML."""
-    return _read_text_layout(folder / "raw", folder / "Y.trn.npz", folder / "Y.tst.npz", read_npz)
-
-
-def _read_pairs_layout(folder: Path) -> _Parts:
-    """Read the layout of Renee."""
-    return _read_text_layout(
-        folder, folder / "trn_X_Y.txt", folder / "tst_X_Y.txt", read_label_pairs
-    )
-
-
-def _read_text_layout(
-    text_folder: Path, train: Path, test: Path, read_matrix: Callable[[Path], sp.csr_matrix]
-) -> _Parts:
-    """Read texts from {trn_X,tst_X,Y}.txt and labels with `read_matrix`; check that they agree."""
+def _read_text_layout(files: Mapping[str, Path], layout: str) -> _Parts:
+    """Read texts, a line each, and label matrices; check that they agree."""
+    train, test = files["training labels"], files["test labels"]
+    read_matrix = read_npz if layout == "npz" else read_label_pairs
     Y, Y_test = read_matrix(train), read_matrix(test)
+    _check_can_train(train, *Y.shape)
     if Y.shape[1] != Y_test.shape[1]:
         raise ValueError(
             f"{train} has {Y.shape[1]} labels, but {test} has {Y_test.shape[1]}. "
             "Training and test labels must be the same columns."
         )
-    texts = read_lines(text_folder / "trn_X.txt", Y.shape[0], f"rows in {train}")
-    test_texts = read_lines(text_folder / "tst_X.txt", Y_test.shape[0], f"rows in {test}")
-    label_file = text_folder / "Y.txt"
+    texts = read_lines(files["training texts"], Y.shape[0], f"rows in {train}")
+    test_texts = read_lines(files["test texts"], Y_test.shape[0], f"rows in {test}")
     label_texts = None
-    if label_file.is_file():
-        label_texts = read_lines(label_file, Y.shape[1], f"labels in {train}")
+    if "label texts" in files:
+        label_texts = read_lines(files["label texts"], Y.shape[1], f"labels in {train}")
+    if layout == "npz":  # now that the number of rows is known to be right
+        Y, Y_test = as_label_matrix(Y, train), as_label_matrix(Y_test, test)
     return texts, Y, test_texts, Y_test, label_texts
 
 
-def _read_json_layout(folder: Path) -> _Parts:
-    """Read the layout of the Extreme Classification Repository."""
-    label_texts: list[str] = []
-    read_json_lines(folder / "lbl.json.gz", lambda row: label_texts.append(json_text(row)))
-    texts, Y = read_json_part(folder / "trn.json.gz", len(label_texts))
-    test_texts, Y_test = read_json_part(folder / "tst.json.gz", len(label_texts))
+def _read_json_layout(files: Mapping[str, Path], fields: Sequence[str]) -> _Parts:
+    """Read files of JSON objects; the labels may be lines of text."""
+    train, labels = files["training rows"], files["label rows"]
+    is_json = ".json" in labels.name
+    label_texts = read_json_texts(labels, fields) if is_json else read_lines(labels)
+    if not label_texts:
+        raise ValueError(f"{labels} has no rows. It needs one for each label.")
+    texts, Y = read_json_part(train, len(label_texts), fields)
+    _check_can_train(train, *Y.shape)
+    test_texts, Y_test = read_json_part(files["test rows"], len(label_texts), fields)
     return texts, Y, test_texts, Y_test, label_texts
 
 
-_READERS: dict[str, Callable[[Path], _Parts]] = {
-    "npz": _read_npz_layout,
-    "pairs": _read_pairs_layout,
-    "json": _read_json_layout,
-}
+def _check_can_train(path: Path, n_rows: int, n_labels: int) -> None:
+    """Refuse training data of nothing."""
+    if not n_rows or not n_labels:
+        raise ValueError(
+            f"{path} has {n_rows} rows and {n_labels} labels. Training needs at least one of each."
+        )
