@@ -92,11 +92,40 @@ def test_one_text_is_enough(make):
     assert estimator.predict_top_k(["red apple"])[0].tolist() == [[1, 0]]
 
 
-def test_texts_without_any_word_are_legal(make, data):
-    estimator = make().fit([""] * N_TEXTS, data.Y)
+def test_texts_without_any_word_are_legal_and_warned_of(make, data):
+    message = f"finds no word that it knows in any of the {N_TEXTS} texts, such as X[0]=''"
+    with pytest.warns(UserWarning, match=re.escape(message)) as caught:
+        estimator = make().fit([""] * N_TEXTS, data.Y)
+    assert [caught[0].filename] == [__file__]
     np.testing.assert_allclose(
         *estimator.predict_proba(["", "words never seen"]).toarray(), rtol=1e-6
     )
+
+
+def test_emoji_are_no_words(make, data):
+    with pytest.warns(UserWarning, match="finds no word that it knows in any of the"):
+        make().fit(["\U0001f34e\ufe0f\U0001f967", "\U0001f350"] * (N_TEXTS // 2), data.Y)
+
+
+def test_words_of_label_texts_alone_are_warned_of(make, data):
+    with pytest.warns(UserWarning, match="finds no word that it knows in any of the"):
+        make().fit(["?", "!"] * (N_TEXTS // 2), data.Y)
+
+
+def test_a_stream_of_unknown_words_is_warned_of(make, data):
+    estimator = make().partial_fit(data.texts, data.Y)
+    with pytest.warns(UserWarning, match="finds no word that it knows in any of the 2 texts"):
+        estimator.partial_fit(["xyzzy", "plugh"], data.Y[:2])
+
+
+def test_texts_that_differ_in_unread_words_alone_are_warned_of(make, data):
+    texts = [f"of {'?' * i}" for i in range(N_TEXTS)]
+    with pytest.warns(UserWarning, match=f"reads the same tokens in all of the {N_TEXTS} texts"):
+        make().fit(texts, data.Y)
+
+
+def test_one_text_many_times_is_the_users_affair(make, data):
+    make().fit(["of of"] * N_TEXTS, data.Y)
 
 
 def test_an_empty_text_gets_k_predictions(trained):

@@ -48,6 +48,14 @@ class TokenStore:
         """Bytes held."""
         return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
 
+    def are_equal(self) -> bool:
+        """Whether all texts have the same ids."""
+        n = int(self.lengths[0])
+        if (self.lengths != n).any():
+            return False
+        rows = self.ids.reshape(len(self), n)
+        return bool((rows == rows[0]).all())
+
     def take(self, rows: np.ndarray) -> TokenStore:
         """Take some of the texts.
 

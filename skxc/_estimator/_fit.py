@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
+from skxc._data._tokens import TokenStore
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
@@ -35,6 +37,7 @@ from skxc._training._optimizer_state import optimizer_arrays, restore_
 from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
 from skxc._validation import (
     Target,
+    callers_stack_level,
     check_classes,
     check_exclude,
     check_label_texts,
@@ -42,6 +45,7 @@ from skxc._validation import (
     check_target,
     is_nameless,
     resolve_device,
+    short,
 )
 from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
@@ -237,8 +241,9 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
-        Y = _without(inputs.target.Y, inputs.mask)
-        rows = TrainingRows(encoder.tokenize(inputs.texts), Y, inputs.weights, inputs.mask)
+        Y, tokens = _without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
+        _warn_of_equal_texts(tokens, inputs.texts, encoder)
+        rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         module = on_device(encoder.build_module(), device).train()
@@ -414,6 +419,24 @@ def _given(sample_weight: Any, exclude: Any) -> dict[str, Any]:
     """The metadata of a fit that are not None."""
     metadata = {"sample_weight": sample_weight, "exclude": exclude}
     return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _warn_of_equal_texts(tokens: TokenStore, texts: list[str], encoder: Encoder) -> None:
+    """Warn where the encoder reads nothing that tells one text from another."""
+    example = f"such as X[0]={short(texts[0])}"
+    if not tokens.lengths.any():
+        what = f"finds no word that it knows in any of the {len(texts)} texts, {example}"
+    elif len(set(texts)) > 1 and tokens.are_equal():
+        what = f"reads the same tokens in all of the {len(texts)} texts, {example}"
+    else:
+        return
+    warnings.warn(
+        f"{encoder!r} {what}: nothing can be learnt from them, and all texts will get the same "
+        f"scores. Pass texts with words, or an encoder that reads them (the bag's token_pattern "
+        f"says what a word is).",
+        UserWarning,
+        stacklevel=callers_stack_level(),
+    )
 
 
 def _without(Y: sp.csr_array, mask: sp.csr_array | None) -> sp.csr_array:

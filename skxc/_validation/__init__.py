@@ -11,6 +11,7 @@ from ._parameters import (
     check_real,
     check_threshold,
     resolve_device,
+    short,
 )
 from ._texts import check_label_texts, check_texts
 
@@ -34,4 +35,5 @@ __all__ = [
     "is_nameless",
     "merge_duplicates",
     "resolve_device",
+    "short",
 ]
