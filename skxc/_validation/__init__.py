@@ -9,6 +9,13 @@ from ._labels import (
     check_target,
     is_nameless,
 )
+from ._matrices import (
+    frame_to_array,
+    frame_to_csr,
+    is_frame,
+    is_sparse_frame,
+    sound_sparse,
+)
 from ._parameters import (
     callers_stack_level,
     check_choice,
@@ -16,6 +23,7 @@ from ._parameters import (
     check_real,
     check_threshold,
     resolve_device,
+    short,
 )
 from ._texts import check_label_texts, check_texts
 
@@ -33,7 +41,13 @@ __all__ = [
     "check_texts",
     "check_threshold",
     "csr_with_duplicates",
+    "frame_to_array",
+    "frame_to_csr",
+    "is_frame",
     "is_nameless",
+    "is_sparse_frame",
     "merge_duplicates",
     "resolve_device",
+    "short",
+    "sound_sparse",
 ]

@@ -16,6 +16,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._matrices import frame_to_csr, is_frame, sound_sparse
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
@@ -54,7 +55,12 @@ def check_target(y: Any, n_samples: int, classes: NDArray[Any] | None = None) ->
 
 def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
     """A DataFrame's indicator; where columns and `classes` have names, matched by name."""
-    matrix, names = np.asarray(frame), np.asarray(frame.columns)
+    if not is_frame(frame):
+        raise TypeError(
+            f"Y is a {type(frame).__name__}. Pass a DataFrame of pandas or polars, or a sparse "
+            f"matrix."
+        )
+    matrix, names = frame_to_csr(frame, "Y"), np.asarray(frame.columns)
     if classes is not None and not (is_nameless(names) or is_nameless(classes)):
         matrix = matrix[:, np.argsort(_columns_of(names, classes))]
     return _matrix_target(matrix, "dense", names if classes is None else classes)
@@ -202,18 +208,20 @@ def _matrix_target(
             f"Y has {Y.shape[1]} columns, but the model knows {len(fixed)} labels. "
             f"Pass Y with the columns of the Y given to fit."
         )
-    dtype = matrix.dtype if matrix.dtype.kind in "biu" else np.dtype(np.int64)
+    dtype = matrix.dtype.newbyteorder("=") if matrix.dtype.kind in "biu" else np.dtype(np.int64)
     return Target(Y, fixed, kind, dtype)
 
 
 def _own_csr(matrix: Any) -> sp.csr_array:
     """A float32 copy, with the duplicates that `matrix` stores."""
     is_convertible = matrix.dtype.kind in "biuf"
-    if matrix.dtype == object and not sp.issparse(matrix):  # a DataFrame of bool and int columns
+    if matrix.dtype == object and not sp.issparse(matrix):
         with suppress(TypeError, ValueError):
             matrix, is_convertible = matrix.astype(np.float32), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
+    if sp.issparse(matrix):
+        matrix = sound_sparse(matrix, "Y")
     return csr_with_duplicates(matrix, np.float32)
 
 
@@ -281,6 +289,9 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
             f"exclude has shape {exclude.shape}, but there are {shape[0]} texts and {shape[1]} "
             f"labels. Pass a mask of shape {shape}."
         )
-    mask = sp.csr_array(exclude, copy=True)
+    if exclude.dtype.kind not in "biuf":
+        raise TypeError(f"exclude has dtype {exclude.dtype}. Pass 1 (or True) for pairs to ignore.")
+    mask = csr_with_duplicates(sound_sparse(exclude, "exclude"), bool)  # before a sum overflows
     mask.eliminate_zeros()
+    merge_duplicates(mask)
     return mask

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 import scipy.sparse as sp
 
-from skxc._validation import csr_with_duplicates, merge_duplicates
+from skxc._validation import csr_with_duplicates, merge_duplicates, sound_sparse
 
 # what numpy and scipy raise for a damaged file
 _DAMAGED = (AttributeError, EOFError, KeyError, TypeError, ValueError, BadZipFile, zlib.error)
@@ -49,10 +49,7 @@ def read_npz(path: Path) -> sp.csr_matrix:
     """Label matrix of a file that `scipy.sparse.save_npz` wrote."""
     try:
         with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
-            matrix = sp.load_npz(file)
-        # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
-        if hasattr(matrix, "check_format"):
-            matrix.check_format(full_check=True)
+            matrix = sound_sparse(sp.load_npz(file), "it")
     except _DAMAGED as error:
         raise ValueError(
             f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
@@ -62,7 +59,7 @@ def read_npz(path: Path) -> sp.csr_matrix:
             f"{path} holds an array of {matrix.ndim} dimensions and dtype {matrix.dtype}. "
             "Pass a matrix of real numbers with one row per text."
         )
-    matrix = csr_with_duplicates(matrix, matrix.dtype)
+    matrix = csr_with_duplicates(matrix, None)
     return _label_matrix(
         matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], f"{path}, row", 1
     )

@@ -12,9 +12,9 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
 
-from skxc._validation import check_target
+from skxc._validation import check_target, csr_with_duplicates
 
-from ._checks import Matrix
+from ._checks import Matrix, check_labels
 from ._estimators import final_estimator, predict_top_k, training_counts
 from ._propensity import propensities_from_counts
 from ._ranking import ranking_metrics
@@ -128,7 +128,7 @@ class XMCScorer:
             top_k_matrix(labels, scores, n_columns),
             self._ks,
             None if counts is None else self._propensities(*counts, n_columns),
-            None if exclude is None else _widened(sp.csr_array(exclude), n_columns),
+            None if exclude is None else _widened(exclude, n_columns),
             sample_weight,
         )
         if isinstance(self.metrics, str):
@@ -237,7 +237,7 @@ def _truth(y: Any, n_samples: int, classes: NDArray[Any] | None) -> sp.csr_array
     return check_target(y, n_samples, classes).Y
 
 
-def _widened(matrix: sp.csr_array, n_columns: int) -> sp.csr_array:
-    """The matrix with empty columns added at the end."""
-    parts = (matrix.data, matrix.indices, matrix.indptr)
-    return sp.csr_array(parts, shape=(matrix.shape[0], n_columns))
+def _widened(exclude: Matrix, n_columns: int) -> sp.csr_array:
+    """The mask with empty columns added at the end."""
+    mask = csr_with_duplicates(check_labels(exclude, "exclude"), bool)
+    return sp.csr_array((mask.data, mask.indices, mask.indptr), shape=(mask.shape[0], n_columns))

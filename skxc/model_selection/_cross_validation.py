@@ -16,6 +16,8 @@ from sklearn.metrics import check_scoring
 from skxc._docstrings import completed_by
 from skxc.metrics import XMCScorer
 
+from ._rows import sound, sound_values
+
 # of all cross-validation functions
 PARAMETERS = """
 Parameters
@@ -292,6 +294,7 @@ def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
     Not `config_context(skip_parameter_validation=True)`: that would switch off the checks of every
     estimator that is fitted inside, too.
     """
+    y, arguments["params"] = sound(y, "y"), sound_values(arguments["params"])
     if not sp.issparse(y):
         return function(y=y, **arguments)
     return inspect.unwrap(function)(y=y, **arguments | {"cv": splitter(arguments["cv"], y)})
