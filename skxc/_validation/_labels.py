@@ -220,9 +220,7 @@ def _own_csr(matrix: Any) -> sp.csr_array:
             matrix, is_convertible = matrix.astype(np.float32), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    if sp.issparse(matrix):
-        matrix = sound_sparse(matrix, "Y")
-    return csr_with_duplicates(matrix, np.float32)
+    return csr_with_duplicates(sound_sparse(matrix, "Y"), np.float32)
 
 
 def _columns_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from copy import copy
 from typing import Any
 
@@ -16,11 +17,14 @@ _INT32 = np.iinfo(np.int32)
 
 
 def sound_sparse(matrix: Any, name: str) -> Any:
-    """A 2-d sparse matrix with checked indices, all of one dtype; shares the arrays that are sound.
+    """A sparse matrix with checked indices, all of one dtype; what is not sparse as it is.
 
     SciPy takes more than it computes with (index arrays of two dtypes, unsigned or big-endian
-    ones), and reads outside the arrays where an index is out of range.
+    ones), and reads outside the arrays where an index is out of range. The result shares the
+    arrays that are sound; CSR, CSC, BSR and COO keep their format, others become CSR.
     """
+    if not sp.issparse(matrix):
+        return matrix
     try:
         own = _compressed_or_coo(matrix)
         data = np.asarray(own.data)
@@ -46,10 +50,9 @@ def _compressed_or_coo(matrix: Any) -> Any:
     """An object of its own with the arrays of `matrix`; CSR for DIA, DOK and LIL."""
     if matrix.format in ("csr", "csc", "bsr", "coo"):
         return copy(matrix)
-    if matrix.format == "lil":  # tocsr leaves it to the caller that both have the same lengths
-        lengths = [np.fromiter(map(len, lists), np.int64) for lists in (matrix.rows, matrix.data)]
-        if not np.array_equal(*lengths):
-            raise ValueError("a row has more columns than values, or fewer")
+    # tocsr of LIL takes the lengths for the same
+    if matrix.format == "lil" and [*map(len, matrix.rows)] != [*map(len, matrix.data)]:
+        raise ValueError("a row has more columns than values, or fewer")
     return matrix.tocsr()
 
 
@@ -130,49 +133,43 @@ def _columns(frame: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_sparse(dtype: Any) -> bool:
-    """Whether it is a dtype of pandas' sparse columns, whose entries left out are 0."""
+    """Whether it is a dtype of pandas' sparse columns of numbers that leave out 0."""
     fill_value = getattr(dtype, "fill_value", None)
-    return hasattr(dtype, "subtype") and not is_missing(fill_value) and fill_value == 0
+    return not is_missing(fill_value) and fill_value == 0 and dtype.subtype.kind in "biuf"
 
 
-def _column_entries(
-    column: Any, label: Any, name: str
-) -> tuple[NDArray[np.int32], NDArray[Any]]:
+def _column_entries(column: Any, label: Any, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
     """The rows of a column's entries, ascending, and their values."""
     if not _is_sparse(column.dtype):
         values = _numbers(column, label, name)
         rows = np.flatnonzero(values)
         return rows, values[rows]
     rows = column.array.sp_index.to_int_index().indices
-    return rows, _checked(column.array.sp_values, label, name, rows)
+    values = column.array.sp_values
+    if np.isnan(values).any():
+        _numbers(column, label, name)  # which names the row
+    return rows, values
 
 
 def _numbers(column: Any, label: Any, name: str) -> NDArray[Any]:
-    return _checked(np.asarray(column), label, name)
-
-
-def _checked(
-    values: NDArray[Any], label: Any, name: str, rows: NDArray[np.int32] | None = None
-) -> NDArray[Any]:
-    """Values of a column as numbers; an error for one that is missing or no number."""
-    if values.dtype == object:
-        missing = [is_missing(value) for value in values]
-        is_number = not any(isinstance(value, str | bytes) for value in values)
-    else:
-        missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, bool)
-        is_number = values.dtype.kind in "biuf"
-    if np.any(missing):
-        place = int(np.argmax(missing))
+    """A column's values; an error for one that is missing or no number."""
+    values = np.asarray(column)
+    is_object = values.dtype == object
+    is_bad = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, bool)
+    if is_object:
+        is_bad = np.fromiter(map(is_missing, values), bool, len(values))
+    if is_bad.any():
+        row = is_bad.argmax()
         raise ValueError(
-            f"{name} holds {values[place]} in column {label!r}, row "
-            f"{place if rows is None else rows[place]}. Pass a number everywhere, 0 for none."
+            f"{name} holds {values[row]} in column {label!r}, row {row}. Pass a number everywhere, "
+            f"0 for none."
         )
-    try:
-        if is_number:
-            return values.astype(np.float64) if values.dtype == object else values
-    except (TypeError, ValueError):
-        pass
-    raise TypeError(
-        f"{name} has dtype {values.dtype} in column {label!r}. Pass 0 and 1, or relevances in "
-        f"(0, 1]."
-    )
+    if is_object and not any(isinstance(value, str | bytes) for value in values):
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float64)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} has dtype {values.dtype} in column {label!r}. Pass 0 and 1, or relevances in "
+            f"(0, 1]."
+        )
+    return values

@@ -43,7 +43,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
         )
     if checked.shape[0] == 0:
         raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
-    return sound_sparse(checked, name) if sp.issparse(checked) else checked
+    return sound_sparse(checked, name)
 
 
 def _array(matrix: Any) -> np.ndarray:
@@ -91,13 +91,15 @@ def check_same_shape(shape: tuple[int, int], name: str, expected: tuple[int, int
         )
 
 
-def check_scores(Y_score: Matrix, shape: tuple[int, int]) -> sp.csr_array | np.ndarray:
+def check_scores(
+    Y_score: Matrix, shape: tuple[int, int], name: str = "Y_score"
+) -> sp.csr_array | np.ndarray:
     """Scores as CSR (sharing the caller's arrays where they are CSR) or as a dense array."""
-    refuse_integer_lists(Y_score, "Y_score")
+    refuse_integer_lists(Y_score, name)
     if is_frame(Y_score) and not is_sparse_frame(Y_score):
-        Y_score = frame_to_array(Y_score, "Y_score")  # where 0 is a score, too
-    scores = check_matrix(Y_score, "Y_score")
-    check_same_shape(scores.shape, "Y_score", shape)
+        Y_score = frame_to_array(Y_score, name)  # where 0 is a score, too
+    scores = check_matrix(Y_score, name)
+    check_same_shape(scores.shape, name, shape)
     return csr_with_duplicates(scores, None, copy=False) if sp.issparse(scores) else scores
 
 

@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skxc._validation import sound_sparse
 
 
-def sound(value: Any, name: str) -> Any:
-    """A sparse matrix with its arrays checked; anything else as it is."""
-    return sound_sparse(value, name) if sp.issparse(value) else value
-
-
-def sound_values(values: dict[str, Any] | None) -> dict[str, Any]:
-    """The same for arguments that are passed on."""
-    return {name: sound(value, name) for name, value in (values or {}).items()}
+def sound_params(params: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments to pass on, of which sparse matrices are checked."""
+    return {name: sound_sparse(value, name) for name, value in (params or {}).items()}
 
 
 def take_rows(
