@@ -55,6 +55,31 @@ def _wide_indices(Y):
     return Y
 
 
+INDEX_DTYPES = [
+    (np.int64, np.int32), (np.int32, np.int64), (np.uint32, np.uint32), (np.uint16, np.int32),
+    (np.uint64, np.int8), (">i4", ">i8"),
+]  # fmt: skip
+
+
+def with_index_dtypes(Y, format, first, second):
+    """Its indptr and indices, or rows and columns, have these dtypes."""
+    Y = sp.csr_matrix(Y).asformat(format)
+    if format == "coo":
+        Y.coords = (Y.row.astype(first), Y.col.astype(second))
+    else:
+        Y.indptr, Y.indices = Y.indptr.astype(first), Y.indices.astype(second)
+    return Y
+
+
+def _with_data(dtype):
+    def make(Y):
+        Y = sp.csr_array(Y)
+        Y.data = Y.data.astype(dtype)  # which the constructor does not take
+        return Y
+
+    return make
+
+
 def _unsorted_twice(container):
     """Every entry of value 1 stored twice, and a stored 0, in no order."""
 
@@ -100,6 +125,16 @@ MATRICES = {
     "csr_array of uint8": _sparse(sp.csr_array, np.uint8),
     "csr_array of float64": _sparse(sp.csr_array, np.float64),
     "int64 indices": _wide_indices,
+    "bsr_array": sp.bsr_array,
+    "dia_array": sp.dia_array,
+    **{
+        f"{format} of {first} and {second}": lambda Y, how=(format, first, second):
+            with_index_dtypes(Y, *how)
+        for format in ("csr", "csc", "bsr", "coo")
+        for first, second in [tuple(np.dtype(d).str for d in pair) for pair in INDEX_DTYPES]
+    },
+    "big-endian values": _with_data(">f8"),
+    "float16 values": _with_data(np.float16),
     "duplicates in a coo_array": _unsorted_twice(sp.coo_array),
     "duplicates in a coo_matrix": _unsorted_twice(sp.coo_matrix),
     "duplicates in a csr_array": _compressed_twice,
@@ -114,6 +149,13 @@ MATRICES = {
     "sparse DataFrame": lambda Y: pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(Y)),
     "DataFrame of bool and int": lambda Y: pd.DataFrame(Y).astype({0: bool, 2: bool}),
     "nullable DataFrame": lambda Y: pd.DataFrame(Y, dtype="Int64"),
+    "nullable bool DataFrame": lambda Y: pd.DataFrame(Y, dtype="boolean"),
+    "DataFrame of objects": lambda Y: pd.DataFrame(Y, dtype=object),
+    "DataFrame of categories": lambda Y: pd.DataFrame(Y, dtype="category"),
+    "sparse DataFrame that leaves 1 out": lambda Y: pd.DataFrame(Y).astype(pd.SparseDtype(int, 1)),
+    "sparse bool DataFrame": lambda Y: pd.DataFrame(Y == 1).astype(pd.SparseDtype(bool, False)),
+    "DataFrame of sparse and other columns": lambda Y: pd.DataFrame(Y).astype(
+        {0: pd.SparseDtype(int, 0), 1: pd.SparseDtype(int, 1), 2: "Int64"}),
     "list of 0/1 lists": lambda Y: Y.tolist(),
     "tuple of 0/1 tuples": lambda Y: tuple(map(tuple, Y.tolist())),
     "list of 0/1 arrays": list,

@@ -542,7 +542,7 @@ def test_axes_outside_a_grid_make_room_for_the_counts_too():
         ([[0.5, 1.2]], "Y_proba holds 1.2. Pass probabilities"),
         ([[0.5, np.nan]], "Y_proba holds nan. Pass probabilities"),
         (sp.csr_array((1, 2)), "Y_proba holds no prediction"),
-        ([[0.5, 0.5, 0.5]], r"Y_score has shape \(1, 3\)"),
+        ([[0.5, 0.5, 0.5]], r"Y_proba has shape \(1, 3\)"),
     ],
 )
 def test_what_is_no_probability_is_named(Y_proba, message):

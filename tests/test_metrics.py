@@ -6,11 +6,16 @@ import math
 import re
 import subprocess
 import sys
+from collections import deque
 
 import joblib
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
+from containers import INDEX_DTYPES, with_index_dtypes
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxc import metrics
 from skxc.metrics import (
@@ -204,6 +209,43 @@ def test_int64_indices_do_not_matter(rng):
     assert ranking_metrics(truth, scores) == expected
 
 
+@pytest.mark.parametrize("dtypes", INDEX_DTYPES, ids=str)
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+def test_dtypes_of_index_arrays_do_not_matter(format, dtypes, rng):
+    truth, scores, exclude = (rng.random((15, 8)) * (rng.random((15, 8)) < 0.4) for _ in range(3))
+    expected = ranking_metrics(truth, sp.csr_array(scores), exclude=exclude)
+    given = [with_index_dtypes(m, format, *dtypes) for m in (truth, scores, exclude)]
+    assert ranking_metrics(given[0], given[1], exclude=given[2]) == expected
+    np.testing.assert_array_equal(propensities(given[0]), propensities(truth))
+
+
+FRAMES = {
+    "int": pd.DataFrame,
+    "nullable": lambda m: pd.DataFrame(m, dtype="Int64"),
+    "sparse": lambda m: pd.DataFrame.sparse.from_spmatrix(sp.csr_matrix(m)),
+    "sparse, 1 left out": lambda m: pd.DataFrame(m).astype(pd.SparseDtype(int, 1)),
+    "mixed": lambda m: pd.DataFrame(m).astype({0: pd.SparseDtype(int, 0), 1: bool, 2: "boolean"}),
+    "polars": pl.from_numpy,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_data_frame_of_truth_or_of_a_mask_equals_its_array(kind, rng):
+    truth, exclude = (1 * (rng.random((15, 8)) < 0.4) for _ in range(2))
+    scores = rng.random((15, 8))
+    expected = ranking_metrics(truth, scores, exclude=exclude)
+    make = FRAMES[kind]
+    assert ranking_metrics(make(truth), scores, exclude=make(exclude)) == expected
+    np.testing.assert_array_equal(propensities(make(truth)), propensities(truth))
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_a_sparse_data_frame_of_scores_predicts_what_it_stores_and_others_every_label(kind, rng):
+    truth, scores = rng.random((15, 8)) < 0.4, 1 * (rng.random((15, 8)) < 0.3)
+    expected = ranking_metrics(truth, sp.csr_array(scores) if kind == "sparse" else scores)
+    assert ranking_metrics(truth, FRAMES[kind](scores)) == expected
+
+
 def test_dense_scores_equal_the_same_scores_all_stored(rng):
     truth, scores = random_truth(rng, 15, 8), rng.integers(-3, 3, size=(15, 8)).astype(np.float32)
     stored = sp.csr_array(np.ones((15, 8), dtype=np.float32))
@@ -225,6 +267,12 @@ def test_duplicate_truth_counts_once_and_explicit_zeros_not_at_all():
 def test_duplicate_scores_add_up_without_overflow(dtype):
     data = np.array([100, 100, 101], dtype=dtype)  # 200 overflows int8
     Y_score = sp.csr_array((data, [1, 1, 0], [0, 3]), shape=(1, 2))
+    assert precision_at_k([[0, 1]], Y_score, k=1) == 1.0
+
+
+def test_duplicate_scores_of_a_coo_array_add_up_without_overflow():
+    data = np.array([100, 100, 101], dtype=np.int8)
+    Y_score = sp.coo_array((data, ([0, 0, 0], [1, 1, 0])), shape=(1, 2))
     assert precision_at_k([[0, 1]], Y_score, k=1) == 1.0
 
 
@@ -542,6 +590,105 @@ def test_wrong_arguments_are_named(change, message):
         ranking_metrics(**({"Y_true": TRUTH, "Y_score": SCORES} | change))
 
 
+def damaged():
+    matrix = sp.csr_array(TRUTH)
+    matrix.indices[1] = 7
+    return matrix
+
+
+@pytest.mark.parametrize("name", ["Y_true", "Y_score", "exclude"])
+def test_a_matrix_whose_indices_point_outside_is_refused_by_name(name):
+    given = {"Y_true": TRUTH, "Y_score": SCORES} | {name: damaged()}
+    with pytest.raises(ValueError, match=f"{name} is a damaged csr matrix: indices must be < 3"):
+        ranking_metrics(**given)
+
+
+def test_a_missing_value_in_a_data_frame_is_named_by_column_and_row():
+    frame = pd.DataFrame({"a": [1, 0, 1], "b": [0, None, 1], "c": 0}, dtype="Int64")
+    for name in ("Y_true", "Y_score"):
+        given = {"Y_true": TRUTH, "Y_score": SCORES} | {name: frame}
+        with pytest.raises(ValueError, match=f"{name} holds nan in column 'b', row 1."):
+            ranking_metrics(**given)
+
+
+# ------------------------------------------------------------------ label ids in place of a matrix
+BINARIZE = "MultiLabelBinarizer(classes=range(n_labels), sparse_output=True).fit_transform(lists)"
+FEW_SCORES = np.array([[0.9, 0.3, 0.6], [0.1, 0.8, 0.7]])
+LABEL_IDS = {
+    "lists": [[0, 2], [1, 2]],
+    "lists as wide as the matrix": [[1, 2, 0], [0, 2, 1]],
+    "lists of several lengths": [[0, 2], [1]],
+    "tuples": ((0, 2), (1, 2)),
+    "sets": [{0, 2}, {1}],
+    "arrays in a list": [np.array([0, 2]), np.array([1, 2])],
+    "arrays of several lengths": [np.array([0, 2]), np.array([1])],
+    "names": [["a", "b"], ["c", "b"]],
+    "pairs with a score": [[(0, 0.9), (2, 0.4)], [(1, 0.8), (2, 0.3)]],
+    "in a Series": pd.Series([[0, 2], [1, 2]]),
+    "in a polars Series": pl.Series([[0, 2], [1, 2]]),
+    "in an object array": pd.Series([[0, 2], [1]]).to_numpy(),
+}
+
+
+@pytest.mark.parametrize("form", LABEL_IDS)
+def test_lists_of_label_ids_are_refused_with_the_way_to_a_matrix(form):
+    ids = LABEL_IDS[form]
+    for name in ("Y_true", "Y_score", "exclude"):
+        given = {"Y_true": FEW_SCORES > 0.5, "Y_score": FEW_SCORES} | {name: ids}
+        with pytest.raises(ValueError, match=f"^{name} .*" + re.escape(BINARIZE)):
+            ranking_metrics(**given)
+    with pytest.raises(ValueError, match="^Y .*" + re.escape(BINARIZE)):
+        propensities(ids)
+
+
+@pytest.mark.parametrize("make", [
+    list, tuple, deque, lambda rows: list(map(np.array, rows)), lambda rows: list(map(tuple, rows)),
+])  # fmt: skip
+def test_integers_in_lists_are_refused_as_scores_whatever_they_are(make):
+    ids = make([[0, 1], [1, 0]])
+    message = r"Y_score is .*: a matrix, or lists of label ids\? Pass a matrix as np\.asarray"
+    for truth in (ids, np.eye(2), sp.csr_array(np.eye(2))):
+        with pytest.raises(ValueError, match=message):
+            precision_at_k(truth, ids, k=1)
+    with pytest.raises(ValueError, match=r"Y_true is .* Pass a matrix as np\.asarray"):
+        precision_at_k(ids, np.asarray([[0, 1], [1, 0]]), k=1)
+    with pytest.raises(ValueError, match=r"Y is .* Pass a matrix as np\.asarray"):
+        propensities(ids)
+
+
+@pytest.mark.parametrize("make", [np.array, pd.DataFrame, pl.from_numpy])
+def test_integers_above_1_in_an_array_are_not_taken_for_labels(make):
+    ids = make(np.array([[1, 2, 3], [3, 4, 7]]))
+    with pytest.raises(ValueError, match=r"Y_true holds 7: a label id\? .* of counts or grades"):
+        precision_at_k(ids, FEW_SCORES)
+    with pytest.raises(ValueError, match=r"exclude holds 7: a label id\?"):
+        precision_at_k(FEW_SCORES > 0.5, FEW_SCORES, exclude=ids)
+    with pytest.raises(ValueError, match=r"Y holds 7: a label id\?"):
+        propensities(ids)
+
+
+def test_counts_in_a_sparse_truth_and_grades_in_a_float_one_count_as_labels():
+    truth = np.array([[0, 1, 0], [0, 2, 0]])
+    for given in (sp.csr_array(truth), truth.astype(float)):
+        assert precision_at_k(given, FEW_SCORES, k=1) == 0.5
+
+
+def test_lists_of_0_and_1_beside_scores_and_lists_of_floats_are_matrices():
+    truth = [[0, 1, 0], [0, 1, 1]]
+    for scores in (FEW_SCORES, FEW_SCORES.tolist(), sp.csr_array(FEW_SCORES)):
+        assert precision_at_k(truth, scores, k=1) == 0.5
+    assert precision_at_k(truth, FEW_SCORES, k=1, exclude=[[0, 0, 0], [0, 1, 0]]) == 0.5
+    assert precision_at_k([[0, 0.5, 0], [False, True, True]], FEW_SCORES, k=1) == 0.5
+    assert precision_at_k(np.array(truth), (FEW_SCORES * 10).astype(int), k=1) == 0.5
+
+
+def test_lists_of_label_ids_make_matrices_that_give_napkinxcs_number():
+    true_ids, best_ids = [[1, 2, 3], [3, 4, 7]], [[1, 2, 4], [7, 6, 3]]
+    Y_true = MultiLabelBinarizer(classes=range(8), sparse_output=True).fit_transform(true_ids)
+    Y_score = sp.csr_array(([3, 2, 1] * 2, np.ravel(best_ids), [0, 3, 6]), shape=Y_true.shape)
+    assert precision_at_k(Y_true, Y_score, k=3) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("k", [0, -1, 1.5, "5", None, True])
 def test_single_functions_refuse_a_wrong_k(k):
     with pytest.raises(ValueError, match=re.escape(f"k is {k!r}. {K_HINT}")):
@@ -567,6 +714,10 @@ def test_a_single_int_is_accepted_as_ks():
             ([0, 4], 3),
             "label_counts holds 4, but n_samples is 3. Pass counts between 0 and n_samples, both "
             "of the same training matrix.",
+        ),
+        (
+            ([[0, 2], [1]], 3),
+            "label_counts is [[0, 2], [1]]. Pass a list or 1-d array of one count per label.",
         ),
         (([0, -1], 3), "label_counts holds -1, but n_samples is 3."),
         (([0], 0), "n_samples is 0. Pass the number of training rows, at least 1."),

@@ -13,6 +13,8 @@ import pytest
 import scipy.sparse as sp
 import sklearn
 import sklearn.model_selection
+from containers import with_index_dtypes
+from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
@@ -34,6 +36,8 @@ from skxc.model_selection import (
     cross_val_score,
     cross_validate,
     learning_curve,
+    train_test_split,
+    tune_threshold,
     validation_curve,
 )
 
@@ -335,6 +339,42 @@ def test_out_of_fold_arguments_are_checked(renee, data):
         cross_val_predict_top_k(renee, data.texts, data.Y, cv=ShuffleSplit(2, random_state=0))
     with pytest.raises(ValueError, match="exclude has shape"):
         cross_val_predict_top_k(renee, data.texts, data.Y, exclude=sp.csr_array((2, 2)))
+
+
+# ------------------------------------------------------------------ index arrays of two dtypes
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+def test_dtypes_of_index_arrays_do_not_matter(format, renee, data):
+    def results(Y, exclude):
+        params = {"exclude": exclude}
+        parts = train_test_split(data.texts, Y, exclude, stratify=Y, random_state=0)
+        proba = cross_val_predict_top_k(renee, data.texts, Y, k=2, exclude=exclude, params=params)
+        return (
+            cross_validate(renee, data.texts, Y, cv=2, params=params)["test_score"].tolist(),
+            proba.toarray().tolist(),
+            [part.toarray().tolist() if sp.issparse(part) else part for part in parts],
+            [rows.tolist() for split in MultilabelStratifiedKFold(2).split(data.texts, Y)
+             for rows in split],
+            next(MultilabelStratifiedShuffleSplit(random_state=0).split(data.texts, Y))[1].tolist(),
+            tune_threshold(fitted, data.texts, Y, exclude=exclude),
+        )  # fmt: skip
+
+    fitted = clone(renee).fit(data.texts, data.Y)
+    given = data.Y, sp.random(*data.Y.shape, 0.1, format="csr", random_state=0)
+    mixed = [with_index_dtypes(matrix, format, np.int64, np.int32) for matrix in given]
+    assert results(*mixed) == results(*given)
+
+
+def test_a_matrix_whose_indices_point_outside_is_refused_by_name(renee, data):
+    Y = data.Y.copy()
+    Y.indices[3] = N_LABELS
+    with pytest.raises(ValueError, match="y is a damaged csr matrix"):
+        cross_val_score(renee, data.texts, Y)
+    with pytest.raises(ValueError, match="exclude is a damaged csr matrix"):
+        cross_val_score(renee, data.texts, data.Y, params={"exclude": Y})
+    with pytest.raises(ValueError, match=re.escape("arrays[1] is a damaged csr matrix")):
+        train_test_split(data.texts, Y)
+    with pytest.raises(ValueError, match="stratify is a damaged csr matrix"):
+        train_test_split(data.texts, stratify=Y)
 
 
 # ------------------------------------------------------------------------------- the import

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn
-from containers import FEW_LABEL_CONTAINERS, labels_in
+from containers import FEW_LABEL_CONTAINERS, labels_in, with_index_dtypes
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
@@ -126,6 +126,14 @@ def test_propensities_take_the_constants_given(table, data, rows):
     args = (table.scores[60:], data.Y[60:], data.Y[:60])
     assert scores == pytest.approx(expected(*args, constants=(A, B)))
     assert scores["PSP@3"] != pytest.approx(expected(*args)["PSP@3"])
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+def test_dtypes_of_index_arrays_do_not_matter(table, data, rows, format):
+    table.fit(rows, data.Y)
+    scorer, exclude = XMCScorer(ALL), sp.csr_array(np.eye(*data.Y.shape))
+    Y, mask = (with_index_dtypes(m, format, np.int64, np.int32) for m in (data.Y, exclude))
+    assert scorer(table, rows, Y, exclude=mask) == scorer(table, rows, data.Y, exclude=exclude)
 
 
 def test_weights_and_excluded_pairs_count_as_in_the_metrics(table, data, rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,14 @@ import polars as pl
 import pytest
 import scipy.sparse as sp
 import torch
-from containers import LABEL_LISTS, MATRICES, TEXT_CONTAINERS, explicit_zeros
+from containers import (
+    INDEX_DTYPES,
+    LABEL_LISTS,
+    MATRICES,
+    TEXT_CONTAINERS,
+    explicit_zeros,
+    with_index_dtypes,
+)
 from sklearn.exceptions import DataConversionWarning
 
 from skxc._validation import (
@@ -23,7 +31,10 @@ from skxc._validation import (
     check_sample_weight,
     check_target,
     check_texts,
+    frame_to_array,
+    frame_to_csr,
     resolve_device,
+    sound_sparse,
 )
 
 NAN = float("nan")
@@ -473,8 +484,38 @@ BAD_TARGETS = {
     "2-d object": (np.full((5, 2), "a", object), TypeError, "Y has dtype object. Pass 0 and 1"),
     "NA in a DataFrame": (
         pd.DataFrame({"a": [1, None, 0, 0, 0], "b": 1}, dtype="Int64"),
+        ValueError,
+        "Y holds nan in column 'a', row 1. Pass a number everywhere, 0 for none.",
+    ),
+    "NA in a nullable bool DataFrame": (
+        pd.DataFrame({"a": 1, "b": [True, False, None, True, True]}).astype({"b": "boolean"}),
+        ValueError,
+        "Y holds <NA> in column 'b', row 2.",
+    ),
+    "NaN stored in a sparse DataFrame": (
+        pd.DataFrame({"a": 1, "b": [0, 0, 1, NAN, 0]}).astype(pd.SparseDtype(float, 0)),
+        ValueError,
+        "Y holds nan in column 'b', row 3.",
+    ),
+    "NaN left out of a sparse DataFrame": (
+        pd.DataFrame({"a": [1, NAN, NAN, NAN, 1], "b": 1}).astype(pd.SparseDtype(float, NAN)),
+        ValueError,
+        "Y holds nan in column 'a', row 1.",
+    ),
+    "null in a polars DataFrame": (
+        pl.DataFrame({"a": [True, True, False, True, None], "b": [1] * 5}),
+        ValueError,
+        "Y holds None in column 'a', row 4.",
+    ),
+    "str in a DataFrame": (
+        pd.DataFrame({"a": 1, "b": ["1", "0", "0", "1", "0"]}),
         TypeError,
-        "Y has dtype object. Pass 0 and 1, or relevances",
+        "Y has dtype object in column 'b'. Pass 0 and 1, or relevances",
+    ),
+    "something else with columns": (
+        SimpleNamespace(columns=["a", "b"], shape=(5, 2)),
+        TypeError,
+        "Y is a SimpleNamespace. Pass a DataFrame of pandas or polars",
     ),
     "bare string": ("abcde", TypeError, f"Y is 'abcde' of type str. {WANTED_MATRIX}"),
     "number": (5, TypeError, f"Y is 5 of type int. {WANTED_MATRIX}"),
@@ -645,3 +686,155 @@ def test_a_mask_is_copied_and_its_explicit_zeros_exclude_nothing():
 def test_a_bad_mask_is_named(exclude, error, message):
     with pytest.raises(error, match=re.escape(message)):
         check_exclude(exclude, (5, 4))
+
+
+# --------------------------------------------------------------------- sparse matrices and frames
+def buffers(matrix):
+    return [matrix.data, *(matrix.coords if matrix.format == "coo" else
+                           (matrix.indices, matrix.indptr))]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtypes", INDEX_DTYPES, ids=str)
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+def test_scipy_computes_with_a_sound_matrix_whatever_its_index_dtypes_were(format, dtypes):
+    given = with_index_dtypes(INDICATOR, format, *dtypes)
+    before = [(array, array.copy()) for array in buffers(given)]
+    for array, _ in before:
+        array.setflags(write=False)
+    sound = sound_sparse(given, "Y")
+    assert (type(sound), sound.format) == (type(given), format)
+    for convert in ("tocsr", "tocsc", "tocoo"):
+        np.testing.assert_array_equal(getattr(sound, convert)().toarray(), INDICATOR)
+    np.testing.assert_array_equal(sound.tocsr()[[2, 0]].toarray(), INDICATOR[[2, 0]])
+    for now, (array, copied) in zip(buffers(given), before, strict=True):
+        assert now is array
+        np.testing.assert_array_equal(now, copied)
+
+
+@pytest.mark.parametrize("dtypes", [(np.int32, np.int32), (np.int64, np.int32),
+                                    (np.int32, np.int64), (np.int64, np.int64)])  # fmt: skip
+def test_the_long_arrays_of_a_matrix_are_shared(dtypes):
+    given = with_index_dtypes(np.ones((5, 4)), "csr", *dtypes)
+    sound = sound_sparse(given, "Y")
+    assert np.shares_memory(sound.data, given.data)
+    assert np.shares_memory(sound.indices, given.indices)
+    assert sound.indptr.dtype == sound.indices.dtype
+
+
+def test_indices_beyond_int32_are_not_cut():
+    wide = sp.coo_array(([1.0, 1.0], ([0, 1], [2**40, 5])), shape=(2, 2**41))
+    wide.coords = (wide.row.astype(np.int32), wide.col)
+    assert sound_sparse(wide, "Y").tocsr().indices.tolist() == [2**40, 5]
+
+
+def damaged(format, change):
+    matrix = sp.csr_matrix(INDICATOR).asformat(format)
+    change(matrix)
+    return matrix
+
+
+def _set(name, place, value):
+    def change(matrix):
+        getattr(matrix, name)[place] = value
+
+    return change
+
+
+def _replace(name, make):
+    return lambda matrix: setattr(matrix, name, make(getattr(matrix, name)))
+
+
+def _no_entries_but_an_indptr_that_falls(matrix):
+    matrix.indptr = np.array([0, 7, 0, 0, 0, 0])
+
+
+DAMAGED = {
+    "csr index": ("csr", _set("indices", 1, 4)),
+    "csr index below 0": ("csr", _set("indices", 1, -1)),
+    "csr indptr": ("csr", _set("indptr", 2, 99)),
+    "csr indptr without entries": ("csr", _no_entries_but_an_indptr_that_falls),
+    "csr values": ("csr", _replace("data", lambda data: data[:-1])),
+    "csr float indices": ("csr", _replace("indices", lambda indices: indices / 1)),
+    "csc index": ("csc", _set("indices", 1, 5)),
+    "bsr index": ("bsr", _set("indices", 1, 4)),
+    "coo row": ("coo", _set("row", 0, 5)),
+    "coo column": ("coo", _set("col", 0, -2)),
+    "coo values": ("coo", _replace("data", lambda data: data[:-1])),
+    "lil column": ("lil", _set("rows", 0, [9, 10])),
+    "lil columns": ("lil", _set("rows", 0, [1, 2, 3])),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_matrix_whose_indices_point_outside_is_refused_by_name(case):
+    format, change = DAMAGED[case]
+    message = "{} is a damaged " + format + " matrix: .* Pass one as scipy.sparse makes it"
+    with pytest.raises(ValueError, match=message.format("Y")):
+        check_target(damaged(format, change), 5)
+    with pytest.raises(ValueError, match=message.format("exclude")):
+        check_exclude(damaged(format, change), (5, 4))
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "bsr", "coo"])
+def test_a_mask_may_have_indices_of_two_dtypes(format):
+    mask = check_exclude(with_index_dtypes(INDICATOR, format, np.int64, np.int32), (5, 4))
+    np.testing.assert_array_equal(mask.toarray(), INDICATOR == 1)
+
+
+def test_a_pair_stored_twice_in_a_mask_of_small_integers_stays_excluded():
+    values = np.array([128, 128], dtype=np.uint8)  # their sum would be 0
+    mask = check_exclude(sp.coo_array((values, ([0, 0], [1, 1])), shape=(2, 3)), (2, 3))
+    assert mask.toarray().tolist() == [[False, True, False], [False] * 3]
+
+
+def test_a_mask_of_another_dtype_is_refused():
+    mask = sp.csr_array(INDICATOR * 1j)
+    with pytest.raises(
+        TypeError, match=re.escape("exclude has dtype complex128. Pass 1 (or True)")
+    ):
+        check_exclude(mask, (5, 4))
+
+
+@pytest.mark.parametrize("make", [
+    pl.from_numpy,
+    lambda Y: pl.from_numpy(Y == 1),
+    lambda Y: pl.from_numpy(Y).with_columns(pl.col("column_0").cast(pl.Boolean),
+                                            pl.col("column_1").cast(pl.Float32)),
+])  # fmt: skip
+def test_a_polars_data_frame_is_read_like_its_array(make):
+    target = check_target(make(INDICATOR), 5)
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR)
+    assert target.classes.tolist() == [f"column_{column}" for column in range(4)]
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_predictions_have_the_dtype_of_a_data_frames_columns(is_sparse, dtype):
+    frame = pd.DataFrame(INDICATOR.astype(dtype))
+    frame = frame.astype(pd.SparseDtype(dtype, dtype(0))) if is_sparse else frame
+    assert check_target(frame, 5).dtype == dtype
+
+
+def test_a_sparse_data_frame_takes_memory_for_its_entries_alone():
+    Y = sp.csr_matrix((np.ones(500, np.int8), (np.arange(500), np.arange(500))), shape=(500, 5000))
+    frame = pd.DataFrame.sparse.from_spmatrix(Y)
+    tracemalloc.start()
+    ours = check_target(frame, 500).Y
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (ours != Y).nnz == 0
+    assert peak < 500 * 5000
+
+
+def test_columns_of_one_name_are_read_by_place():
+    frame = pd.DataFrame(INDICATOR, columns=["a", "b", "a", "a"])
+    for given in (frame, frame.astype(pd.SparseDtype(int, 0)), frame.astype("Int64")):
+        np.testing.assert_array_equal(frame_to_csr(given, "Y").toarray(), INDICATOR)
+        np.testing.assert_array_equal(frame_to_array(given, "Y"), INDICATOR)
+
+
+def test_a_sparse_data_frames_columns_are_put_into_the_models_order_by_name():
+    frame = pd.DataFrame(INDICATOR[:, [2, 0, 1]], columns=["plum", "pear", "apple"])
+    frame = frame.astype(pd.SparseDtype(int, 0))
+    target = check_target(frame, 5, np.array(["pear", "apple", "plum"]))
+    np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, :3])

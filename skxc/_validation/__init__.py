@@ -4,6 +4,13 @@ from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind
 from ._label_names import as_classes, check_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
+from ._matrices import (
+    frame_to_array,
+    frame_to_csr,
+    is_frame,
+    is_sparse_frame,
+    sound_sparse,
+)
 from ._parameters import (
     callers_stack_level,
     check_choice,
@@ -32,8 +39,13 @@ __all__ = [
     "check_threshold",
     "csr_with_duplicates",
     "exact_array",
+    "frame_to_array",
+    "frame_to_csr",
+    "is_frame",
     "is_nameless",
+    "is_sparse_frame",
     "merge_duplicates",
     "resolve_device",
     "short",
+    "sound_sparse",
 ]

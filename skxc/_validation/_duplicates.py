@@ -8,10 +8,10 @@ import numpy as np
 import scipy.sparse as sp
 
 
-def csr_with_duplicates(matrix: Any, dtype: Any) -> sp.csr_array:
-    """A copy of a sparse matrix or an array as CSR, with every entry that it stores."""
+def csr_with_duplicates(matrix: Any, dtype: Any, *, copy: bool = True) -> sp.csr_array:
+    """A sound sparse matrix or an array as CSR, with every entry that it stores."""
     if getattr(matrix, "format", None) not in ("coo", "bsr"):
-        return sp.csr_array(matrix, dtype=dtype, copy=True)
+        return sp.csr_array(matrix, dtype=dtype, copy=copy)
     matrix = matrix.tocoo()
     order = np.argsort(matrix.row, kind="stable")
     indptr = np.concatenate([[0], np.cumsum(np.bincount(matrix.row, minlength=matrix.shape[0]))])

@@ -29,6 +29,7 @@ from ._label_names import (
     unknown_label,
     warn_of_joined_names,
 )
+from ._matrices import frame_to_csr, is_frame, sound_sparse
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
@@ -76,8 +77,14 @@ def check_target(
 
 def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
     """A DataFrame's indicator; where columns and `classes` have names, matched by name."""
-    matrix, names = np.asarray(frame), exact_array(np.asarray(frame.columns, object))
+    if not is_frame(frame):
+        raise TypeError(
+            f"Y is a {type(frame).__name__}. Pass a DataFrame of pandas or polars, or a sparse "
+            f"matrix."
+        )
+    names = exact_array(np.asarray(frame.columns, object))
     check_distinct(names, "Y's columns")
+    matrix = frame_to_csr(frame, "Y")
     if classes is not None and not (is_nameless(names) or is_nameless(classes)):
         matrix = matrix[:, np.argsort(columns_of(names, classes))]
     return _matrix_target(matrix, "dense", names if classes is None else classes)
@@ -234,19 +241,19 @@ def _matrix_target(
             f"Y has {Y.shape[1]} columns, but the model knows {len(fixed)} labels. "
             f"Pass Y with the columns of the Y given to fit."
         )
-    dtype = matrix.dtype if matrix.dtype.kind in "biu" else np.dtype(np.int64)
+    dtype = matrix.dtype.newbyteorder("=") if matrix.dtype.kind in "biu" else np.dtype(np.int64)
     return Target(Y, fixed, kind, dtype)
 
 
 def _own_csr(matrix: Any) -> sp.csr_array:
     """A float32 copy, with the duplicates that `matrix` stores."""
     is_convertible = matrix.dtype.kind in "biuf"
-    if matrix.dtype == object and not sp.issparse(matrix):  # a DataFrame of bool and int columns
+    if matrix.dtype == object and not sp.issparse(matrix):
         with suppress(TypeError, ValueError):
             matrix, is_convertible = matrix.astype(np.float32), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    return csr_with_duplicates(matrix, np.float32)
+    return csr_with_duplicates(sound_sparse(matrix, "Y"), np.float32)
 
 
 def _check_finite(values: NDArray[Any]) -> None:
@@ -295,6 +302,9 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
             f"exclude has shape {exclude.shape}, but there are {shape[0]} texts and {shape[1]} "
             f"labels. Pass a mask of shape {shape}."
         )
-    mask = sp.csr_array(exclude, copy=True)
+    if exclude.dtype.kind not in "biuf":
+        raise TypeError(f"exclude has dtype {exclude.dtype}. Pass 1 (or True) for pairs to ignore.")
+    mask = csr_with_duplicates(sound_sparse(exclude, "exclude"), bool)  # before a sum overflows
     mask.eliminate_zeros()
+    merge_duplicates(mask)
     return mask

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxc._validation import csr_with_duplicates, merge_duplicates
+from skxc._validation import csr_with_duplicates, merge_duplicates, sound_sparse
 
 _MAX_COUNT = np.iinfo(np.int32).max  # of labels
 # OAK's and X-Transformer's files of texts, which some versions of their code write with ids
@@ -68,10 +68,7 @@ def read_npz(path: Path) -> Any:
     """Sparse matrix of any format from a file that `scipy.sparse.save_npz` wrote."""
     with path.open("rb") as file:  # not the path: numpy leaves a damaged file open
         try:
-            matrix = sp.load_npz(file)
-            # scipy does not check a compressed matrix's indices: bad ones read outside the arrays
-            if hasattr(matrix, "check_format"):
-                matrix.check_format(full_check=True)
+            matrix = sound_sparse(sp.load_npz(file), "it")
         except Exception as error:  # numpy, scipy and zipfile raise a dozen kinds
             raise ValueError(
                 f"{path} is not a sparse matrix as scipy.sparse.save_npz writes it: {error}"
@@ -90,7 +87,7 @@ def read_npz(path: Path) -> Any:
 
 def as_label_matrix(matrix: Any, path: Path) -> sp.csr_matrix:
     """Label matrix of what `read_npz` read; memory grows with the rows that it announces."""
-    matrix = csr_with_duplicates(matrix, matrix.dtype)
+    matrix = csr_with_duplicates(matrix, None)
     return _label_matrix(
         matrix.indptr, matrix.indices, matrix.data, matrix.shape[1], f"{path}, row", 1
     )

@@ -55,7 +55,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         Shortest and longest word n-gram, in words.
     min_df : int or float, default=2
         Words in fewer texts than this are ignored (an int: a count; a float: a share), except those
-        of label texts. If no word would be left, all are kept.
+        of label texts. If the texts would have none left, all are kept.
     max_features : int, default=None
         Words to keep, at most: the most frequent ones, label texts included. None: all.
     token_pattern : str, default=None
@@ -148,7 +148,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         is_count = isinstance(self.min_df, Integral)
         kept = n_holding >= (self.min_df if is_count else self.min_df * n_texts)
         kept[counts[len(texts) :].indices] = True
-        if not kept.any():
+        if not kept[counts[: len(texts)].indices].any():
             kept[:] = True
         words = np.flatnonzero(kept)
         if self.max_features is not None and len(words) > self.max_features:

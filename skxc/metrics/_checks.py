@@ -10,20 +10,76 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
+from skxc._validation import (
+    csr_with_duplicates,
+    frame_to_array,
+    frame_to_csr,
+    is_frame,
+    is_sparse_frame,
+    short,
+    sound_sparse,
+)
+
 Matrix: TypeAlias = sp.sparray | sp.spmatrix | ArrayLike  # (n_samples, n_labels)
 
 
+# what makes a matrix of lists of label ids
+_FROM_LISTS = (
+    "MultiLabelBinarizer(classes=range(n_labels), sparse_output=True).fit_transform(lists)"
+)
+
+
 def check_matrix(matrix: Matrix, name: str) -> Any:
-    """`matrix` as it is where it is sparse, else as an array; two-dimensional and numeric."""
-    checked: Any = matrix if sp.issparse(matrix) else np.asarray(matrix)
+    """A sparse matrix, its arrays checked, or an array; two-dimensional and of real numbers."""
+    if is_frame(matrix):
+        matrix = frame_to_csr(matrix, name)
+    checked: Any = matrix if sp.issparse(matrix) else _array(matrix)
     if len(checked.shape) != 2 or checked.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} has shape {checked.shape} and dtype {checked.dtype}. Pass a sparse matrix or "
-            f"an array of real numbers of shape (n_samples, n_labels)."
+            f"an array of real numbers of shape (n_samples, n_labels). Of lists of label ids, "
+            f"{_FROM_LISTS} makes one; of lists of the best labels, the example in the "
+            f"documentation of ranking_metrics does."
         )
     if checked.shape[0] == 0:
         raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
+    return sound_sparse(checked, name)
+
+
+def _array(matrix: Any) -> np.ndarray:
+    """`matrix` as an array; 1-d and of objects where it holds lists of several lengths."""
+    try:
+        return np.asarray(matrix)
+    except ValueError:
+        return np.empty(len(matrix), dtype=object)
+
+
+def _is_list(matrix: Any) -> bool:
+    """Whether numpy would make an array of something that is none, such as a list of lists."""
+    return not (sp.issparse(matrix) or is_frame(matrix) or hasattr(matrix, "__array__"))
+
+
+def check_labels(matrix: Matrix, name: str) -> Any:
+    """`check_matrix` of truth or of a mask, in which label ids are not taken for relevances."""
+    checked = check_matrix(matrix, name)
+    if _is_list(matrix) or (checked.dtype.kind in "iu" and not sp.issparse(matrix)):
+        largest = (checked.data if sp.issparse(checked) else checked).max(initial=0)
+        if largest > 1:
+            raise ValueError(
+                f"{name} holds {largest}: a label id? Pass 0 and 1, a column per label. Of lists "
+                f"of label ids, {_FROM_LISTS} makes such a matrix; of counts or grades, Y > 0."
+            )
     return checked
+
+
+def refuse_integer_lists(matrix: Matrix, name: str) -> None:
+    """Raise for lists of lists of integers: they may be label ids, whatever their values."""
+    if _is_list(matrix) and _array(matrix).dtype.kind in "iu":
+        raise ValueError(
+            f"{name} is {short(matrix)}: a matrix, or lists of label ids? Pass a matrix as "
+            f"np.asarray({name}). Of lists of label ids, {_FROM_LISTS} makes one; of lists of the "
+            f"best labels, the example in the documentation of ranking_metrics does."
+        )
 
 
 def check_same_shape(shape: tuple[int, int], name: str, expected: tuple[int, int]) -> None:
@@ -35,11 +91,16 @@ def check_same_shape(shape: tuple[int, int], name: str, expected: tuple[int, int
         )
 
 
-def check_scores(Y_score: Matrix, shape: tuple[int, int]) -> sp.csr_array | np.ndarray:
+def check_scores(
+    Y_score: Matrix, shape: tuple[int, int], name: str = "Y_score"
+) -> sp.csr_array | np.ndarray:
     """Scores as CSR (sharing the caller's arrays where they are CSR) or as a dense array."""
-    scores = check_matrix(Y_score, "Y_score")
-    check_same_shape(scores.shape, "Y_score", shape)
-    return sp.csr_array(scores) if sp.issparse(scores) else scores
+    refuse_integer_lists(Y_score, name)
+    if is_frame(Y_score) and not is_sparse_frame(Y_score):
+        Y_score = frame_to_array(Y_score, name)  # where 0 is a score, too
+    scores = check_matrix(Y_score, name)
+    check_same_shape(scores.shape, name, shape)
+    return csr_with_duplicates(scores, None, copy=False) if sp.issparse(scores) else scores
 
 
 def check_ks(ks: Iterable[int]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
-from skxc._validation import Target, check_target
+from skxc._validation import Target, check_target, sound_sparse
 
 from ._checks import Matrix
 from ._propensity import propensities_from_counts
@@ -57,6 +57,7 @@ def predict_top_k(
     where it has only that; equal scores by label id.
     """
     estimator, X = unwrap(estimator, X)
+    exclude = sound_sparse(exclude, "exclude")
     if hasattr(estimator, "predict_top_k"):
         labels, scores = estimator.predict_top_k(X, k=k, exclude=exclude)
         return labels, scores
@@ -70,6 +71,7 @@ def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None)
     Where it takes no `exclude`, the excluded pairs are still there.
     """
     estimator, X = unwrap(estimator, X)
+    exclude = sound_sparse(exclude, "exclude")
     if hasattr(estimator, "predict_top_k"):
         return estimator.predict_proba(X, exclude=exclude)
     return _all_scores(estimator, X, ("predict_proba",))

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skxc._docstrings import completed_by
+from skxc._validation import short
 
-from ._checks import Matrix
+from ._checks import Matrix, refuse_integer_lists
 from ._pairs import label_pairs
 
 #: The constants (A, B) that published results use for each family of data sets. Propensity-scored
@@ -54,7 +55,8 @@ def propensities(Y: Matrix, A: float = 0.55, B: float = 1.5) -> np.ndarray:
     Raises
     ------
     ValueError
-        If `Y` is not a matrix of non-negative numbers, has no row, or a constant is out of range.
+        If `Y` is not a matrix of non-negative numbers, has no row, or is a list of lists of
+        integers (they may be label ids), or a constant is out of range.
 
     References
     ----------
@@ -71,6 +73,7 @@ def propensities(Y: Matrix, A: float = 0.55, B: float = 1.5) -> np.ndarray:
     >>> propensities(Y, *PROPENSITY_CONSTANTS["amazon"]).round(3)
     array([0.601, 0.44 ])
     """
+    refuse_integer_lists(Y, "Y")
     pairs, (n_samples, n_labels) = label_pairs(Y, "Y")
     # n_labels = 0 leaves no pair to divide
     label_counts = np.bincount(pairs % max(n_labels, 1), minlength=n_labels)
@@ -103,7 +106,13 @@ def propensities_from_counts(
     >>> propensities_from_counts([20, 5], n_samples=20).round(3)
     array([0.621, 0.459])
     """
-    counts = np.asarray(label_counts, dtype=np.float64)
+    try:
+        counts = np.asarray(label_counts, dtype=np.float64)
+    except (TypeError, ValueError):  # such as lists of labels
+        raise ValueError(
+            f"label_counts is {short(label_counts)}. Pass a list or 1-d array of one count per "
+            f"label."
+        ) from None
     if counts.ndim != 1:
         raise ValueError(f"label_counts has shape {counts.shape}. Pass one count per label, 1-d.")
     if not n_samples >= 1:

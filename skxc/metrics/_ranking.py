@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike
 
 from skxc._docstrings import completed_by
 
-from ._checks import Matrix, check_ks, check_propensities, check_sample_weight, check_scores
+from ._checks import (
+    Matrix,
+    check_ks,
+    check_propensities,
+    check_sample_weight,
+    check_scores,
+    refuse_integer_lists,
+)
 from ._pairs import contains, excluded_pairs, label_pairs
 from ._top_k import best_labels
 
@@ -77,10 +84,12 @@ def ranking_metrics(
     Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
         True labels: entries greater than 0 (relevances in (0, 1] count fully). A row without
         labels scores 0 and stays in the averages (recall too), as in pyxclib and napkinXC.
+        Integers, unless sparse, are 0 or 1, so that label ids are not taken for them.
     Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
         Scores, higher is better. Sparse: the stored entries are the predictions, also a stored 0;
         what is missing is never predicted, so a row may hold fewer than `k`. Dense: every label is
-        a prediction. A score of -inf is none in either form. Duplicate entries add up.
+        a prediction. A score of -inf is none in either form. Duplicate entries add up. Lists of
+        lists of integers are refused: they may be label ids.
     ks : iterable of int, default=(1, 3, 5)
         Where to cut the rankings, each at least 1. A `k` beyond `n_labels` is allowed.
     propensities : array-like of shape (n_labels,), default=None
@@ -103,7 +112,8 @@ def ranking_metrics(
     ------
     ValueError
         If shapes differ, `Y_true` or `exclude` holds NaN or a negative number, `Y_score` holds NaN,
-        there is no row, or another argument is out of range.
+        lists of label ids are passed, a sparse matrix has an index out of range, there is no row,
+        or another argument is out of range.
 
     References
     ----------
@@ -114,6 +124,7 @@ def ranking_metrics(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from scipy.sparse import csr_array
     >>> from skxc.metrics import ranking_metrics
     >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
@@ -121,10 +132,22 @@ def ranking_metrics(
     >>> ranking_metrics(Y_true, Y_score, ks=(1, 3), propensities=[1.0, 0.5, 0.5, 0.5])
     {'P@1': 0.5, 'P@3': 0.5, 'nDCG@1': 0.5, 'nDCG@3': 0.77..., 'R@1': 0.25, 'R@3': 1.0,
      'PSP@1': 0.25, 'PSP@3': 1.0, 'PSnDCG@1': 0.25, 'PSnDCG@3': 0.68...}
+
+    Lists of label ids, with the best labels first, are made matrices like this:
+
+    >>> from sklearn.preprocessing import MultiLabelBinarizer
+    >>> true_ids, best_ids = [[1, 2, 3], [3, 4, 7]], [[1, 2, 4], [7, 6, 3]]
+    >>> Y_true = MultiLabelBinarizer(classes=range(8), sparse_output=True).fit_transform(true_ids)
+    >>> ids, indptr = sum(best_ids, []), np.cumsum([0, *map(len, best_ids)])
+    >>> ranks = np.concatenate([np.arange(len(row)) for row in best_ids])
+    >>> ranking_metrics(Y_true, csr_array((-ranks, ids, indptr), shape=Y_true.shape), ks=(3,))
+    {'P@3': 0.66..., 'nDCG@3': 0.73..., 'R@3': 0.66...}
     """
     ks = check_ks(ks)
     true_pairs, shape = label_pairs(Y_true, "Y_true")
     scores = check_scores(Y_score, shape)
+    if isinstance(scores, np.ndarray) and scores.dtype.kind in "iu":
+        refuse_integer_lists(Y_true, "Y_true")  # both could be label ids
     weights = check_sample_weight(sample_weight, shape[0])
     label_gains = [np.ones(shape[1])]
     if propensities is not None:

@@ -12,7 +12,9 @@ import sklearn
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.metadata_routing import UNCHANGED, MetadataRequest
 
-from ._checks import Matrix
+from skxc._validation import csr_with_duplicates
+
+from ._checks import Matrix, check_labels
 from ._estimators import predict_top_k, training_counts, true_matrix
 from ._propensity import propensities_from_counts
 from ._ranking import ranking_metrics
@@ -125,7 +127,7 @@ class XMCScorer:
             top_k_matrix(labels, scores, n_columns),
             self._ks,
             None if counts is None else self._propensities(*counts, n_columns),
-            None if exclude is None else _widened(sp.csr_array(exclude), n_columns),
+            None if exclude is None else _widened(exclude, n_columns),
             sample_weight,
         )
         if isinstance(self.metrics, str):
@@ -221,7 +223,7 @@ def _check_metrics(names: tuple[str, ...]) -> tuple[int, ...]:
     return tuple(sorted({int(match[1]) for match in matches if match is not None}))
 
 
-def _widened(matrix: sp.csr_array, n_columns: int) -> sp.csr_array:
-    """The matrix with empty columns added at the end."""
-    parts = (matrix.data, matrix.indices, matrix.indptr)
-    return sp.csr_array(parts, shape=(matrix.shape[0], n_columns))
+def _widened(exclude: Matrix, n_columns: int) -> sp.csr_array:
+    """The mask with empty columns added at the end."""
+    mask = csr_with_duplicates(check_labels(exclude, "exclude"), bool)
+    return sp.csr_array((mask.data, mask.indices, mask.indptr), shape=(mask.shape[0], n_columns))

@@ -7,6 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skxc._validation import sound_sparse
+
+
+def sound_params(params: dict[str, Any] | None) -> dict[str, Any]:
+    """Arguments to pass on, of which sparse matrices are checked."""
+    return {name: sound_sparse(value, name) for name, value in (params or {}).items()}
+
 
 def take_rows(
     array: Any,  # as sklearn.utils.indexable gives it

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skxc._validation import Target, check_choice, check_exclude
+from skxc.metrics._checks import check_matrix
 from skxc.metrics._estimators import predict_probabilities, true_target, unwrap
 from skxc.metrics._pairs import contains, label_pairs
 
@@ -101,7 +102,7 @@ class _Candidates:
     """The (row, label) pairs that have a probability, and those that are true."""
 
     def __init__(self, proba: Any, target: Target, exclude: Any) -> None:
-        stored, n_labels = sp.coo_array(proba), target.Y.shape[1]
+        stored, n_labels = sp.coo_array(check_matrix(proba, "predict_proba")), target.Y.shape[1]
         if stored.shape != target.Y.shape:
             raise ValueError(
                 f"The probabilities have shape {stored.shape}, but Y has shape {target.Y.shape}. "
@@ -111,7 +112,7 @@ class _Candidates:
         true_pairs, _ = label_pairs(target.Y, "Y")
         pairs = stored.row.astype(np.int64) * n_labels + stored.col
         if mask is not None:
-            excluded, _ = label_pairs(mask != 0, "exclude")
+            excluded, _ = label_pairs(mask, "exclude")
             true_pairs = true_pairs[~contains(excluded, true_pairs)]
             is_kept = ~contains(excluded, pairs)
             pairs, stored.data = pairs[is_kept], stored.data[is_kept]

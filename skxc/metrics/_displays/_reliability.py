@@ -171,7 +171,7 @@ def _observations(
 ) -> tuple[NDArray[np.int8], NDArray[Any]]:
     """Of each predicted pair that is not excluded, whether it is true, and its probability."""
     true_pairs, shape = label_pairs(Y_true, "Y_true")
-    scores: Any = check_scores(Y_proba, shape)
+    scores: Any = check_scores(Y_proba, shape, "Y_proba")
     if sp.issparse(scores):
         if not scores.has_canonical_format:
             scores = scores.copy()

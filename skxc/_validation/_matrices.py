@@ -1,0 +1,175 @@
+"""Sparse matrices and DataFrames of any make, in a form that SciPy computes with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from copy import copy
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from ._texts import is_missing
+
+_INT32 = np.iinfo(np.int32)
+
+
+def sound_sparse(matrix: Any, name: str) -> Any:
+    """A sparse matrix with checked indices, all of one dtype; what is not sparse as it is.
+
+    SciPy takes more than it computes with (index arrays of two dtypes, unsigned or big-endian
+    ones), and reads outside the arrays where an index is out of range. The result shares the
+    arrays that are sound; CSR, CSC, BSR and COO keep their format, others become CSR.
+    """
+    if not sp.issparse(matrix):
+        return matrix
+    try:
+        own = _compressed_or_coo(matrix)
+        data = np.asarray(own.data)
+        own.data = data.astype(_native(data.dtype), copy=False)
+        if own.format == "coo":
+            own.coords = _alike(own.coords)
+            _check_coo(own)
+        else:
+            own.indptr, own.indices = _alike((own.indptr, own.indices))
+            if np.any(np.diff(own.indptr) < 0):  # SciPy looks only where it ends above 0
+                raise ValueError("indptr must be a non-decreasing sequence")
+            own.check_format(full_check=True)
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} is a damaged {matrix.format} matrix: {error}. Pass one as scipy.sparse makes "
+            f"it, such as csr_array((values, (rows, columns)), shape=(n_samples, n_labels))."
+        ) from error
+    kind = "array" if isinstance(matrix, sp.sparray) else "matrix"
+    return getattr(sp, f"{own.format}_{kind}")(own)  # it has not looked at its order yet
+
+
+def _compressed_or_coo(matrix: Any) -> Any:
+    """An object of its own with the arrays of `matrix`; CSR for DIA, DOK and LIL."""
+    if matrix.format in ("csr", "csc", "bsr", "coo"):
+        return copy(matrix)
+    # tocsr of LIL takes the lengths for the same
+    if matrix.format == "lil" and [*map(len, matrix.rows)] != [*map(len, matrix.data)]:
+        raise ValueError("a row has more columns than values, or fewer")
+    return matrix.tocsr()
+
+
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype in which SciPy computes; it has no big-endian numbers, and no float16."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
+
+
+def _alike(arrays: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
+    """Index arrays, all int32 or all int64; the longest one stays as it is if it can."""
+    arrays = tuple(map(np.asarray, arrays))
+    if wrong := [array.dtype for array in arrays if array.dtype.kind not in "iu"]:
+        raise ValueError(f"its indices have the dtype {wrong[0]}, which is no integer")
+    longest = max(arrays, key=len).dtype
+    dtype = longest if longest in (np.int32, np.int64) else np.dtype(np.int32)
+    if not all(array.dtype == dtype or dtype == np.int64 or _fits(array) for array in arrays):
+        dtype = np.dtype(np.int64)
+    return tuple(array.astype(dtype, copy=False) for array in arrays)
+
+
+def _fits(array: NDArray[Any]) -> bool:
+    """Whether int32 can hold the entries."""
+    return len(array) == 0 or (array.min() >= _INT32.min and array.max() <= _INT32.max)
+
+
+def _check_coo(matrix: Any) -> None:
+    """Raise for coordinates outside the matrix."""
+    if {array.shape for array in (*matrix.coords, matrix.data)} != {matrix.data.shape[:1]}:
+        raise ValueError("its rows, columns and values have different lengths")
+    for axis, (indices, length) in enumerate(zip(matrix.coords, matrix.shape, strict=True)):
+        if len(indices) and not 0 <= indices.min() <= indices.max() < length:
+            what = ("row", "column")[axis]
+            raise ValueError(
+                f"it has the {what} {indices.max() if indices.min() >= 0 else indices.min()}, but "
+                f"{length} {what}s"
+            )
+
+
+# -------------------------------------------------------------------------------------- DataFrames
+def is_frame(value: Any) -> bool:
+    """Whether `value` is a DataFrame of pandas or polars, or has their interface."""
+    return hasattr(value, "columns") and (hasattr(value, "items") or hasattr(value, "iter_columns"))
+
+
+def is_sparse_frame(frame: Any) -> bool:
+    """Whether every column of a DataFrame stores only what is not 0."""
+    return all(map(_is_sparse, frame.dtypes))
+
+
+def frame_to_csr(frame: Any, name: str) -> sp.csr_array:
+    """The entries of a DataFrame that are stored or not 0, a column at a time.
+
+    The dtype is the one that all columns have in common. Indices are sorted.
+    """
+    # bytes grow in place: a list of arrays would take more than their entries
+    rows, values, indptr, dtypes = bytearray(), bytearray(), [0], {np.dtype(bool)}
+    for label, column in _columns(frame):
+        places, entries = _column_entries(column, label, name)
+        dtypes.add(entries.dtype)
+        rows += places.astype(np.int32).tobytes()
+        values += entries.astype(np.float64).tobytes()
+        indptr.append(indptr[-1] + len(places))
+    data = np.frombuffer(values).astype(_native(np.result_type(*dtypes)))
+    arrays = (data, np.frombuffer(rows, np.int32), indptr)
+    return sp.csc_array(arrays, shape=(len(frame), len(indptr) - 1)).tocsr()
+
+
+def frame_to_array(frame: Any, name: str) -> NDArray[Any]:
+    """All entries of a DataFrame that has a column."""
+    return np.column_stack([_numbers(column, label, name) for label, column in _columns(frame)])
+
+
+def _columns(frame: Any) -> Iterator[tuple[Any, Any]]:
+    """Names and columns, by place: a name may be there twice."""
+    if hasattr(frame, "iter_columns"):  # polars
+        return zip(frame.columns, frame.iter_columns(), strict=True)
+    return iter(frame.items())
+
+
+def _is_sparse(dtype: Any) -> bool:
+    """Whether it is a dtype of pandas' sparse columns of numbers that leave out 0."""
+    fill_value = getattr(dtype, "fill_value", None)
+    return not is_missing(fill_value) and fill_value == 0 and dtype.subtype.kind in "biuf"
+
+
+def _column_entries(column: Any, label: Any, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The rows of a column's entries, ascending, and their values."""
+    if not _is_sparse(column.dtype):
+        values = _numbers(column, label, name)
+        rows = np.flatnonzero(values)
+        return rows, values[rows]
+    rows = column.array.sp_index.to_int_index().indices
+    values = column.array.sp_values
+    if np.isnan(values).any():
+        _numbers(column, label, name)  # which names the row
+    return rows, values
+
+
+def _numbers(column: Any, label: Any, name: str) -> NDArray[Any]:
+    """A column's values; an error for one that is missing or no number."""
+    values = np.asarray(column)
+    is_object = values.dtype == object
+    is_bad = np.isnan(values) if values.dtype.kind == "f" else np.zeros(0, bool)
+    if is_object:
+        is_bad = np.fromiter(map(is_missing, values), bool, len(values))
+    if is_bad.any():
+        row = is_bad.argmax()
+        raise ValueError(
+            f"{name} holds {values[row]} in column {label!r}, row {row}. Pass a number everywhere, "
+            f"0 for none."
+        )
+    if is_object and not any(isinstance(value, str | bytes) for value in values):
+        with suppress(TypeError, ValueError):
+            values = values.astype(np.float64)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} has dtype {values.dtype} in column {label!r}. Pass 0 and 1, or relevances in "
+            f"(0, 1]."
+        )
+    return values
