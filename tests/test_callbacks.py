@@ -111,8 +111,10 @@ def test_looking_at_an_intricate_model_does_not_change_the_training(clf, data):
 
 def test_looking_at_a_transformer_leaves_its_dropout_on(clf, data, tiny_bert):
     clf.set_params(encoder=TransformerEncoder(model=tiny_bert, max_length=8), learning_rate=1e-3)
-    plain = clone(clf).fit(data.texts, data.Y)
-    clf.set_callbacks(Recorder()).fit(data.texts, data.Y)
+    colours = ["red", "green", "blue"] * len(data.texts)
+    texts = list(map(" ".join, zip(colours, data.texts, strict=False)))
+    plain = clone(clf).fit(texts, data.Y)
+    clf.set_callbacks(Recorder()).fit(texts, data.Y)
     assert_equal_models(clf, plain)
 
 

@@ -342,7 +342,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         self.__dict__.update(ended.arrays)
 
     def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
-        """Fit what turns scores into probabilities, where they are none themselves."""
+        """Choose what is chosen after training."""
 
     # ------------------------------------------------------------------------------------- pieces
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from skxc._search._ranker import Ranker
 from skxc._training._loop import History
@@ -32,6 +33,7 @@ class FittedModel(CommonParameters):
     n_iter_: int
     n_samples_seen_: int
     label_names_: NDArray[Any]
+    threshold_: float
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
     _optimizer_state: dict[str, Any]
@@ -73,3 +75,13 @@ class FittedModel(CommonParameters):
     def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
         """The one place where X enters."""
         return check_texts(X)
+
+    def _proba(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of scores, strictly inside (0, 1), written over the scores."""
+        eps = np.finfo(np.float32).eps
+        expit(self._log_odds(scores), out=scores)
+        return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
+
+    def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The log-odds of a label, by its score; may be written over the scores."""
+        return scores

@@ -39,9 +39,10 @@ class CommonParameters:
         Clip the encoder's gradient to this norm; None: no clipping.
     top_k : int, default=100
         Labels a text that sparse predictions hold. May be changed after `fit`.
-    threshold : float or array-like of shape (n_labels,), default=0.5
-        Least probability of a label in `predict`; an array gives each label its own. May be changed
-        after `fit`; :func:`skxc.model_selection.tune_threshold` finds good ones.
+    threshold : float, array-like of shape (n_labels,) or "auto", default="auto"
+        Least probability of a label in `predict`; an array gives each label its own. "auto":
+        `threshold_`. May be changed after `fit`; :func:`skxc.model_selection.tune_threshold` finds
+        the best for other measures, and for each label.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
         for `n_iter_no_change` epochs, and keep the best epoch.
@@ -82,6 +83,9 @@ class CommonParameters:
         none of whose labels was picked.
     n_iter_ : int
         Epochs run.
+    threshold_ : float
+        The threshold of highest micro-F1 on the texts that `fit` holds out, or, where these are
+        fewer than 50, on training texts; for y that is not 1-d.
     n_samples_seen_ : int
         Training texts given; over all calls of `partial_fit`.
     """
@@ -97,7 +101,7 @@ class CommonParameters:
     max_grad_norm: float | None = None
     dropout: float | None = None
     top_k: int = 100
-    threshold: Any = 0.5  # float, or one for each label
+    threshold: Any = "auto"  # or a float, or one for each label
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5

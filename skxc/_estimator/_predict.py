@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import sklearn
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, log_expit
+from scipy.special import log_expit
 from sklearn.base import TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
@@ -162,6 +162,8 @@ class PredictMixin(FittedModel, TransformerMixin):
             _check_some_class_left(best[:, 0] < 0)
             return self.classes_[best[:, 0]]
         threshold = check_threshold(self.threshold, self.n_labels_)
+        if isinstance(threshold, str):
+            threshold = self.threshold_
         if _is_dense(self):
             return (self._proba(self._dense_scores(X, exclude)) >= threshold).astype(
                 self._target_dtype
@@ -243,12 +245,6 @@ class PredictMixin(FittedModel, TransformerMixin):
         return precision_at_k(target.Y, best, k=1, exclude=exclude, sample_weight=weights)
 
     # ------------------------------------------------------------------------------------- pieces
-    def _proba(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of scores, strictly inside (0, 1), written over the scores."""
-        eps = np.finfo(np.float32).eps
-        expit(self._log_odds(scores), out=scores)
-        return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
-
     def _dense_scores(self, X: Any, exclude: Any = None) -> NDArray[np.float32]:
         check_choice("sparse_output", self.sparse_output, ("auto", True, False))
         texts = self._check_texts(X, reset=False)
@@ -264,10 +260,6 @@ class PredictMixin(FittedModel, TransformerMixin):
         tokens = self.encoder_.tokenize(texts)
         with self._predicting() as ranker:
             return ranker.scores(tokens, mask)
-
-    def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The log-odds of a label, by its score; may be written over the scores."""
-        return scores
 
     def _in_container(self, labels: NDArray[np.int64], values: NDArray[Any], dtype: Any) -> Any:
         """CSR of the labels that are not -1, in scikit-learn's sparse interface."""

@@ -129,6 +129,8 @@ class SavingMixin(FittedModel, BaseEstimator):
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
         fitted = packed.unpack(config["fitted"])
+        if fitted["_target_kind"] != "classes":
+            fitted.setdefault("threshold_", 0.5)  # older files have none
         model.__dict__.update(fitted if config["format_version"] > 1 else _upgraded(fitted))
         model.encoder_ = _unpack_encoder(config["encoder"], packed)
         model.encoder_.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)

@@ -168,11 +168,9 @@ class ReneeMethod(Method[ReneeSettings]):
             "copies": (itemsize * n_weights + velocity) * settings.early_stopping,
             "activations": chunk + encoder,
         }
-        if setup.held_out is not None:
-            copied_dim = settings.dim + 1 if itemsize < 4 else 0
-            device["epoch"] = search_bytes(
-                len(setup.held_out), setup.n_labels, setup.device, copied_dim
-            )
+        copied_dim = settings.dim + 1 if itemsize < 4 else 0
+        searched = search_bytes(setup.n_searched, setup.n_labels, setup.device, copied_dim)
+        device["epoch"] = searched
         # `label_embeddings_` is the table itself where that is float32 and the host's
         is_shared = itemsize == 4 and setup.device.type == "cpu"
         return Memory(device, {"published": 0 if is_shared else 4 * n_weights})

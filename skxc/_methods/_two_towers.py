@@ -140,7 +140,7 @@ class TwoTowerMethod(Method[S]):
         place = torch.device("cpu") if has_words else setup.device
         embedded = 4 * _TENSORS_A_TEXT * settings.dim * min(_TEXTS_AT_ONCE, setup.n_labels)
         is_mined = settings.negatives == "mined"
-        n_texts = len(setup.rows) if is_mined else len(setup.held_out or ())
+        n_texts = len(setup.rows) if is_mined else setup.n_searched
         return max(embedded, search_bytes(n_texts, setup.n_labels, place))
 
     @classmethod

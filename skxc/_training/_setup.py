@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 
@@ -17,6 +18,7 @@ from skxc.encoders._base import Encoder, EncoderModule
 
 # fewer texts than this tell too little to tune anything by
 LEAST_TUNING_TEXTS = 50
+MOST_TUNING_TEXTS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,22 @@ class TrainingSetup(Generic[S]):
         held_out = self.held_out
         return held_out if held_out is not None and len(held_out) >= LEAST_TUNING_TEXTS else None
 
+    @property
+    def choosing_rows(self) -> TrainingRows | None:
+        """Rows by which probabilities and the threshold are chosen: training rows without others.
+
+        None where a stream goes on: in its small steps, what was chosen stays.
+        """
+        if self.tuning_rows is not None or self.fitted is not None:
+            return self.tuning_rows
+        n_rows = min(len(self.rows), MOST_TUNING_TEXTS)
+        return self.rows.take(np.linspace(0, len(self.rows) - 1, n_rows).astype(np.int64))
+
+    @property
+    def n_searched(self) -> int:
+        """Texts that one search is over, mining apart."""
+        return max(len(rows) if rows else 0 for rows in (self.held_out, self.choosing_rows))
+
     @cached_property
     def word_pairs(self) -> sp.csr_array:
         """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
@@ -95,5 +113,5 @@ class TrainingSetup(Generic[S]):
 
 def n_tuning_texts(n_texts: int) -> int:
     """Texts held out to tune by: a twentieth, at most 500; none where that is too few."""
-    n_held_out = min(n_texts // 20, 500)
+    n_held_out = min(n_texts // 20, MOST_TUNING_TEXTS)
     return n_held_out if n_held_out >= LEAST_TUNING_TEXTS else 0

@@ -42,7 +42,9 @@ def check_real(
 
 
 def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
-    """`threshold`, a number in [0, 1] or, as a float64 array, one for each label."""
+    """`threshold`, "auto", a number in [0, 1] or, as a float64 array, one for each label."""
+    if isinstance(threshold, str) and threshold == "auto":
+        return threshold
     try:
         thresholds = np.asarray(threshold)
         if thresholds.dtype.kind in "SU" and thresholds.ndim:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from skxc._validation import Target, check_choice, check_exclude
+from skxc._validation import check_choice, check_exclude
 from skxc.metrics._checks import check_matrix
 from skxc.metrics._estimators import predict_probabilities, true_target, unwrap
 from skxc.metrics._pairs import contains, label_pairs
@@ -92,24 +92,30 @@ def tune_threshold(
             "Y is 1-d: predict gives the most probable class there, whatever the threshold. Pass a "
             "matrix of shape (n_samples, n_labels)."
         )
-    candidates = _Candidates(predict_probabilities(classifier, X, exclude), target, exclude)
+    candidates = Candidates(predict_probabilities(classifier, X, exclude), target.Y, exclude)
+    if not candidates.is_hit.any():
+        raise ValueError(
+            f"None of the {candidates.n_true_of_row.sum()} true labels is among the predictions: "
+            f"no threshold finds any. Check that Y belongs to X and that its columns are the "
+            f"estimator's labels, or raise top_k."
+        )
     metric = metric or ("f1_macro" if per_label else "f1_micro")
     best_for_all = candidates.best_for_all(metric)
     return candidates.best_for_each(best_for_all) if per_label else best_for_all
 
 
-class _Candidates:
+class Candidates:
     """The (row, label) pairs that have a probability, and those that are true."""
 
-    def __init__(self, proba: Any, target: Target, exclude: Any) -> None:
-        stored, n_labels = sp.coo_array(check_matrix(proba, "predict_proba")), target.Y.shape[1]
-        if stored.shape != target.Y.shape:
+    def __init__(self, proba: Any, Y: sp.csr_array, exclude: Any) -> None:
+        stored, n_labels = sp.coo_array(check_matrix(proba, "predict_proba")), Y.shape[1]
+        if stored.shape != Y.shape:
             raise ValueError(
-                f"The probabilities have shape {stored.shape}, but Y has shape {target.Y.shape}. "
+                f"The probabilities have shape {stored.shape}, but Y has shape {Y.shape}. "
                 f"Pass Y with one column per label of the estimator."
             )
-        mask = check_exclude(exclude, target.Y.shape)
-        true_pairs, _ = label_pairs(target.Y, "Y")
+        mask = check_exclude(exclude, Y.shape)
+        true_pairs, _ = label_pairs(Y, "Y")
         pairs = stored.row.astype(np.int64) * n_labels + stored.col
         if mask is not None:
             excluded, _ = label_pairs(mask, "exclude")
@@ -122,14 +128,8 @@ class _Candidates:
         self.is_hit = contains(true_pairs, pairs)
         self.n_true_of_row, self.n_true_of_label = (
             np.bincount(places, minlength=n)
-            for places, n in zip(np.divmod(true_pairs, n_labels), target.Y.shape, strict=True)
+            for places, n in zip(np.divmod(true_pairs, n_labels), Y.shape, strict=True)
         )
-        if not self.is_hit.any():
-            raise ValueError(
-                f"None of the {len(true_pairs)} true labels is among the predictions: no threshold "
-                f"finds any. Check that Y belongs to X and that its columns are the estimator's "
-                f"labels, or raise top_k."
-            )
 
     def best_for_all(self, metric: str) -> float:
         """The threshold of the highest F1 of all pairs, or mean F1 of the rows or labels."""
