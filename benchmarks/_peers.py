@@ -49,6 +49,9 @@ class Method(Protocol):
     def predict(self, texts: list[str], k: int) -> sp.csr_matrix:
         """Scores of the k best labels of each text."""
 
+    def decide(self, texts: list[str]) -> sp.csr_matrix | None:
+        """What the library's own `predict` answers, 1 for yes; None where it has none."""
+
     def save(self, folder: Path) -> None: ...
 
 
@@ -69,6 +72,9 @@ class Estimator:
     def predict(self, texts: list[str], k: int) -> sp.csr_matrix:
         labels, scores = self.clf.predict_top_k(texts, k)
         return _from_top_k(labels, scores, self.clf.n_labels_)
+
+    def decide(self, texts: list[str]) -> sp.csr_matrix:
+        return sp.csr_matrix(self.clf.predict(texts))
 
     def save(self, folder: Path) -> None:
         self.clf.save(folder / "model")
@@ -93,6 +99,9 @@ class TfidfPeer(ABC):
 
     def predict(self, texts: list[str], k: int) -> sp.csr_matrix:
         return self._scores(_sorted_csr(self.vectorizer.transform(texts)), min(k, self.n_labels))
+
+    def decide(self, texts: list[str]) -> sp.csr_matrix | None:
+        return None
 
     def save(self, folder: Path) -> None:
         joblib.dump(self.vectorizer, folder / "vectorizer.joblib")
@@ -205,11 +214,20 @@ class OneVsRest(TfidfPeer):
         with joblib.parallel_config("threading"):  # threads: their CPU seconds are the process's
             self.model.fit(X, (Y[:, self.seen] > 0).astype(int))
 
+    def decide(self, texts: list[str]) -> sp.csr_matrix:
+        blocks = self._margins(_sorted_csr(self.vectorizer.transform(texts)))
+        decided = sp.vstack([sp.csr_matrix(block > 0) for block in blocks], format="csr")
+        shape = (len(texts), self.n_labels)
+        return sp.csr_matrix((decided.data, self.seen[decided.indices], decided.indptr), shape)
+
+    def _margins(self, X: sp.csr_matrix) -> Iterable[np.ndarray]:
+        starts = range(0, X.shape[0], _TEXTS_AT_ONCE)
+        return (self.model.decision_function(X[i : i + _TEXTS_AT_ONCE]) for i in starts)
+
     def _scores(self, X: sp.csr_matrix, k: int) -> sp.csr_matrix:
         k = min(k, len(self.seen))
         labels, scores = [], []
-        for begin in range(0, X.shape[0], _TEXTS_AT_ONCE):
-            block = self.model.decision_function(X[begin : begin + _TEXTS_AT_ONCE])
+        for block in self._margins(X):
             best = np.argpartition(block, -k, axis=1)[:, -k:]
             labels.append(self.seen[best])
             scores.append(np.take_along_axis(block, best, axis=1))

@@ -13,9 +13,10 @@ Medians = Mapping[str, float]
 
 GOALS = ("P@1", "P@3", "P@5", "PSP@5")
 _ACCURACIES = ("P@1", "P@3", "P@5", "nDCG@5", "PSP@1", "PSP@5")
+_DECISIONS = ("micro-F1", "macro-F1")  # of `predict`, which few libraries have
 # (heading, key, whether more is better, format)
 _COLUMNS: Sequence[tuple[str, str, bool, str]] = (
-    *((name, name, True, ".2f") for name in _ACCURACIES),
+    *((name, name, True, ".2f") for name in _ACCURACIES + _DECISIONS),
     ("fit CPU s", "fit_cpu_s", False, ",.1f"),
     ("fit s", "fit_s", False, ",.1f"),
     ("predict CPU s", "predict_cpu_s", False, ",.2f"),
@@ -38,7 +39,9 @@ def medians_by_set(rows: Sequence[Row]) -> dict[str, dict[str, Medians]]:
     found: dict[str, dict[str, Medians]] = {}
     for (name, method), repeats in groups.items():
         found.setdefault(name, {})[method] = {
-            key: median(row[key] for row in repeats) for _, key, _, _ in _COLUMNS
+            key: median(row[key] for row in repeats)
+            for _, key, _, _ in _COLUMNS
+            if all(key in row for row in repeats)
         }
     return found
 
@@ -94,7 +97,8 @@ def _conditions(rows: Sequence[Row]) -> str:
         *_environments(done),
         "- TF-IDF is a part of the peers' fit and predict, as the vocabulary is of ours; peak MiB "
         "is memory over what was held once the data were loaded; rows/s are by the wall clock; "
-        "bold is the best of a column\n",
+        "micro-F1 (of all pairs) and macro-F1 (the mean of the labels that a test text has) are of "
+        "the library's own `predict`, where it has one; bold is the best of a column\n",
     ]
     return "\n".join(lines)
 
@@ -130,8 +134,9 @@ def _set_table(name: str, rows: Sequence[Row], medians: Mapping[str, Medians]) -
         headings = ["method", *(heading for heading, *_ in _COLUMNS)]
         lines += ["| " + " | ".join(headings) + " |", "|---|" + "---:|" * len(_COLUMNS)]
         best = {
-            key: (max if is_more else min)(found[key] for found in medians.values())
+            key: (max if is_more else min)(values)
             for _, key, is_more, _ in _COLUMNS
+            if (values := [found[key] for found in medians.values() if key in found])
         }
         ours = {row["method"] for row in rows if row["is_ours"]}
         by_accuracy = sorted(medians, key=lambda m: (m not in ours, -medians[m]["P@1"]))
@@ -148,6 +153,9 @@ def _table_row(method: str, found: Medians, best: Medians) -> str:
     """A line of the table, bold where it equals the best as printed."""
     cells = [method]
     for _, key, _, style in _COLUMNS:
+        if key not in found:
+            cells.append("-")
+            continue
         text = format(found[key], style)
         cells.append(f"**{text}**" if text == format(best[key], style) else text)
     return "| " + " | ".join(cells) + " |"

@@ -49,6 +49,7 @@ class Run(NamedTuple):
     """What a process left, or why it left nothing."""
 
     scores: sp.csr_matrix | None  # of the test texts
+    decided: sp.csr_matrix | None  # what `predict` answers for them
     measured: Mapping[str, Any]
     failure: str | None
 
@@ -79,11 +80,15 @@ def measure(rows_folder: Path, job: Job, python: str, timeout_s: float) -> Run:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                return Run(None, {}, f"not done after {timeout_s:g} s")
+                return Run(None, None, {}, f"not done after {timeout_s:g} s")
         if status:
-            return Run(None, {}, _last_line(folder / "said.txt") or f"ended with status {status}")
+            return Run(
+                None, None, {}, _last_line(folder / "said.txt") or f"ended with status {status}"
+            )
         measured = json.loads((folder / "measured.json").read_text(encoding="utf-8"))
-        return Run(sp.load_npz(folder / "scores.npz"), measured, None)
+        path = folder / "decided.npz"
+        decided = sp.load_npz(path) if path.exists() else None
+        return Run(sp.load_npz(folder / "scores.npz"), decided, measured, None)
 
 
 def _last_line(path: Path) -> str:
@@ -147,6 +152,9 @@ def main(folder: Path) -> None:
     size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
     measured |= {"disk_mib": round(size / 2**20, 2), "versions": _versions()}
     sp.save_npz(folder / "scores.npz", sp.csr_matrix(scores), compressed=False)
+    decided = method.decide(test_texts)
+    if decided is not None:
+        sp.save_npz(folder / "decided.npz", decided, compressed=False)
     (folder / "measured.json").write_text(json.dumps(measured), encoding="utf-8")
 
 

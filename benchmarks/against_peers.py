@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+import scipy.sparse as sp
 from _peers_methods import METHODS, Entry, entry_names
 from _peers_report import GOALS, markdown, plot
 from _peers_run import Job, Run, measure, write_rows
@@ -94,7 +95,20 @@ def accuracies(data: Bunch, run: Run) -> dict[str, float]:
         propensities=propensities(data.Y),
         exclude=data.test_exclude,
     )
-    return {name: round(100 * found[name], 3) for name in _MEASURES}
+    decisions = {} if run.decided is None else f1_scores(data, run.decided)
+    return {name: round(100 * found[name], 3) for name in _MEASURES} | decisions
+
+
+def f1_scores(data: Bunch, decided: sp.csr_matrix) -> dict[str, float]:
+    """F1 of all pairs, and the mean F1 of the labels that a test text has, in per cent."""
+    true, said = (sp.csr_array(matrix) > 0 for matrix in (data.Y_test, decided))
+    if data.test_exclude is not None:
+        true, said = (m > m.multiply(sp.csr_array(data.test_exclude) > 0) for m in (true, said))
+    n_hits, n_true, n_said = (m.sum(0) for m in (true.multiply(said), true, said))
+    is_there = n_true > 0
+    of_labels = 2 * n_hits[is_there] / (n_true + n_said)[is_there]
+    micro = 2 * n_hits.sum() / (n_true.sum() + n_said.sum())
+    return {"micro-F1": round(100 * micro, 3), "macro-F1": round(100 * of_labels.mean(), 3)}
 
 
 def labels_asked(data: Bunch) -> int:

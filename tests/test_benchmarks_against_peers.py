@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.metrics import f1_score
 from sklearn.utils import Bunch
 
 from skxc.datasets import make_extreme_classification
@@ -18,7 +19,7 @@ from skxc.datasets import make_extreme_classification
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import against_peers
-from _peers import NearestNeighbours, Resources, Rows
+from _peers import NearestNeighbours, OneVsRest, Resources, Rows
 from _peers_methods import METHODS
 from _peers_report import markdown, medians_by_set
 from _peers_run import Job, Run, measure, write_rows
@@ -160,9 +161,31 @@ def test_excluded_pairs_leave_before_the_cut_so_more_labels_are_asked_for():
     data = Bunch(Y=Y, Y_test=Y, test_exclude=exclude)
     assert against_peers.labels_asked(data) == 10 + 2
     scores = sp.csr_matrix([[9.0, 8, 7, 6], [6, 9, 8, 7]])
-    run = Run(scores, {}, None)
+    run = Run(scores, None, {}, None)
     assert against_peers.accuracies(data, run)["P@1"] == 100
     assert against_peers.accuracies(Bunch(**data | {"test_exclude": None}), run)["P@1"] == 50
+
+
+def test_f1_is_scikit_learns_without_the_excluded_pairs():
+    rng = np.random.default_rng(0)
+    true, decided, exclude = rng.random((3, 30, 7)) < 0.3
+    true[:, 3] = False  # no test text has it
+    data = Bunch(Y_test=sp.csr_matrix(true), test_exclude=sp.csr_matrix(exclude))
+    found = against_peers.f1_scores(data, sp.csr_matrix(decided))
+    true, decided = true & ~exclude, decided & ~exclude
+    micro = f1_score(true, decided, average="micro")
+    macro = f1_score(true, decided, average="macro", labels=[0, 1, 2, 4, 5, 6])
+    assert found["micro-F1"] == pytest.approx(100 * micro, abs=1e-3)
+    assert found["macro-F1"] == pytest.approx(100 * macro, abs=1e-3)
+
+
+def test_one_vs_rest_decides_as_scikit_learn_predicts(folder, tmp_path):
+    data = against_peers.load(str(folder))[1]
+    method = OneVsRest(Resources(tmp_path, 1, 0))
+    method.fit(Rows(data.texts, data.Y, None, None))
+    expected = method.model.predict(method.vectorizer.transform(data.test_texts))
+    decided = method.decide(data.test_texts)[:, method.seen]
+    np.testing.assert_array_equal(decided.toarray(), expected.toarray())
 
 
 def test_nearest_neighbours_equal_the_dense_computation(tmp_path):
