@@ -48,14 +48,6 @@ class TokenStore:
         """Bytes held."""
         return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
 
-    def are_equal(self) -> bool:
-        """Whether all texts have the same ids."""
-        n = int(self.lengths[0])
-        if (self.lengths != n).any():
-            return False
-        rows = self.ids.reshape(len(self), n)
-        return bool((rows == rows[0]).all())
-
     def take(self, rows: np.ndarray) -> TokenStore:
         """Take some of the texts.
 
@@ -120,3 +112,12 @@ class TokenStore:
 def id_dtype(n_ids: int) -> type[np.unsignedinteger]:
     """The smallest of uint16 and uint32 that holds the ids below `n_ids`."""
     return np.uint16 if n_ids <= 1 << 16 else np.uint32
+
+
+def are_equal(tokens: TokenStore) -> bool:
+    """Whether all texts have the same ids."""
+    n = int(tokens.lengths[0])
+    if (tokens.lengths != n).any():
+        return False
+    rows = tokens.ids.reshape(len(tokens), n)
+    return bool((rows == rows[0]).all())

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
-from skxc._data._tokens import TokenStore
+from skxc._data._tokens import TokenStore, are_equal
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
@@ -426,7 +426,7 @@ def _warn_of_equal_texts(tokens: TokenStore, texts: list[str], encoder: Encoder)
     example = f"such as X[0]={short(texts[0])}"
     if not tokens.lengths.any():
         what = f"finds no word that it knows in any of the {len(texts)} texts, {example}"
-    elif len(set(texts)) > 1 and tokens.are_equal():
+    elif len(set(texts)) > 1 and are_equal(tokens):
         what = f"reads the same tokens in all of the {len(texts)} texts, {example}"
     else:
         return
