@@ -81,7 +81,9 @@ def test_partial_fit_takes_names_as_texts(estimator):
 @TOWERS
 @pytest.mark.parametrize("y", [INDICATOR, [[0, 2], [2, 3], [1], [1, 2]] * 10, ["10", "20"] * 20])
 def test_numbers_are_no_texts(estimator, y):
-    message = re.escape("such as ") + "('10'|0)" + re.escape(", are no words. Pass one text per")
+    message = (
+        re.escape("such as ") + "('10'|0)" + re.escape(", which are no words. Pass one text per")
+    )
     with pytest.raises(ValueError, match=message):
         make(estimator).fit(TEXTS, y)
 

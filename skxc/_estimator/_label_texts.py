@@ -150,7 +150,8 @@ class LabelTextsMixin(FittedModel):
 
     def _lack_of_texts(self, classes: NDArray[Any]) -> ValueError:
         name, label = type(self).__name__, classes.tolist()[0]
-        why = f"the labels' names, such as {label!r}, are no words"
+        kind = "names" if isinstance(label, str) else "numbers"
+        why = f"y's labels are {kind} such as {label!r}, which are no words"
         if self.label_texts is None:
             why = "label_texts is None"
         return ValueError(

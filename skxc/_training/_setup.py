@@ -75,7 +75,8 @@ class TrainingSetup(Generic[S]):
 
         None where a stream goes on: in its small steps, what was chosen stays.
         """
-        if self.tuning_rows is not None or self.fitted is not None:
+        is_stream = self.is_partial and self.fitted is not None
+        if is_stream or self.tuning_rows is not None:
             return self.tuning_rows
         n_rows = min(len(self.rows), MOST_TUNING_TEXTS)
         return self.rows.take(np.linspace(0, len(self.rows) - 1, n_rows).astype(np.int64))
