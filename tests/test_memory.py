@@ -14,7 +14,8 @@ import torch
 from allocations import Allocations
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
-from skxc._estimator._fit import FitMixin, FitMode
+from skxc._estimator._fit import FitMixin
+from skxc._estimator._inputs import FitMode
 from skxc._methods._unidec_start import classifier_device
 from skxc._search import _ranker
 from skxc._search._ranker import Ranker

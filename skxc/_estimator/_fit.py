@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import copy
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import TrainingRows
-from skxc._data._tokens import TokenStore, are_equal
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
@@ -37,7 +33,6 @@ from skxc._training._optimizer_state import optimizer_arrays, restore_
 from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
 from skxc._validation import (
     Target,
-    callers_stack_level,
     check_classes,
     check_exclude,
     check_label_texts,
@@ -45,13 +40,20 @@ from skxc._validation import (
     check_target,
     is_nameless,
     resolve_device,
-    short,
 )
 from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._fitted import FittedModel
+from ._inputs import (
+    CheckedInputs,
+    FitMode,
+    given_metadata,
+    label_names,
+    warn_of_equal_texts,
+    without,
+)
 
 # of `fit` and its like
 _SHARED = """
@@ -83,27 +85,6 @@ TypeError
 """
 # torch's random state is the process's: fits in several threads take turns
 _TORCH_RANDOM = threading.RLock()
-
-
-@dataclass(frozen=True)
-class FitMode:
-    """How a fit relates to an earlier one."""
-
-    is_resumed: bool = False  # go on from the fitted weights
-    is_partial: bool = False  # one pass, and keep the optimisers' state
-    classes: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
-class CheckedInputs:
-    """What a fit is given, in one form."""
-
-    texts: list[str]
-    target: Target
-    weights: NDArray[np.float32] | None
-    mask: sp.csr_array | None
-    label_texts: list[str] | None
-    mode: FitMode
 
 
 class FitMixin(FittedModel, CallbackSupportMixin):
@@ -191,7 +172,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
             with explained_out_of_memory(setup, self._remedies(setup)):
                 method = self._method.begin(setup)
                 if hasattr(self, "set_callbacks") and not mode.is_partial:
-                    data = {"X": X, "y": y, "metadata": _given(sample_weight, exclude)}
+                    data = {"X": X, "y": y, "metadata": given_metadata(sample_weight, exclude)}
                     # in no variable of its own: a snapshot holds the method, which is freed below
                     callbacks.append(
                         EpochCallbacks(
@@ -241,8 +222,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
     ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
-        Y, tokens = _without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
-        _warn_of_equal_texts(tokens, inputs.texts, encoder)
+        Y, tokens = without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
+        warn_of_equal_texts(tokens, inputs.texts, encoder)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
@@ -336,7 +317,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         self.n_labels_ = len(target.classes)
         self.encoder_ = encoder
         if not mode.is_resumed or is_nameless(target.classes):
-            self.label_names_ = _label_names(target, inputs.label_texts)
+            self.label_names_ = label_names(target, inputs.label_texts)
         if not is_stream:  # one batch of another kind changes no prediction's container
             self._target_kind, self._target_dtype = target.kind, target.dtype
         self.__dict__.update(ended.arrays)
@@ -413,46 +394,6 @@ def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:
     score = method.ranker().precision_at_1(setup.held_out)
     setup.module.train()
     return score
-
-
-def _given(sample_weight: Any, exclude: Any) -> dict[str, Any]:
-    """The metadata of a fit that are not None."""
-    metadata = {"sample_weight": sample_weight, "exclude": exclude}
-    return {name: value for name, value in metadata.items() if value is not None}
-
-
-def _warn_of_equal_texts(tokens: TokenStore, texts: list[str], encoder: Encoder) -> None:
-    """Warn where the encoder reads nothing that tells one text from another."""
-    example = f"such as X[0]={short(texts[0])}"
-    if not tokens.lengths.any():
-        what = f"finds no word that it knows in any of the {len(texts)} texts, {example}"
-    elif len(set(texts)) > 1 and are_equal(tokens):
-        what = f"reads the same tokens in all of the {len(texts)} texts, {example}"
-    else:
-        return
-    warnings.warn(
-        f"{encoder!r} {what}: nothing can be learnt from them, and all texts will get the same "
-        f"scores. Pass texts with words, or an encoder that reads them (the bag's token_pattern "
-        f"says what a word is).",
-        UserWarning,
-        stacklevel=callers_stack_level(),
-    )
-
-
-def _without(Y: sp.csr_array, mask: sp.csr_array | None) -> sp.csr_array:
-    """Y without the pairs of the mask."""
-    if mask is None:
-        return Y
-    kept = Y - Y * (mask != 0)
-    kept.eliminate_zeros()
-    return sp.csr_array(kept, dtype=np.float32)
-
-
-def _label_names(target: Target, label_texts: list[str] | None) -> NDArray[Any]:
-    """What `predict_labels` answers: label texts where Y's columns have no names of their own."""
-    if is_nameless(target.classes) and label_texts is not None and target.kind != "classes":
-        return np.array(label_texts, dtype=object)
-    return target.classes
 
 
 @contextmanager
