@@ -245,6 +245,31 @@ def test_overwrite_replaces_a_model_and_an_empty_folder_is_free(data, tmp_path):
     assert skxc.load(tmp_path).n_iter_ == 1
 
 
+def test_fit_saves_to_the_working_directory(data, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    fit = ["fit", "renee", data, "--out", ".", *TINY]
+    assert main(fit) == 0
+    assert main(fit) == 2
+    assert main([*fit, "--epochs=1", "--overwrite"]) == 0
+    assert skxc.load(".").n_iter_ == 1
+
+
+def test_fit_needs_a_folder_that_it_can_write_to(data, tmp_path, capsys, monkeypatch):
+    here = tmp_path / "here"
+    (here / "model").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(here / "model")
+    monkeypatch.setattr(skxc.ReneeClassifier, "fit", None)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != here)
+    for out in (here / "model", here / "new" / "model", tmp_path / "link"):
+        told = failing(capsys, "fit", "renee", data, "--out", out)
+        assert told == f"--out {out}: {here} cannot be written to. Pass another folder.\n"
+    monkeypatch.chdir(here / "model")  # which can be written to itself, and that is enough
+    assert "NoneType" in failing(capsys, "fit", "renee", data, "--out", ".", code=1)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != here / "model")
+    assert "model cannot be written" in failing(capsys, "fit", "renee", data, "--out", ".")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -660,12 +685,14 @@ def test_the_version_is_the_packages(capsys):
 
 # ------------------------------------------------------------------------------- in real processes
 @contextmanager
-def started(*argv, **settings):
+def started(*argv, redirected="", environment=None, **settings):
     """A process of its own, which ends even if what is claimed of it is wrong."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | (environment or {})
     # a process that was itself started in the background ignores Ctrl-C, and so would this one
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "skxc", *argv]
+    if redirected:
+        command = ["sh", "-c", f'exec "$@" {redirected}', "sh", *command]
     with subprocess.Popen(command, env=environment, **settings) as process:
         signal.signal(signal.SIGINT, before)
         watchdog = threading.Timer(120, process.kill)
@@ -676,6 +703,115 @@ def started(*argv, **settings):
         finally:
             watchdog.cancel()
             process.kill()
+
+
+def ran(*argv, redirected="", **environment):
+    """Exit code, stdout and stderr of a command, whose streams a shell redirects."""
+    with started(
+        *argv,
+        redirected=redirected,
+        environment=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        told, error = process.communicate()
+    return process.returncode, told, error
+
+
+ENCODINGS = {
+    "ascii": {"PYTHONIOENCODING": "ascii:strict"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "utf-8": {"PYTHONIOENCODING": "utf-8:strict"},
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_character_fails_a_command(encoding, data, tmp_path):
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/mod\xe8le")  # no UTF-8
+    fit = ["fit", "renee", data, "--out", out, *TINY, "--bag.token-pattern=[a-z\u00e4]+"]
+    settings = ENCODINGS[encoding]
+    code, told, error = ran(*fit, **settings)
+    assert (code, error) == (0, b"")
+    assert b"mod\\udce8le" in told
+    code, told, error = ran("info", out, **settings)
+    assert (code, error) == (0, b"")
+    # in the C locale arguments are bytes, which Python keeps as lone surrogates
+    kept = {"utf-8": b"a-z\xc3\xa4", "ascii": b"a-z\\xe4", "C": b"a-z\\udcc3\\udca4"}
+    assert kept[encoding] in told
+    code, told, error = ran("info", f"{out}2", **settings)
+    assert code == 2
+    assert b"mod\\udce8le2 is no folder" in error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_a_printed_config_means_the_same_in_every_encoding(encoding, tmp_path, data):
+    out = 'mod\u00e8le \\xe8 "\U0001f600'
+    argv = ["fit", "renee", data, "--out", out, "--print-config"]
+    code, told, error = ran(*argv, **ENCODINGS[encoding])
+    assert (code, error) == (0, b"")
+    (tmp_path / "fit.yaml").write_bytes(told)
+    parser = fit_parser("renee", skxc.ReneeClassifier)
+    assert parsed(parser, ["--config", str(tmp_path / "fit.yaml")])["out"] == out
+
+
+UNWRITABLE = {
+    "closed": ">&-",
+    "full": "> /dev/full",
+    "error closed": "2>&-",
+    "error full": "2> /dev/full",
+    "all closed": "<&- >&- 2>&-",
+}
+
+
+@pytest.mark.parametrize("streams", UNWRITABLE)
+def test_a_saved_model_is_no_failure_though_nothing_can_be_told(streams, data, tmp_path):
+    out = str(tmp_path / "model")
+    options = ["--epochs=1", "--bag.dim=8"]
+    code, told, error = ran(
+        "fit", "renee", data, "--out", out, *options, redirected=UNWRITABLE[streams]
+    )
+    assert code == 0
+    assert skxc.load(out).n_iter_ == 1
+    if streams in ("closed", "full"):
+        assert b"skxc: warning: all is done, but stdout cannot be written to" in error
+    elif streams != "all closed":
+        assert told.startswith(b"Saved ReneeClassifier")
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "info", "--help", "print-config"])
+@pytest.mark.parametrize("streams", ["closed", "full"])
+def test_output_that_is_lost_is_a_failure(command, streams, model, data, tmp_path):
+    (tmp_path / "texts.txt").write_text("car\n")
+    argv = {
+        "predict": ["predict", model, str(tmp_path / "texts.txt")],
+        "evaluate": ["evaluate", model, data],
+        "info": ["info", model],
+        "--help": ["--help"],
+        "print-config": ["fit", "renee", data, "--out", "model", "--print-config"],
+    }[command]
+    code, told, error = ran(*argv, redirected=UNWRITABLE[streams])
+    assert code in (1, 2)
+    assert told == b""
+    words = {"closed": b"stdout: it is closed. Send it", "full": b"No space left on device"}
+    assert error.startswith(b"skxc: error: " + words[streams])
+
+
+def test_a_reader_that_left_before_the_last_line_does_not_fail_a_fit(data, tmp_path):
+    out = str(tmp_path / "model")
+    fit = ("fit", "renee", data, "--out", out, *TINY)
+    with started(*fit, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert (
+            b"all is done, but stdout cannot be written to (Broken pipe)" in process.stderr.read()
+        )
+    assert process.returncode == 0
+    assert skxc.load(out).n_iter_ == 2
+
+
+def test_standard_input_that_is_closed_is_told(model):
+    code, told, error = ran("predict", model, redirected="<&-")
+    assert (code, told) == (2, b"")
+    assert error == b"skxc: error: Standard input is closed. Pass a file of texts.\n"
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["fit", "--help"], ["info"], ["predict", "--help"]])

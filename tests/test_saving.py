@@ -569,6 +569,157 @@ def test_nothing_is_under_the_name_until_all_is_written(tmp_path):
     assert (tmp_path / "model" / "half").read_text() == "a"
 
 
+# ------------------------------------------------- folders that stay: the working directory, mounts
+@pytest.fixture(params=["cwd", "link", "up", "mount"])
+def kept(request, tmp_path, monkeypatch):
+    """A folder that must not be renamed, and a name for it."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    if request.param == "mount":
+        monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder)
+        return folder, folder
+    monkeypatch.chdir(folder)
+    return folder, {"cwd": ".", "link": tmp_path / "link", "up": "../here"}[request.param]
+
+
+def test_a_folder_that_must_stay_is_saved_to_again_and_again(bag_model, kept):
+    folder, name = kept
+    inode = folder.stat().st_ino
+    for top_k in (2, 3):
+        model = copy.deepcopy(bag_model).set_params(top_k=top_k)
+        model.save(name)
+        assert_same(skxc.load(name), model)
+    mapped = skxc.load(name)
+    mapped.save(name)
+    assert_same(mapped, model)
+    assert_same(skxc.load(name), model)
+    assert folder.stat().st_ino == inode
+    assert os.listdir(folder.parent) in (["here", "link"], ["link", "here"])
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json", "encoder", "labels.json", "model.safetensors"
+    }  # fmt: skip
+
+
+def test_the_working_directory_s_parent_need_not_be_writable(bag_model, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    mkdir = Path.mkdir
+
+    def inside(path, *args, **kwargs):
+        assert path.parent != tmp_path
+        mkdir(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", inside)
+    assert_same(saved(bag_model, "."), bag_model)
+
+
+def test_the_working_directory_is_refused_if_it_holds_other_things(
+    bag_model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(FileExistsError, match="is not empty and holds no intact model of skxc"):
+        bag_model.save(".")
+    assert os.listdir(tmp_path) == ["notes.txt"]
+
+
+def test_a_folder_around_the_working_directory_is_refused(bag_model, tmp_path, monkeypatch):
+    bag_model.save(tmp_path / "model")
+    before = digests(tmp_path)
+    monkeypatch.chdir(tmp_path / "model" / "encoder")
+    with pytest.raises(FileExistsError, match=r"model holds the working directory, .*encoder, wh"):
+        bag_model.save("..")
+    assert digests(tmp_path) == before
+
+
+def test_a_model_s_folder_with_an_empty_folder_added_is_refused(bag_model, tmp_path):
+    bag_model.save(tmp_path / "model")
+    (tmp_path / "model" / "later" / "still").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="holds later, which is no part of its model"):
+        bag_model.save(tmp_path / "model")
+    assert (tmp_path / "model" / "later" / "still").is_dir()
+
+
+N_MOVES = 9  # four names out, four in, and the folder of the old ones
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("n_done", range(N_MOVES + 1))
+def test_moves_that_break_off_leave_a_whole_model(bag_model, tmp_path, monkeypatch, n_done, error):
+    bag_model.save(tmp_path)
+    before = digests(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rename, renamed = Path.rename, []
+
+    def broken_off(path, target):
+        if len(renamed) == n_done:
+            monkeypatch.setattr(Path, "rename", rename)
+            raise error
+        renamed.append(path)
+        result = rename(path, target)
+        if len(renamed) == n_done == N_MOVES:  # just after the last
+            raise error
+        return result
+
+    monkeypatch.setattr(Path, "rename", broken_off)
+    with pytest.raises(error):
+        copy.deepcopy(bag_model).set_params(top_k=3).save(".")
+    if n_done < N_MOVES:
+        assert digests(tmp_path) == before
+    assert skxc.load(".").top_k == (3 if n_done == N_MOVES else bag_model.top_k)
+    assert len(os.listdir(".")) == 4
+
+
+def test_moves_that_cannot_be_undone_keep_every_file(bag_model, tmp_path, monkeypatch):
+    bag_model.save(tmp_path)
+    before = set(digests(tmp_path).values())
+    monkeypatch.chdir(tmp_path)
+    rename, renamed = Path.rename, []
+
+    def broken(path, target):
+        renamed.append(path)
+        if len(renamed) > 6:
+            raise OSError("no more")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", broken)
+    with pytest.raises(OSError, match="no more"):
+        copy.deepcopy(bag_model).set_params(top_k=3).save(".")
+    assert before <= set(digests(tmp_path).values())
+    with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+        skxc.load(".")
+    with pytest.raises(FileExistsError, match="holds no intact model"):
+        bag_model.save(".")
+
+
+@pytest.mark.parametrize("suffix", ["new", "gone"])
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_what_a_killed_save_left_in_the_folder_is_in_nobody_s_way(
+    bag_model, tmp_path, monkeypatch, suffix, is_empty
+):
+    monkeypatch.chdir(tmp_path)
+    if not is_empty:
+        bag_model.save(".")
+    (tmp_path / f".skxc-0123abcd.{suffix}" / "encoder").mkdir(parents=True)
+    (tmp_path / f".skxc-0123abcd.{suffix}" / "labels.json").touch()
+    if not is_empty:
+        assert_same(skxc.load("."), bag_model)
+    assert_same(saved(bag_model, "."), bag_model)
+
+
+def test_a_working_directory_that_was_deleted_is_told(bag_model, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    for name in (".", "model"):
+        for call in (bag_model.save, skxc.load):
+            with pytest.raises(FileNotFoundError, match="the working directory, which was deleted"):
+                call(name)
+    assert_same(saved(bag_model, tmp_path / "model"), bag_model)
+    monkeypatch.chdir(tmp_path)
+
+
 # ------------------------------------------------------------------------ what is not a good model
 def reseal(folder, change=lambda config: None):
     """Write config.json anew, as someone would who means it."""

@@ -19,6 +19,7 @@ from ._parsing import (
     parsed,
     predict_parser,
 )
+from ._streams import drop_unwritable, prepare_output, tell
 
 __all__ = ["main"]
 
@@ -78,24 +79,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code, as ``skxc --help`` lists them.
     """
+    prepare_output()
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            _run(list(sys.argv[1:] if argv is None else argv))
-            sys.stdout.flush()
+            try:
+                _run(list(sys.argv[1:] if argv is None else argv))
+            finally:
+                sys.stdout.flush()  # --help and --print-config end in SystemExit
             return 0
         except KeyboardInterrupt:
-            sys.stderr.write("skxc: interrupted\n")
+            tell("skxc: interrupted\n")
             return 130
         except BrokenPipeError:
-            # the interpreter flushes again when it ends, and would raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except Exception as error:
             if os.environ.get("SKXC_DEBUG"):
                 raise
-            sys.stderr.write(f"skxc: error: {one_line(error)}\n")
+            tell(f"skxc: error: {one_line(error)}\n")
             return 2 if isinstance(error, InputError) else 1
+        finally:
+            drop_unwritable(sys.stdout, sys.stderr)
 
 
 def _run(argv: list[str]) -> None:
@@ -137,4 +141,4 @@ def _run_fit(argv: list[str]) -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    sys.stderr.write(f"skxc: warning: {' '.join(str(message).split())}\n")
+    tell(f"skxc: warning: {' '.join(str(message).split())}\n")

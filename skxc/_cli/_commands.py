@@ -11,14 +11,19 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import skxc
-from skxc._persistence import CONFIG, check_replaceable, read_config
+from skxc._persistence import (
+    CONFIG,
+    check_replaceable,
+    read_config,
+    real_path,
+    staging_folder,
+)
 
 from ._errors import InputError, input_checked
-from ._streams import batches, opened_input, opened_output
+from ._streams import batches, opened_input, opened_output, tell_done
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
@@ -45,7 +50,7 @@ def fit(
     start = time.perf_counter()
     of_encoders = {name: parameters.pop(name, {}) for name in ENCODERS}
     with input_checked():
-        _check_is_free(Path(out), overwrite=overwrite)
+        _check_is_free(out, overwrite=overwrite)
         # () is not None: label texts are set last, since reading the data may take long
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
         clf.check_parameters()
@@ -55,21 +60,23 @@ def fit(
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
     clf.save(out)
-    sys.stdout.write(
+    tell_done(
         f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
         f"{time.perf_counter() - start:.1f} s\n"
     )
 
 
-def _check_is_free(folder: Path, *, overwrite: bool) -> None:
+def _check_is_free(out: str, *, overwrite: bool) -> None:
     """Refuse, before training, a folder that cannot be saved to or must not be replaced."""
+    folder = real_path(out)
     if (folder / CONFIG).is_file() and not overwrite:
-        raise InputError(f"--out {folder} holds a model. Pass another folder, or --overwrite.")
+        raise InputError(f"--out {out} holds a model. Pass another folder, or --overwrite.")
     check_replaceable(folder)
-    parent = next(p for p in folder.absolute().parents if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--out {folder}: {parent} cannot be written to. Pass another folder.")
+    place = staging_folder(folder)
+    parent = next(path for path in (place, *place.parents) if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: {parent} cannot be written to. Pass another folder.")
 
 
 def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -255,7 +262,7 @@ def _table(metrics: dict[str, float], ks: list[int]) -> str:
 def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
-        config = read_config(Path(model).resolve())
+        config = read_config(real_path(model))
     fitted, sizes = config["fitted"], {k: v["size"] for k, v in config["files"].items()}
     rows = {
         "class": config["class"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from argparse import RawDescriptionHelpFormatter
 from ast import literal_eval
 from collections.abc import Iterable
@@ -41,6 +42,18 @@ class Parser(ArgumentParser):
             message += accepted[0] if accepted else ""
         message = re.sub(r'^Parser key "([^"]+)":', r"--\1:", " ".join(message.split()).rstrip("."))
         raise InputError(f'{message}. "{self.prog} --help" lists the options.') from ex
+
+    def dump(self, *args: Any, **kwargs: Any) -> str:
+        """Options as YAML, or as JSON where stdout lacks a character and escapes it.
+
+        JSON quotes all texts, and in quotes YAML reads the same escapes.
+        """
+        text = super().dump(*args, **kwargs)
+        try:
+            text.encode(getattr(sys.stdout, "encoding", None) or "utf8")
+        except UnicodeEncodeError:
+            text = super().dump(*args, **kwargs | {"format": "json_indented"})
+        return text
 
 
 def _parser(command: str, usage: str, description: str, *, has_options: bool = True) -> Parser:

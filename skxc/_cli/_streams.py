@@ -3,26 +3,78 @@
 from __future__ import annotations
 
 import codecs
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
-from ._errors import InputError, input_checked
+from ._errors import InputError, input_checked, one_line
 
 # Texts predicted at once, and bytes read at once; fewer if a pipe has no more yet.
 _TEXTS_AT_ONCE = 1024
 _BYTES_AT_ONCE = 1 << 16
 
 
+class _ClosedOutput(io.TextIOBase):
+    """Standard output that the caller has closed."""
+
+    @property
+    def buffer(self) -> Any:
+        return self
+
+    def write(self, text: Any) -> NoReturn:
+        raise OSError(errno.EBADF, "it is closed. Send it to a file or a pipe.", "stdout")
+
+
+def prepare_output() -> None:
+    """Have stdout and stderr, with escapes for the characters that their encoding lacks."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = _ClosedOutput()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(text: str) -> None:
+    """Write to stderr; where that fails, the work goes on."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+
+
+def tell_done(text: str) -> None:
+    """Write what was done to stdout; that it cannot be written is no failure of the work."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        drop_unwritable(sys.stdout)
+        tell(f"skxc: warning: all is done, but stdout cannot be written to ({one_line(error)})\n")
+
+
+def drop_unwritable(*streams: Any) -> None:
+    """Forget what cannot be written: the interpreter would try again when it ends, and fail."""
+    for stream in streams:
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):  # a stream without a file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 @contextmanager
 def opened_input(path: str) -> Iterator[BinaryIO]:
     """A file, or standard input for "-"."""
     if path == "-":
+        if sys.stdin is None:
+            raise InputError("Standard input is closed. Pass a file of texts.")
         if sys.stdin.isatty():
-            sys.stderr.write("skxc: reading texts from the terminal, one a line; Ctrl-D ends\n")
+            tell("skxc: reading texts from the terminal, one a line; Ctrl-D ends\n")
         yield sys.stdin.buffer
         return
     with ExitStack() as stack:

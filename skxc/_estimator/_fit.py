@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,6 +45,7 @@ from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
 from ._fitted import FittedModel
+from ._fork import torch_random
 from ._inputs import (
     CheckedInputs,
     FitMode,
@@ -83,8 +83,6 @@ ValueError
 TypeError
     If X, y or a parameter is of a wrong type.
 """
-# torch's random state is the process's: fits in several threads take turns
-_TORCH_RANDOM = threading.RLock()
 
 
 class FitMixin(FittedModel, CallbackSupportMixin):
@@ -400,7 +398,7 @@ def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:
 def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch on the CPU and `device`; their random states are put back afterwards."""
     is_cuda = device.type == "cuda"
-    with _TORCH_RANDOM, torch.random.fork_rng([device] if is_cuda else []):
+    with torch_random(), torch.random.fork_rng([device] if is_cuda else []):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, too
         if is_cuda:
             with torch.cuda.device(device):

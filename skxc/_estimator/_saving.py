@@ -74,7 +74,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         ----------
         folder : str or path-like
             Where to write. A folder that holds a saved model is replaced; one that holds anything
-            else is refused.
+            else is refused. The working directory stays what it is: its files are replaced.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         TypeError
             If a parameter or a fitted attribute is of a kind that cannot be saved.
         FileExistsError
-            If `folder` is a file, or holds anything but a saved model.
+            If `folder` is a file, or holds the working directory or anything but a saved model.
         """
         check_is_fitted(self)
         packed = Packed()

@@ -4,9 +4,16 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
-from ._reading import CONFIG, ENCODER, ModelFolder, read_config
+from ._reading import CONFIG, ENCODER, ModelFolder, read_config, real_path
 from ._values import Packed
-from ._writing import check_replaceable, replaced_folder, seal, write_json, write_tensors
+from ._writing import (
+    check_replaceable,
+    replaced_folder,
+    seal,
+    staging_folder,
+    write_json,
+    write_tensors,
+)
 
 __all__ = [
     "CONFIG",
@@ -15,8 +22,10 @@ __all__ = [
     "Packed",
     "check_replaceable",
     "read_config",
+    "real_path",
     "replaced_folder",
     "seal",
+    "staging_folder",
     "write_json",
     "write_tensors",
 ]

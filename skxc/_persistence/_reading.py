@@ -23,6 +23,17 @@ _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
 _AGAIN = "Copy the folder anew from where it came, or save the model again."
 
 
+def real_path(folder: str | os.PathLike[str]) -> Path:
+    """The folder's absolute path, links followed."""
+    try:
+        return Path(os.path.realpath(folder))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{os.fspath(folder)!r} is a path in the working directory, which was deleted. Change "
+            f"to a folder that exists, or pass an absolute path."
+        ) from error
+
+
 class ModelFolder:
     """A saved model, whose files are those that its config.json tells of.
 
@@ -35,7 +46,7 @@ class ModelFolder:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.root = Path(os.path.realpath(folder))
+        self.root = real_path(folder)
         self.config = read_config(self.root)
         self._texts: dict[str, bytes] = {}
         for name, entry in self.config["files"].items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,10 +76,14 @@ class Ranker:
     make_table: Callable[[], LabelTable]  # called when first needed: embedding alone needs none
     dtype: torch.dtype  # bfloat16: the encoder runs under autocast
 
-    @cached_property
+    @property
     def table(self) -> LabelTable:
         """The labels."""
-        return self.make_table()
+        cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
+        if "_table" not in cache:
+            cache["_table"] = self.make_table()
+        table: LabelTable = cache["_table"]
+        return table
 
     @property
     def device(self) -> torch.device:

@@ -170,7 +170,8 @@ def check_converged(value: float) -> None:
 
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
     """One bar over all rows of all epochs; silent outside terminals and notebooks."""
-    is_seen = sys.stderr.isatty() or "ipykernel" in sys.modules
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed by the caller
+    is_seen = is_terminal or "ipykernel" in sys.modules
     return tqdm(
         total=schedule.epochs * n_rows,
         unit=" texts",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -86,14 +85,18 @@ class TrainingSetup(Generic[S]):
         """Texts that one search is over, mining apart."""
         return max(len(rows) if rows else 0 for rows in (self.held_out, self.choosing_rows))
 
-    @cached_property
+    @property
     def word_pairs(self) -> sp.csr_array:
         """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
-        assert self.label_tokens is not None
-        n_words = self.encoder.n_words
-        return co_occurring_pairs(
-            self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
-        )
+        cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
+        if "_word_pairs" not in cache:
+            assert self.label_tokens is not None
+            n_words = self.encoder.n_words
+            cache["_word_pairs"] = co_occurring_pairs(
+                self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
+            )
+        pairs: sp.csr_array = cache["_word_pairs"]
+        return pairs
 
     @property
     def data_bytes(self) -> int:

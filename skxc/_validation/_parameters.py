@@ -78,8 +78,9 @@ def resolve_device(device: Any) -> Any:
     """The torch device that `device` names; "auto" is CUDA where there is one."""
     import torch
 
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "auto":  # a child that was forked after its parent used a GPU has none
+        has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
+        return torch.device("cuda" if has_gpu else "cpu")
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()  # refuses "meta", too
