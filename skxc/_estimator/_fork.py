@@ -7,7 +7,9 @@ moment would stay locked in the child for ever, and it would wait for ever for O
 from __future__ import annotations
 
 import os
+import sys
 import threading
+import time
 
 import torch
 from tqdm.auto import tqdm
@@ -15,6 +17,8 @@ from tqdm.std import TqdmDefaultWriteLock
 
 # torch's random state is the process's: fits in several threads take turns
 _torch_random = threading.RLock()
+_ASKED_FOR_AFTER = 0.2  # seconds until a waiting thread asks for the interpreter's lock
+_intervals = list[float]()  # of before the fork
 
 
 def torch_random() -> threading.RLock:
@@ -22,9 +26,28 @@ def torch_random() -> threading.RLock:
     return _torch_random
 
 
+def _wait_for_generator() -> None:
+    """Wait until no thread draws random numbers, and let none begin before the fork.
+
+    torch's generator has a lock of its own, which nobody can renew. To take it, the thread that
+    fits (they take turns) needs the interpreter's lock, which is held from here to the fork, unless
+    it is asked for.
+    """
+    _intervals.append(sys.getswitchinterval())
+    if threading.active_count() > 1:
+        sys.setswitchinterval(_ASKED_FOR_AFTER)
+        time.sleep(2 * _intervals[-1])  # by then, others wait for it by the new interval
+    torch.default_generator.get_state()
+
+
+def _go_on() -> None:
+    sys.setswitchinterval(_intervals.pop())
+
+
 def _renew() -> None:
     """Locks that are free, and one thread, in a new child."""
     global _torch_random
+    _go_on()
     _torch_random = threading.RLock()
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
@@ -34,6 +57,4 @@ def _renew() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    # the generator has a lock of its own, which nobody can renew: wait until it is free. No other
-    # thread takes it soon after, since that needs the interpreter's lock, which is held here
-    os.register_at_fork(before=torch.default_generator.get_state, after_in_child=_renew)
+    os.register_at_fork(before=_wait_for_generator, after_in_parent=_go_on, after_in_child=_renew)
