@@ -95,12 +95,21 @@ def _conditions(rows: Sequence[Row]) -> str:
         + (", the tables show medians" if repeats[-1] > 1 else ""),
         f"- Date: {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else ""),
         *_environments(done),
+        *_on_decisions(done),
         "- TF-IDF is a part of the peers' fit and predict, as the vocabulary is of ours; peak MiB "
         "is memory over what was held once the data were loaded; rows/s are by the wall clock; "
-        "micro-F1 (of all pairs) and macro-F1 (the mean of the labels that a test text has) are of "
-        "the library's own `predict`, where it has one; bold is the best of a column\n",
+        "bold is the best of a column\n",
     ]
     return "\n".join(lines)
+
+
+def _on_decisions(rows: Sequence[Row]) -> list[str]:
+    if not any(name in row for row in rows for name in _DECISIONS):
+        return []
+    return [
+        "- micro-F1 (of all pairs) and macro-F1 (the mean of the labels that a test text has) are "
+        "of the library's own `predict`, where it has one"
+    ]
 
 
 def _n_repeats(rows: Sequence[Row], name: str) -> int:
@@ -131,13 +140,13 @@ def _set_table(name: str, rows: Sequence[Row], medians: Mapping[str, Medians]) -
         + "\n"
     ]
     if medians:
-        headings = ["method", *(heading for heading, *_ in _COLUMNS)]
-        lines += ["| " + " | ".join(headings) + " |", "|---|" + "---:|" * len(_COLUMNS)]
         best = {
             key: (max if is_more else min)(values)
             for _, key, is_more, _ in _COLUMNS
             if (values := [found[key] for found in medians.values() if key in found])
         }
+        headings = ["method", *(heading for heading, key, *_ in _COLUMNS if key in best)]
+        lines += ["| " + " | ".join(headings) + " |", "|---|" + "---:|" * len(best)]
         ours = {row["method"] for row in rows if row["is_ours"]}
         by_accuracy = sorted(medians, key=lambda m: (m not in ours, -medians[m]["P@1"]))
         lines += [_table_row(method, medians[method], best) for method in by_accuracy]
@@ -154,7 +163,7 @@ def _table_row(method: str, found: Medians, best: Medians) -> str:
     cells = [method]
     for _, key, _, style in _COLUMNS:
         if key not in found:
-            cells.append("-")
+            cells += ["-"] * (key in best)
             continue
         text = format(found[key], style)
         cells.append(f"**{text}**" if text == format(best[key], style) else text)

@@ -193,6 +193,7 @@ def test_small_steps_of_a_stream_keep_the_sigmoid_and_large_ones_fit_it_anew():
     assert model._sigmoid != first
 
 
+@pytest.mark.filterwarnings("ignore:None of the 300 texts has a label:UserWarning")
 @pytest.mark.parametrize("case", ["no positive", "weights of 0"])
 def test_held_out_texts_that_tell_nothing_leave_finite_probabilities(case):
     Y, weights = WORDS.Y, None

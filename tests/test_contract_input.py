@@ -62,7 +62,11 @@ def test_a_read_only_memory_map_of_labels_is_accepted(make, trained, data, tmp_p
     [
         ([["x"], []], 1),  # a text without a label
         (sp.csr_array([[1, 0, 0], [0, 0, 0]]), 3),  # and labels without a text
-        (sp.csr_array((2, 3)), 3),  # no pair at all
+        pytest.param(  # no pair at all
+            sp.csr_array((2, 3)),
+            3,
+            marks=pytest.mark.filterwarnings("ignore:None of the 2 texts has a label:UserWarning"),
+        ),
         (sp.csr_array([[1], [0]]), 1),
         (sp.csr_array([[1], [1]]), 1),
         (sp.csr_array([[1, 0], [1, 1]]), 2),
@@ -122,6 +126,19 @@ def test_texts_that_differ_in_unread_words_alone_are_warned_of(make, data):
     texts = [f"of {'?' * i}" for i in range(N_TEXTS)]
     with pytest.warns(UserWarning, match=f"reads the same tokens in all of the {N_TEXTS} texts"):
         make().fit(texts, data.Y)
+
+
+def test_texts_of_which_none_has_a_label_are_warned_of(make, data):
+    none = sp.csr_array(data.Y.shape)
+    with pytest.warns(UserWarning, match=f"None of the {N_TEXTS} texts has a label: nothing can"):
+        make().fit(data.texts, none)
+    every = sp.csr_array(np.ones(data.Y.shape))
+    with pytest.warns(UserWarning, match="has a label that exclude leaves: nothing can"):
+        make().fit(data.texts, data.Y, exclude=every)
+
+
+def test_a_batch_without_a_label_is_no_fault_of_a_stream(make, data):
+    make().partial_fit(data.texts, data.Y).partial_fit(data.texts[:3], sp.csr_array((3, N_LABELS)))
 
 
 def test_one_text_many_times_is_the_users_affair(make, data):

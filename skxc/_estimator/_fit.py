@@ -52,6 +52,7 @@ from ._inputs import (
     given_metadata,
     label_names,
     warn_of_equal_texts,
+    warn_of_no_label,
     without,
 )
 
@@ -222,6 +223,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
         Y, tokens = without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
         warn_of_equal_texts(tokens, inputs.texts, encoder)
+        if not (mode.is_partial and mode.is_resumed):
+            warn_of_no_label(Y, inputs.mask)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))

@@ -36,6 +36,19 @@ class CheckedInputs:
     mode: FitMode
 
 
+def warn_of_no_label(Y: sp.csr_array, mask: sp.csr_array | None) -> None:
+    """Warn where no text has a label, such as since all its pairs are excluded."""
+    if Y.nnz:
+        return
+    why = "" if mask is None else " that exclude leaves"
+    warnings.warn(
+        f"None of the {Y.shape[0]} texts has a label{why}: nothing can be learnt from them. Check "
+        f"that y holds 1 where a label applies.",
+        UserWarning,
+        stacklevel=callers_stack_level(),
+    )
+
+
 def warn_of_equal_texts(tokens: TokenStore, texts: list[str], encoder: Encoder) -> None:
     """Warn where the encoder reads nothing that tells one text from another."""
     example = f"such as X[0]={short(texts[0])}"
