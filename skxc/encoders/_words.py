@@ -43,7 +43,9 @@ def lowered(text: str) -> str:
 
 def split_words(text: str) -> list[str]:
     """The words of a text from `lowered`; character n-grams where no spaces are written."""
-    is_plain = text.isascii() or not _NOT_PLAIN.search(text)
+    if text.isascii():
+        return _PLAIN_WORD.findall(text)
+    is_plain = not _NOT_PLAIN.search(text)
     found: list[str] = (_PLAIN_WORD if is_plain else _WORD).findall(text)
     if not unicodedata.is_normalized("NFKC", text):  # ligatures, letters of full or half width
         found = [unicodedata.normalize("NFKC", word).lower() for word in found]
