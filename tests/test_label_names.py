@@ -233,6 +233,11 @@ def test_classes_may_be_a_set():
     assert model.partial_fit(TEXTS[:2], ["c", "a"], classes={"c", "a", "b"}).n_labels_ == 3
 
 
+def test_numpy_s_str_become_python_s():
+    model = ReneeClassifier(random_state=0, epochs=1).fit(TEXTS[:2], [[np.str_("b")], ["a"]])
+    assert {type(name) for name in model.classes_} == {str}
+
+
 def test_other_names_that_can_be_sorted_are_kept():
     names = sorted([uuid.UUID(int=2), uuid.UUID(int=1)])
     assert check_target([[names[1]], [names[0]]], 2).classes.tolist() == names
@@ -268,7 +273,15 @@ def test_names_with_commas_are_names(y):
     check_target(y, len(y))  # no warning
 
 
-@pytest.mark.parametrize("make", [iter, lambda y: (row for row in y), lambda y: map(str, y)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        iter,
+        lambda y: (row for row in y),
+        lambda y: map(str, y),
+        lambda y: dict.fromkeys(y).values(),
+    ],
+)
 def test_labels_that_can_be_read_once_only_are_refused_with_the_remedy(make):
-    with pytest.raises(TypeError, match=re.escape("read once only. Pass list(y).")):
+    with pytest.raises(TypeError, match=re.escape("not a list. Pass list(y).")):
         check_target(make(["a", "b"]), 2)

@@ -33,7 +33,7 @@ def as_classes(labels: Sequence[Any]) -> NDArray[Any]:
         return np.array(labels)
     classes = np.empty(len(labels), dtype=object)
     # names as objects: a str array gives every name the width of the longest one
-    classes[:] = labels
+    classes[:] = [str(label) if isinstance(label, np.str_) else label for label in labels]
     return classes
 
 

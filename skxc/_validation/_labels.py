@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, ValuesView
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -98,8 +98,8 @@ def _array_target(
     may_be_unknown: bool,
 ) -> Target:
     """Lists, arrays and Series: an indicator, label lists or 1-d classes."""
-    if hasattr(y, "__iter__") and not hasattr(y, "__len__") and not hasattr(y, "__array__"):
-        raise TypeError(f"Y is a {type(y).__name__}, read once only. Pass list(y).")
+    if isinstance(y, Iterator | ValuesView):
+        raise TypeError(f"Y is a {type(y).__name__}, not a list. Pass list(y).")
     if isinstance(y, str | bytes) or not (hasattr(y, "__array__") or isinstance(y, list | tuple)):
         raise TypeError(
             f"Y is {short(y)} of type {type(y).__name__}. Pass a (n_samples, n_labels) sparse or "
