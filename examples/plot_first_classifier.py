@@ -49,8 +49,8 @@ for row, names in zip(rows, predicted, strict=True):
 
 # %%
 # For a program, ``predict_proba`` gives a sparse matrix of the ``top_k`` best labels of each text.
-# ``predict`` gives those whose probability is at least ``threshold``; "auto", the default, is the one
-# of highest micro-F1 on texts that ``fit`` held out. Both parameters act without a refit.
+# ``predict`` gives those whose probability is at least ``threshold``; "auto", the default, is the
+# one of highest micro-F1 on texts that ``fit`` held out. Both parameters act without a refit.
 
 proba = clf.predict_proba(data.test_texts)
 print(f"{proba.shape}, {proba.nnz // proba.shape[0]} probabilities a title")
