@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import deque
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse as sp
+from sklearn.exceptions import DataConversionWarning
 from sklearn.preprocessing import MultiLabelBinarizer
 
 import skxc
@@ -285,3 +287,47 @@ def test_names_with_commas_are_names(y):
 def test_labels_that_can_be_read_once_only_are_refused_with_the_remedy(make):
     with pytest.raises(TypeError, match=re.escape("not a list. Pass list(y).")):
         check_target(make(["a", "b"]), 2)
+
+
+# --------------------------------------------------------------------------- more of the same kinds
+@pytest.mark.parametrize("columns", [[0, 1, 2], [2, 0, 1], [10, 30, 20], ["b", "c", "a"]])
+def test_columns_are_matched_by_name_also_where_names_are_numbers(columns):
+    frame = pd.DataFrame(np.eye(3, dtype=int), columns=columns)
+    for fitted_to in (frame, frame[frame.columns[::-1]]):
+        target = check_target(fitted_to, 3)
+        for given in (frame, frame[frame.columns[[1, 0, 2]]]):
+            again = check_target(given, 3, target.classes, "dense")
+            np.testing.assert_array_equal(again.Y.toarray(), target.Y.toarray())
+
+
+def test_classes_name_the_columns_of_lists_of_rows_in_their_order():
+    rows = [[1, 0, 0], [0, 1, 1]]
+    model = ReneeClassifier(random_state=0).partial_fit(TEXTS[:2], rows, classes=["z", "y", "x"])
+    assert dict(zip(model.classes_, model.label_counts_, strict=True)) == {"z": 1, "y": 1, "x": 1}
+    assert model.classes_.tolist() == ["z", "y", "x"]
+    with pytest.raises(ValueError, match="another order"):
+        model.partial_fit(TEXTS[:2], np.array(rows), classes=["x", "y", "z"])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda row: pd.Series(row), lambda row: pd.Index(row), deque, lambda row: pl.Series(row)],
+)
+def test_rows_of_any_collection_are_label_lists(make):
+    model = fitted(IDS)
+    assert model.score(TEXTS[:2], [make(row) for row in SWAPPED]) == 1.0
+    assert check_target([make([3]), make([5, 3])], 2).classes.tolist() == [3, 5]
+    with pytest.raises(ValueError, match="the ids of labels"):
+        fitted([make([0, 1])] * 40)
+
+
+def test_a_column_of_label_lists_is_read_as_label_lists():
+    with pytest.warns(DataConversionWarning):
+        target = check_target(pd.DataFrame({"l": [["b"], ["a", "b"]]}), 2)
+    assert target.Y.toarray().tolist() == [[0, 1], [1, 1]]
+
+
+def test_dates_of_nanoseconds_stay_dates():
+    y = np.array(["2020-01-01", "2020-01-02"] * 20, "M8[ns]")
+    model = fitted(y)
+    assert model.score(TEXTS, y) == model.score(TEXTS, pd.Series(y).tolist()) > 0.5

@@ -99,3 +99,14 @@ def test_rows_that_begin_at_label_texts_need_some():
     with pytest.raises(ValueError, match="classifier_init='label_texts' needs label_texts"):
         model.fit(TEXTS, INDICATOR)
     assert model.fit(TEXTS, NAMED).n_labels_ == 4
+
+
+def test_a_series_by_the_labels_names_is_read_by_them():
+    texts = {name: f"{name} of all kinds" for name in NAMES}
+    model = make(UniDEC, label_texts=pd.Series(texts)[NAMES[::-1]]).fit(TEXTS, NAMED)
+    assert model.label_texts_.tolist() == list(texts.values())
+
+
+def test_names_in_another_order_are_warned_of():
+    with pytest.warns(UserWarning, match="label_texts are the labels' names in another order"):
+        make(UniDEC, label_texts=NAMES[::-1]).fit(TEXTS, NAMED)

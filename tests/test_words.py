@@ -51,6 +51,8 @@ def test_words_keep_their_marks(text, expected):
         ("\ufeffa\u200eb", "ab"),
         ("CO₂", "co2"),
         ("❤\ufe0f a", "a"),
+        ("葛\U000e0100", "葛"),  # which picture of the character
+        ("Ｃ＋＋ Ｃ＃", "c++ c#"),
     ],
 )
 def test_forms_that_look_alike_are_one_word(text, same):
@@ -64,6 +66,8 @@ def test_forms_that_look_alike_are_one_word(text, same):
         ("c++11 g++ lgbtq+", ["c++", "11", "g++", "lgbtq+"]),
         ("a+b #tag 5+ c#sharp", ["a", "b", "tag", "5", "c", "sharp"]),
         ("É+ é+f", ["é+", "é", "f"]),
+        ("C#で C++言", ["c#", "で", "c++", "言"]),
+        ("हि++", ["हि++"]),
     ],
 )
 def test_signs_that_belong_to_a_name_are_kept(text, expected):

@@ -37,6 +37,7 @@ from skxc._validation import (
     check_label_texts,
     check_sample_weight,
     check_target,
+    is_matrix,
     is_nameless,
     resolve_device,
 )
@@ -135,6 +136,11 @@ class FitMixin(FittedModel, CallbackSupportMixin):
                 f"classes={classes!r} differs from the classes of the first call to partial_fit. "
                 f"Pass the same, or leave it out."
             )
+        if classes is not None and is_matrix(y) and list(classes) != known.tolist():
+            raise ValueError(
+                f"classes={classes!r} has another order than in the first call to partial_fit. "
+                f"Pass y with the columns in the order of classes_, and leave classes out."
+            )
         return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
 
     @completed_by(_SHARED)
@@ -224,7 +230,7 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         Y, tokens = without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
         warn_of_equal_texts(tokens, inputs.texts, encoder)
         if not (mode.is_partial and mode.is_resumed):
-            warn_of_no_label(Y, inputs.mask)
+            warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))

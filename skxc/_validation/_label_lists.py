@@ -22,7 +22,7 @@ def is_label_lists(y: Any, kind: TargetKind | None, n_classes: int | None) -> bo
         return False
     if any(isinstance(row, set | frozenset) for row in rows):
         return True
-    if not any(isinstance(row, list | tuple | np.ndarray) for row in rows):
+    if not any(map(_is_collection, rows)):
         return False
     if kind == "lists":
         return True
@@ -46,6 +46,12 @@ def is_label_lists(y: Any, kind: TargetKind | None, n_classes: int | None) -> bo
             f"pass MultiLabelBinarizer(classes=clf.classes_, sparse_output=True).fit_transform(y)."
         )
     return True
+
+
+def _is_collection(row: Any) -> bool:
+    if isinstance(row, str | bytes | dict):
+        return False
+    return hasattr(row, "__len__") and hasattr(row, "__iter__") and np.ndim(row) > 0
 
 
 def _is_binary_rectangle(rows: Sequence[Any]) -> bool:

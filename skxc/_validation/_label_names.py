@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._label_lists import is_label_lists
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
@@ -58,6 +59,8 @@ def _integers(ids: list[int]) -> NDArray[Any]:
 def exact_array(labels: Any) -> NDArray[Any]:
     """An array-like as an array; 1-d lists of one label a text are kept as they are."""
     array = np.asarray(labels)
+    if array.dtype.kind in "mM" and not np.isnat(array).any():
+        return array.astype(f"{array.dtype.kind}8[us]")  # Python has no type for nanoseconds
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "fUO":
         return array
     given = list(labels) if isinstance(labels, list | tuple) else array.tolist()
@@ -103,7 +106,15 @@ def check_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     is_unordered = isinstance(classes, set | frozenset)
     names = exact_array(list(classes) if is_unordered else classes)
     check_distinct(names, "classes")
-    return names if getattr(y, "ndim", 1) == 2 else as_sorted(names)
+    has_columns = is_matrix(y) or hasattr(y, "columns")
+    return names if has_columns else as_sorted(names)
+
+
+def is_matrix(y: Any) -> bool:
+    """Whether y has a column for each label, without names of its own."""
+    if isinstance(y, list | tuple):
+        return np.ndim(y[0]) == 1 and not is_label_lists(y, None, None) if len(y) else False
+    return getattr(y, "ndim", 1) == 2 and not hasattr(y, "columns")
 
 
 def as_sorted(labels: NDArray[Any]) -> NDArray[Any]:

@@ -85,9 +85,15 @@ def _frame_target(frame: Any, classes: NDArray[Any] | None) -> Target:
     names = exact_array(np.asarray(frame.columns, object))
     check_distinct(names, "Y's columns")
     matrix = frame_to_csr(frame, "Y")
-    if classes is not None and not (is_nameless(names) or is_nameless(classes)):
+    if classes is not None and _are_matched_by_name(names, classes):
         matrix = matrix[:, np.argsort(columns_of(names, classes))]
     return _matrix_target(matrix, "dense", names if classes is None else classes)
+
+
+def _are_matched_by_name(names: NDArray[Any], classes: NDArray[Any]) -> bool:
+    """By place only where one side has no names but numbers, which are not the other's."""
+    both_named = not (is_nameless(names) or is_nameless(classes))
+    return both_named or set(names.tolist()) == set(classes.tolist())
 
 
 def _array_target(
@@ -117,6 +123,8 @@ def _array_target(
             stacklevel=callers_stack_level(),
         )
         array = array[:, 0]
+        if is_label_lists(array, kind, None if classes is None else len(classes)):
+            return _label_lists_target(array, classes, may_be_unknown=may_be_unknown)
     if array.ndim == 1:
         return _classes_target(array, classes, may_be_unknown=may_be_unknown)
     return _matrix_target(array, "dense", classes)

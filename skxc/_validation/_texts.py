@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._parameters import short
+from ._parameters import callers_stack_level, short
 
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
@@ -41,6 +42,8 @@ def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | No
         return classes.tolist() if are_words(classes) else None
     if label_texts is None:
         return None
+    if hasattr(label_texts, "to_dict") and set(label_texts.index) == set(classes.tolist()):
+        label_texts = label_texts.to_dict()  # a Series by the labels' names
     if isinstance(label_texts, Mapping):
         label_texts = _texts_of(label_texts, classes)
     texts = check_texts(label_texts, "label_texts")
@@ -48,6 +51,13 @@ def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | No
         raise ValueError(
             f"label_texts has {len(texts)} entries, but Y has {len(classes)} labels. "
             f"Pass one text per column of Y, in the columns' order, or a dict of each label's text."
+        )
+    if are_words(classes) and texts != classes.tolist() and set(texts) == set(classes.tolist()):
+        warnings.warn(
+            f"label_texts are the labels' names in another order: {short(classes.tolist()[0])} has "
+            f"the text {short(texts[0])}. Pass them in the order of classes_, or a dict.",
+            UserWarning,
+            stacklevel=callers_stack_level(),
         )
     return texts
 
@@ -120,4 +130,4 @@ def are_words(classes: NDArray[Any]) -> bool:
 def is_missing(value: Any) -> bool:
     """Whether `value` is None, NaN or pandas' NA."""
     is_nan = isinstance(value, Real) and value != value
-    return value is None or is_nan or type(value).__name__ == "NAType"
+    return value is None or is_nan or type(value).__name__ in ("NAType", "NaTType")

@@ -8,9 +8,16 @@ from collections.abc import Iterator
 
 import regex
 
+# Scripts without spaces between words. A character of Chinese or Japanese says more than one of
+# Thai, Lao, Khmer or Burmese: n-grams of up to 2 there, of up to 3 here.
+_SHORT, _LONG = r"\p{Han}\p{Hiragana}\p{Katakana}ー", r"\p{Line_Break=SA}"
 # Letters, digits and "_" with the combining marks that follow; the signs of "c++" and "c#" belong
 # to a name, those of "a+b" do not.
-_WORD = regex.compile(r"(?!\p{M})[\w\p{N}]+(?:(?<=\p{L})(?:\+\+|[+#]+(?!\w)))?")
+_WORD = regex.compile(
+    rf"(?!\p{{M}})[\w\p{{N}}]+"
+    rf"(?:(?<=\p{{L}}\p{{M}}*)(?:\+\+|[+#]+(?![\w--[{_SHORT}{_LONG}]])))?",
+    regex.V1,
+)
 # The same for plain texts, by the standard library, which is faster: Latin, Greek and Cyrillic with
 # their usual punctuation and currencies; no marks, nothing invisible, no digits above the line.
 _PLAIN_WORD = re.compile(r"\w+(?:(?<=[^\W\d_])(?:\+\+|[+#]+(?!\w)))?")
@@ -20,10 +27,8 @@ _NOT_PLAIN = re.compile(
 )
 # Soft hyphens, joiners, direction marks and the like, but not the space of width 0, which parts
 # words of Khmer and Thai; and which picture to take for a character.
-_INVISIBLE = regex.compile(r"[\p{Cf}\uFE00-\uFE0F--\u200B]", regex.V1)
-# Scripts without spaces between words. A character of Chinese or Japanese says more than one of
-# Thai, Lao, Khmer or Burmese: n-grams of up to 2 there, of up to 3 here.
-_SHORT, _LONG = r"\p{Han}\p{Hiragana}\p{Katakana}ー", r"\p{Line_Break=SA}"
+_INVISIBLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--\u200B]", regex.V1)
+_WIDE_SIGNS = str.maketrans("＋＃", "+#")
 _UNSPACED = regex.compile(f"[{_SHORT}{_LONG}]")
 _RUNS = regex.compile(
     rf"[{_SHORT}][{_SHORT}\p{{M}}]*|[{_LONG}][{_LONG}\p{{M}}]*|[^{_SHORT}{_LONG}]+"
@@ -37,7 +42,7 @@ def lowered(text: str) -> str:
     if text.isascii():
         return text.lower()
     if _NOT_PLAIN.search(text):
-        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+        text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text).translate(_WIDE_SIGNS))
     return text.lower().replace("i\u0307", "i")  # Python's lower case of Turkish's capital i
 
 
