@@ -18,6 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
+from skxc._estimator import _fork
 from skxc._estimator._fit import isolated_torch_seed
 from skxc._search._ranker import Ranker
 from skxc._validation import resolve_device
@@ -164,6 +165,14 @@ def test_a_child_draws_random_numbers_although_a_thread_of_its_parent_does():
     finally:
         is_over.set()
         thread.join()
+
+
+def test_a_child_is_renewed_although_the_fork_began_before_our_hooks_were_there():
+    _fork._go_on()  # nothing was done before the fork
+    with held_by_another_thread(_fork.torch_random()):
+        held = _fork.torch_random()
+        _fork._renew()
+        assert _fork.torch_random() is not held
 
 
 def test_a_child_fits_while_a_progress_bar_of_its_parent_is_drawn():

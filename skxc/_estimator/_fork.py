@@ -41,7 +41,8 @@ def _wait_for_generator() -> None:
 
 
 def _go_on() -> None:
-    sys.setswitchinterval(_intervals.pop())
+    if _intervals:  # none if these hooks were registered while the fork waited for an import
+        sys.setswitchinterval(_intervals.pop())
 
 
 def _renew() -> None:
