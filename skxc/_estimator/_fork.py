@@ -17,6 +17,7 @@ from tqdm.std import TqdmDefaultWriteLock
 
 # torch's random state is the process's: fits in several threads take turns
 _torch_random = threading.RLock()
+_bar_lock: threading.RLock | None = None  # tqdm's, in a child
 _ASKED_FOR_AFTER = 0.2  # seconds until a waiting thread asks for the interpreter's lock
 _intervals = list[float]()  # of before the fork
 
@@ -47,14 +48,16 @@ def _go_on() -> None:
 
 def _renew() -> None:
     """Locks that are free, and one thread, in a new child."""
-    global _torch_random
+    global _torch_random, _bar_lock
     _go_on()
     _torch_random = threading.RLock()
     if torch.get_num_threads() > 1:
         torch.set_num_threads(1)
     # not a copy of tqdm's own: parent and child would share half of it
-    if isinstance(getattr(tqdm, "_lock", None), TqdmDefaultWriteLock):
-        tqdm.set_lock(threading.RLock())
+    lock = getattr(tqdm, "_lock", None)
+    if isinstance(lock, TqdmDefaultWriteLock) or (lock is not None and lock is _bar_lock):
+        _bar_lock = threading.RLock()
+        tqdm.set_lock(_bar_lock)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
