@@ -105,8 +105,3 @@ def test_a_series_by_the_labels_names_is_read_by_them():
     texts = {name: f"{name} of all kinds" for name in NAMES}
     model = make(UniDEC, label_texts=pd.Series(texts)[NAMES[::-1]]).fit(TEXTS, NAMED)
     assert model.label_texts_.tolist() == list(texts.values())
-
-
-def test_names_in_another_order_are_warned_of():
-    with pytest.warns(UserWarning, match="label_texts are the labels' names in another order"):
-        make(UniDEC, label_texts=NAMES[::-1]).fit(TEXTS, NAMED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from numbers import Real
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ._parameters import callers_stack_level, short
+from ._parameters import short
 
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
@@ -51,13 +50,6 @@ def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | No
         raise ValueError(
             f"label_texts has {len(texts)} entries, but Y has {len(classes)} labels. "
             f"Pass one text per column of Y, in the columns' order, or a dict of each label's text."
-        )
-    if are_words(classes) and texts != classes.tolist() and set(texts) == set(classes.tolist()):
-        warnings.warn(
-            f"label_texts are the labels' names in another order: {short(classes.tolist()[0])} has "
-            f"the text {short(texts[0])}. Pass them in the order of classes_, or a dict.",
-            UserWarning,
-            stacklevel=callers_stack_level(),
         )
     return texts
 
