@@ -179,18 +179,15 @@ def test_a_number_and_its_digits_are_not_one_label(y):
 @pytest.mark.parametrize(
     ("label", "message"),
     [
-        (("yso", 1), "the label ('yso', 1) of type tuple. Pass labels as str or int"),
-        (["a"], "the label ['a'] of type list. Pass labels as str or int"),
-        ({"id": 1}, "the label {'id': 1} of type dict. Pass labels as str or int"),
+        (("yso", 1), "Y[1] holds the label ('yso', 1) of type tuple. Pass labels as str or int"),
+        (["a"], "Y[1] holds the label ['a'] of type list. Pass labels as str or int"),
+        ({"id": 1}, "Y[1] holds the label {'id': 1} of type dict. Pass labels as str or int"),
         (frozenset("a"), "of type frozenset. Pass labels as str or int"),
-        (b"a", "the label b'a' of type bytes. Decode them first"),
+        (b"a", "Y[1] holds the label b'a' of type bytes. Decode them first"),
     ],
 )
 def test_labels_that_are_no_names_are_refused(label, message):
-    with pytest.raises(
-        TypeError,
-        match=re.escape(f"Y[1] holds {message}" if message.startswith("the") else message),
-    ):
+    with pytest.raises(TypeError, match=re.escape(message)):
         check_target([["x"], [label]], 2)
 
 
@@ -309,6 +306,13 @@ def test_classes_name_the_columns_of_lists_of_rows_in_their_order():
         model.partial_fit(TEXTS[:2], np.array(rows), classes=["x", "y", "z"])
 
 
+def test_classes_given_again_change_nothing_in_what_lists_mean():
+    model = ReneeClassifier(random_state=0).partial_fit(TEXTS, IDS, classes=[0, 1])
+    for order in ([0, 1], [1, 0]):
+        model.partial_fit(TEXTS[:2], SWAPPED, classes=order)
+    assert model.label_counts_.tolist() == [34, 34]
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda row: pd.Series(row), lambda row: pd.Index(row), deque, lambda row: pl.Series(row)],
@@ -325,6 +329,21 @@ def test_a_column_of_label_lists_is_read_as_label_lists():
     with pytest.warns(DataConversionWarning):
         target = check_target(pd.DataFrame({"l": [["b"], ["a", "b"]]}), 2)
     assert target.Y.toarray().tolist() == [[0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize("unit", ["D", "us"])
+def test_dates_keep_their_unit(unit):
+    y = np.array(["2020-01-01", "2020-01-02"], f"M8[{unit}]")
+    assert check_target(y, 2).classes.dtype == y.dtype
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [("NaT", "y[1] is NaT. Pass a class"), ("2020-01-01T00:00:00.000000001", "finer than a micro")],
+)
+def test_dates_that_python_has_no_type_for_are_named(second, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        check_target(np.array(["2020-01-01", second], "M8[ns]"), 2)
 
 
 def test_dates_of_nanoseconds_stay_dates():

@@ -35,9 +35,9 @@ from skxc._validation import (
     check_classes,
     check_exclude,
     check_label_texts,
+    check_same_classes,
     check_sample_weight,
     check_target,
-    is_matrix,
     is_nameless,
     resolve_device,
 )
@@ -131,16 +131,8 @@ class FitMixin(FittedModel, CallbackSupportMixin):
             first = FitMode(False, True, check_classes(classes, y))
             return self._fit(X, y, sample_weight, exclude, first)
         known = self.classes_
-        if classes is not None and set(classes) != set(known.tolist()):
-            raise ValueError(
-                f"classes={classes!r} differs from the classes of the first call to partial_fit. "
-                f"Pass the same, or leave it out."
-            )
-        if classes is not None and is_matrix(y) and list(classes) != known.tolist():
-            raise ValueError(
-                f"classes={classes!r} has another order than in the first call to partial_fit. "
-                f"Pass y with the columns in the order of classes_, and leave classes out."
-            )
+        if classes is not None:
+            check_same_classes(list(classes), known, y, self._target_kind)
         return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
 
     @completed_by(_SHARED)

@@ -2,7 +2,7 @@
 
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind
-from ._label_names import as_classes, check_classes, exact_array, is_matrix, is_nameless
+from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
 from ._matrices import (
     frame_to_array,
@@ -33,6 +33,7 @@ __all__ = [
     "check_integer",
     "check_label_texts",
     "check_real",
+    "check_same_classes",
     "check_sample_weight",
     "check_target",
     "check_texts",
@@ -42,7 +43,6 @@ __all__ = [
     "frame_to_array",
     "frame_to_csr",
     "is_frame",
-    "is_matrix",
     "is_nameless",
     "is_sparse_frame",
     "merge_duplicates",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._label_lists import is_label_lists
+from ._label_lists import TargetKind, is_label_lists
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
@@ -59,8 +59,8 @@ def _integers(ids: list[int]) -> NDArray[Any]:
 def exact_array(labels: Any) -> NDArray[Any]:
     """An array-like as an array; 1-d lists of one label a text are kept as they are."""
     array = np.asarray(labels)
-    if array.dtype.kind in "mM" and not np.isnat(array).any():
-        return array.astype(f"{array.dtype.kind}8[us]")  # Python has no type for nanoseconds
+    if array.dtype.kind in "mM":
+        return _dates(array)
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "fUO":
         return array
     given = list(labels) if isinstance(labels, list | tuple) else array.tolist()
@@ -71,6 +71,22 @@ def exact_array(labels: Any) -> NDArray[Any]:
     if all(isinstance(label, str) for label in given) or any(map(is_missing, given)):
         return np.asarray(given, dtype=object)
     return as_classes(given)
+
+
+def _dates(labels: NDArray[Any]) -> NDArray[Any]:
+    """Dates or times that Python has a type for: `tolist` makes integers of nanoseconds."""
+    if np.isnat(labels).any():
+        position = int(np.isnat(labels).argmax())
+        raise ValueError(f"y[{position}] is NaT. Pass a class for every text.")
+    if np.datetime_data(labels.dtype)[0] not in ("ns", "ps", "fs", "as"):
+        return labels
+    rounded = labels.astype(f"{labels.dtype.kind}8[us]")
+    if (is_finer := rounded != labels).any():
+        raise ValueError(
+            f"Y holds the label {labels[is_finer][0]}, finer than a microsecond. Pass such labels "
+            f"as str."
+        )
+    return rounded
 
 
 def check_labels(labels: Iterable[Any], place: Callable[[Any], str]) -> None:
@@ -106,15 +122,32 @@ def check_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     is_unordered = isinstance(classes, set | frozenset)
     names = exact_array(list(classes) if is_unordered else classes)
     check_distinct(names, "classes")
-    has_columns = is_matrix(y) or hasattr(y, "columns")
-    return names if has_columns else as_sorted(names)
+    return names if _is_matrix(y, None, None) else as_sorted(names)
 
 
-def is_matrix(y: Any) -> bool:
-    """Whether y has a column for each label, without names of its own."""
-    if isinstance(y, list | tuple):
-        return np.ndim(y[0]) == 1 and not is_label_lists(y, None, None) if len(y) else False
-    return getattr(y, "ndim", 1) == 2 and not hasattr(y, "columns")
+def check_same_classes(
+    classes: list[Any], known: NDArray[Any], y: Any, kind: TargetKind | None
+) -> None:
+    """Raise where a later partial_fit names other classes, or a matrix's in another order."""
+    names = known.tolist()
+    if set(classes) != set(names):
+        raise ValueError(
+            f"classes={short(classes)} differs from the classes of the first call to partial_fit. "
+            f"Pass the same, or leave it out."
+        )
+    has_names = hasattr(y, "columns")
+    if classes != names and not has_names and _is_matrix(y, kind, len(names)):
+        raise ValueError(
+            f"classes={short(classes)} has another order than in the first call to partial_fit. "
+            f"Pass y with the columns in the order of classes_, and leave classes out."
+        )
+
+
+def _is_matrix(y: Any, kind: TargetKind | None, n_classes: int | None) -> bool:
+    """Whether y has a column a label."""
+    if isinstance(y, list | tuple) and len(y):
+        return np.ndim(y[0]) == 1 and not is_label_lists(y, kind, n_classes)
+    return getattr(y, "ndim", 1) == 2
 
 
 def as_sorted(labels: NDArray[Any]) -> NDArray[Any]:
