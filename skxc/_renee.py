@@ -30,8 +30,8 @@ class ReneeClassifier(XCEstimator):
     ----------
     label_texts : array-like of shape (n_labels,), dict, "auto" or None, default="auto"
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists), or
-        a dict of each label's text. "auto": the labels' names, where y has names (label lists, 1-d
-        classes, a DataFrame's columns) and they are words. None: none.
+        a dict or Series of each label's text by its name. "auto": the labels' names, where y has
+        names (label lists, 1-d classes, a DataFrame's columns) and they are words. None: none.
     epochs : int, default=None
         Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
     batch_size : int, default=None

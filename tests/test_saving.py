@@ -537,24 +537,29 @@ def test_a_broken_off_save_leaves_what_was_there(
     assert os.listdir(tmp_path) == (["model"] if is_there else [])
 
 
-@pytest.mark.parametrize("n_done", [0, 1, 2])
-def test_a_replacement_broken_off_between_its_renames_leaves_a_whole_model(
-    bag_model, tmp_path, monkeypatch, n_done
-):
-    bag_model.save(tmp_path / "model")
+def break_off_renames(monkeypatch, n_done, n_in_all, error):
+    """Raise in place of the rename after `n_done` others, or just after the last."""
     rename, renamed = Path.rename, []
 
     def broken_off(path, target):
         if len(renamed) == n_done:
             monkeypatch.setattr(Path, "rename", rename)
-            raise KeyboardInterrupt
+            raise error
         renamed.append(path)
         result = rename(path, target)
-        if len(renamed) == n_done == 2:  # just after the last
-            raise KeyboardInterrupt
+        if len(renamed) == n_done == n_in_all:
+            raise error
         return result
 
     monkeypatch.setattr(Path, "rename", broken_off)
+
+
+@pytest.mark.parametrize("n_done", [0, 1, 2])
+def test_a_replacement_broken_off_between_its_renames_leaves_a_whole_model(
+    bag_model, tmp_path, monkeypatch, n_done
+):
+    bag_model.save(tmp_path / "model")
+    break_off_renames(monkeypatch, n_done, 2, KeyboardInterrupt)
     with pytest.raises(KeyboardInterrupt):
         copy.deepcopy(bag_model).set_params(top_k=3).save(tmp_path / "model")
     assert os.listdir(tmp_path) == ["model"]
@@ -650,19 +655,7 @@ def test_moves_that_break_off_leave_a_whole_model(bag_model, tmp_path, monkeypat
     bag_model.save(tmp_path)
     before = digests(tmp_path)
     monkeypatch.chdir(tmp_path)
-    rename, renamed = Path.rename, []
-
-    def broken_off(path, target):
-        if len(renamed) == n_done:
-            monkeypatch.setattr(Path, "rename", rename)
-            raise error
-        renamed.append(path)
-        result = rename(path, target)
-        if len(renamed) == n_done == N_MOVES:  # just after the last
-            raise error
-        return result
-
-    monkeypatch.setattr(Path, "rename", broken_off)
+    break_off_renames(monkeypatch, n_done, N_MOVES, error)
     with pytest.raises(error):
         copy.deepcopy(bag_model).set_params(top_k=3).save(".")
     if n_done < N_MOVES:

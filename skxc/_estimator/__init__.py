@@ -15,13 +15,11 @@ from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
 from ._predict import PredictMixin
 from ._saving import SavingMixin
-from ._threshold import ThresholdMixin
 
 __all__ = ["CalibratedMixin", "CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 
 class XCEstimator(
-    ThresholdMixin,
     FitMixin,
     PredictMixin,
     SavingMixin,

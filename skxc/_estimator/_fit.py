@@ -45,7 +45,6 @@ from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
-from ._fitted import FittedModel
 from ._fork import torch_random
 from ._inputs import (
     CheckedInputs,
@@ -56,6 +55,7 @@ from ._inputs import (
     warn_of_no_label,
     without,
 )
+from ._threshold import ThresholdMixin
 
 # of `fit` and its like
 _SHARED = """
@@ -87,7 +87,7 @@ TypeError
 """
 
 
-class FitMixin(FittedModel, CallbackSupportMixin):
+class FitMixin(ThresholdMixin, CallbackSupportMixin):
     """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
@@ -320,9 +320,6 @@ class FitMixin(FittedModel, CallbackSupportMixin):
         if not is_stream:  # one batch of another kind changes no prediction's container
             self._target_kind, self._target_dtype = target.kind, target.dtype
         self.__dict__.update(ended.arrays)
-
-    def _calibrate(self, setup: TrainingSetup[Any], ended: Ended) -> None:
-        """Choose what is chosen after training."""
 
     # ------------------------------------------------------------------------------------- pieces
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
