@@ -19,14 +19,14 @@ _WORD = regex.compile(
     regex.V1,
 )
 # The same for plain texts, by the standard library, which is faster: Latin, Greek and Cyrillic with
-# their usual punctuation and currencies; no marks, nothing invisible, no digits above the line.
+# their usual punctuation and currencies; no combining marks, format characters, superscripts.
 _PLAIN_WORD = re.compile(r"\w+(?:(?<=[^\W\d_])(?:\+\+|[+#]+(?!\w)))?")
 _NOT_PLAIN = re.compile(
     "[^\0-\xac\xae-\xb1\xb4-\xb8\xba\xbb\xbf-\u02ff\u0388-\u0482\u048a-\u052f"
     "\u2010-\u2027\u20a0-\u20bf\u2122]"
 )
-# Soft hyphens, joiners, direction marks and the like, but not the space of width 0, which parts
-# words of Khmer and Thai; and which picture to take for a character.
+# Soft hyphens, joiners, direction marks, variation selectors and the like, but not the zero-width
+# space, which separates words of Khmer and Thai.
 _INVISIBLE = regex.compile(r"[\p{Cf}\p{Default_Ignorable_Code_Point}--\u200B]", regex.V1)
 _WIDE_SIGNS = str.maketrans("＋＃", "+#")
 _UNSPACED = regex.compile(f"[{_SHORT}{_LONG}]")
