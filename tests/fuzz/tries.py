@@ -36,13 +36,13 @@ _SKLEARN = str(Path(sklearn.__file__).parent)
 counts: dict[str, Counter[str]] = defaultdict(Counter)  # by door: right, clear error, fault
 
 
-class Fault(AssertionError):
+class FaultError(AssertionError):
     """A try that went wrong."""
 
 
 @contextmanager
 def tried(door: str, *clear: type[BaseException]) -> Iterator[None]:
-    """One try: count it; let a clear error pass, and raise `Fault` for any other.
+    """One try: count it; let a clear error pass, and raise `FaultError` for any other.
 
     `clear` are errors that are right here besides those that users can expect everywhere.
     """
@@ -56,7 +56,7 @@ def tried(door: str, *clear: type[BaseException]) -> Iterator[None]:
             counts[door]["clear error"] += 1
             return
         counts[door]["fault"] += 1
-        raise Fault(f"{door}: {type(error).__name__}: {error}") from error
+        raise FaultError(f"{door}: {type(error).__name__}: {error}") from error
     else:
         counts[door]["right"] += 1
     finally:
