@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import skxc
-from skxc._persistence import ModelFolder
+from skxc._persistence import ModelFolder, unreplaced
 from skxc._validation import resolve_device
 
 
@@ -55,7 +55,7 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
         resolve_device(device)
     path = os.fspath(folder)
     try:
-        files = ModelFolder(path)
+        files = unreplaced(path, ModelFolder)
         name = files.config["class"]
         known = sorted(skxc._ESTIMATORS.values())
         if name not in known:

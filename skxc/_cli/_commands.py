@@ -21,6 +21,7 @@ from skxc._persistence import (
     read_config,
     real_path,
     staging_folder,
+    unreplaced,
 )
 
 from ._errors import InputError, input_checked
@@ -263,7 +264,7 @@ def _table(metrics: dict[str, float], ks: list[int]) -> str:
 def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
-        config = read_config(real_path(model))
+        config = unreplaced(model, read_config)
     fitted, sizes = config["fitted"], {k: v["size"] for k, v in config["files"].items()}
     rows = {
         "class": config["class"],

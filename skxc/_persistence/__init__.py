@@ -4,6 +4,7 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
+from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, real_path
 from ._values import Packed
 from ._writing import (
@@ -26,6 +27,7 @@ __all__ = [
     "replaced_folder",
     "seal",
     "staging_folder",
+    "unreplaced",
     "write_json",
     "write_tensors",
 ]

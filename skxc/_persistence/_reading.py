@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ from ._values import DTYPES
 
 FORMAT_VERSION = 2  # higher when older versions of skxc could no longer read what is written
 CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
+# what says which save a file is of: of the other files the content's, of tensors in both places
+DIGEST = "sha256"
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
 _AGAIN = "Copy the folder anew from where it came, or save the model again."
@@ -37,6 +39,9 @@ def real_path(folder: str | os.PathLike[str]) -> Path:
 class ModelFolder:
     """A saved model, whose files are those that its config.json tells of.
 
+    Each file is opened once, here, and found to be the one that config.json means: a save that
+    replaces the folder meanwhile leaves the files as they were, or is noticed.
+
     Raises
     ------
     FileNotFoundError
@@ -49,20 +54,23 @@ class ModelFolder:
         self.root = real_path(folder)
         self.config = read_config(self.root)
         self._texts: dict[str, bytes] = {}
+        self._tensors: dict[str, _TensorFile] = {}
         for name, entry in self.config["files"].items():
-            self._check(name, entry)
+            self._open(name, entry)
 
-    def _check(self, name: str, entry: Mapping[str, Any]) -> None:
+    def _open(self, name: str, entry: Mapping[str, Any]) -> None:
         path = _path_inside(self.root, name)
-        size = path.stat().st_size
-        if size != entry["size"]:
-            raise ValueError(
-                f"{path} is damaged: it has {size} bytes, not {entry['size']}. {_AGAIN}"
-            )
-        if path.suffix == ".safetensors":
-            _check_tensors(path, entry["tensors"])
-            return
-        self._texts[name] = path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry["size"]:
+                raise ValueError(
+                    f"{path} is damaged: it has {size} bytes, not {entry['size']}. {_AGAIN}"
+                )
+            if path.suffix == ".safetensors":
+                self._tensors[name] = _TensorFile.opened(path, file)
+                self._tensors[name].check(path, entry)
+                return
+            self._texts[name] = file.read()
         if hashlib.sha256(self._texts[name]).hexdigest() != entry["sha256"]:
             raise ValueError(f"{path} was changed: its SHA-256 is another. {_AGAIN}")
 
@@ -83,27 +91,68 @@ class ModelFolder:
 
     def tensors(self, name: str, *, is_mapped: bool) -> dict[str, NDArray[Any]]:
         """The arrays of a safetensors file: read-only maps, or copies in memory."""
-        path = self.path(name)
-        header, start = read_header(path)
-        with path.open("rb") as file:
-            content = _map(file)
+        self.path(name)
+        return self._tensors[name].arrays(is_mapped=is_mapped)
+
+
+class _TensorFile(NamedTuple):
+    """A safetensors file, open."""
+
+    header: dict[str, Any]  # by tensor
+    digest: str | None  # of the tensors, when they were written; older files have none
+    content: NDArray[np.uint8]  # from where the numbers begin
+
+    @classmethod
+    def opened(cls, path: Path, file: BinaryIO) -> _TensorFile:
+        """The file, which lies at `path`.
+
+        It is mapped, and by no np.memmap: joblib sends these to its workers as a file's name and a
+        place in it, which are another array's when the folder has been saved again; and joblib 1.3
+        takes 2-d parts of a 1-d map for Fortran-ordered.
+        """
+        _check_safetensors(path)
+        content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = _parsed(path, content[8:start].tobytes())
+        metadata = header.pop("__metadata__", {})
+        return cls(header, metadata.get(DIGEST), content[start:])
+
+    def entry(self) -> dict[str, Any]:
+        """What config.json tells of the file."""
+        tensors = {
+            name: {"dtype": entry["dtype"], "shape": entry["shape"]}
+            for name, entry in self.header.items()
+        }
+        return {"tensors": tensors} | ({DIGEST: self.digest} if self.digest else {})
+
+    def check(self, path: Path, entry: Mapping[str, Any]) -> None:
+        """Raise unless this is what config.json tells of."""
+        found, expected = self.entry()["tensors"], entry["tensors"]
+        for name in sorted({*found, *expected}):
+            has, needs = found.get(name), expected.get(name)
+            if has is None or has != needs or has["dtype"] not in DTYPES:
+                raise ValueError(
+                    f"{path} is damaged: the tensor {name} should be {needs or 'absent'}, and is "
+                    f"{has or 'missing'}. {_AGAIN}"
+                )
+        if self.digest != entry.get(DIGEST):
+            raise ValueError(f"{path} is of another save than {CONFIG}. {_AGAIN}")
+
+    def arrays(self, *, is_mapped: bool) -> dict[str, NDArray[Any]]:
+        """The tensors: read-only maps, or copies in memory."""
         arrays = {}
-        for key, entry in header.items():
-            first, last = (start + offset for offset in entry["data_offsets"])
-            array = content[first:last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in self.header.items():
+            first, last = entry["data_offsets"]
+            array = self.content[first:last].view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
             # others than safetensors' own writer may place numbers anywhere
-            arrays[key] = array if is_mapped and array.flags.aligned else np.array(array)
+            arrays[name] = array if is_mapped and array.flags.aligned else np.array(array)
         return arrays
 
 
-def _map(file: BinaryIO) -> NDArray[np.uint8]:
-    """The bytes of a file, mapped.
-
-    No np.memmap: joblib sends these to its workers as a file's name and a place in it, which are
-    another array's when the folder has been saved again; and joblib 1.3 takes 2-d parts of a 1-d
-    map for Fortran-ordered.
-    """
-    return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+def tensor_entry(path: Path) -> dict[str, Any]:
+    """What config.json is to tell of a safetensors file."""
+    with path.open("rb") as file:
+        return _TensorFile.opened(path, file).entry()
 
 
 def read_config(root: Path) -> dict[str, Any]:
@@ -146,35 +195,12 @@ def _path_inside(root: Path, name: str) -> Path:
     return path
 
 
-def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and where its numbers begin."""
+def _check_safetensors(path: Path) -> None:
+    """Raise unless lengths and places fit, by safetensors' own reader."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, "numpy"):  # its own reader checks that lengths and places fit
+        with safe_open(path, "numpy"):
             pass
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path} is no intact safetensors file ({error}). {_AGAIN}") from error
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-    header.pop("__metadata__", None)
-    return header, 8 + length
-
-
-def declared(header: Mapping[str, Any]) -> dict[str, Any]:
-    """What config.json tells of a safetensors file."""
-    return {
-        name: {"dtype": entry["dtype"], "shape": entry["shape"]} for name, entry in header.items()
-    }
-
-
-def _check_tensors(path: Path, expected: Mapping[str, Any]) -> None:
-    found = declared(read_header(path)[0])
-    for name in sorted({*found, *expected}):
-        has, needs = found.get(name), expected.get(name)
-        if has is None or has != needs or has["dtype"] not in DTYPES:
-            raise ValueError(
-                f"{path} is damaged: the tensor {name} should be {needs or 'absent'}, and is "
-                f"{has or 'missing'}. {_AGAIN}"
-            )

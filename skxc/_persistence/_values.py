@@ -26,6 +26,13 @@ DTYPES = {
     "F64": np.float64,
 }
 _DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+
+
+def dtype_name(array: NDArray[Any]) -> str:
+    """safetensors' name of an array's numbers."""
+    return _DTYPE_NAMES[array.dtype]
+
+
 _PLAIN = (type(None), bool, int, float, str)  # what JSON holds as it is
 _DTYPE = re.compile(r"[<>|](?:[biuf]\d+|U\d+|O)")
 

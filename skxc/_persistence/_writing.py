@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._reading import CONFIG, FORMAT_VERSION, declared, read_config, read_header, real_path
+from ._exchange import exchange
+from ._leftovers import INSIDE, claimed, collect, is_leftover, leftovers, model_files
+from ._reading import CONFIG, DIGEST, FORMAT_VERSION, read_config, real_path, tensor_entry
+from ._values import dtype_name
 
-# what a killed process leaves in a folder that stays itself: a half-written model, or a replaced
-# one; a folder of the suffix .old would be part of the only whole model
-_LEFTOVER = re.compile(r"\.skxc-[0-9a-f]{8}\.(new|gone)")
+# another save puts its folder at the same place at the same time
+_TRIES, _MET = 10, {errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -30,15 +31,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Write a safetensors file that PyTorch's tools read, too."""
-    from safetensors.numpy import save_file
+    """Write a safetensors file that PyTorch's tools read, too, with the digest of its tensors.
 
-    # other arrays' memory is written as it lies, in the wrong order
-    contiguous = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(contiguous, path, metadata={"format": "pt"})
-    path.chmod(mode)  # newer safetensors make files that only their owner can read
+    The library's own writer copies all of them first, and orders the metadata at random.
+    """
+    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # its order
+    arrays = {name: np.asarray(tensors[name], order="C") for name in names}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", DIGEST: _digest(arrays)}}
+    start = 0
+    for name, array in arrays.items():
+        end = start + array.nbytes
+        shape = list(array.shape)
+        header[name] = {"dtype": dtype_name(array), "shape": shape, "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # numbers begin where they are aligned
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in arrays.values():
+            file.write(_bytes(array))
+
+
+def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}: {array.dtype.str}{array.shape}\n".encode())
+        digest.update(_bytes(array))
+    return digest.hexdigest()
+
+
+def _bytes(array: NDArray[Any]) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def seal(folder: Path, config: Mapping[str, Any]) -> None:
@@ -47,9 +70,9 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         entry: dict[str, Any] = {"size": path.stat().st_size}
         if path.suffix == ".safetensors":
-            entry["tensors"] = declared(read_header(path)[0])
+            entry |= tensor_entry(path)
         else:
-            entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            entry[DIGEST] = hashlib.sha256(path.read_bytes()).hexdigest()
         files[path.relative_to(folder).as_posix()] = entry
     first = {"format": "skxc", "format_version": FORMAT_VERSION}
     text = json.dumps({**first, **config, "files": files}, ensure_ascii=False, indent=1)
@@ -62,36 +85,47 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
 def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` once it is complete.
 
+    The old model is not deleted unless the new one stands.
+
     Raises
     ------
     FileExistsError
         If `folder` holds anything but a model of ours.
+    OSError
+        If a file cannot be written. Where neither the new model nor the old one could be put under
+        the name, the message tells where they are.
     """
     target = real_path(folder)
     check_replaceable(target)
-    if staging_folder(target) == target:
-        with _refilled_folder(target) as new:
-            yield new
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unique = f".{target.name}.{secrets.token_hex(4)}"
-    new, old = target.with_name(f"{unique}.new"), target.with_name(f"{unique}.old")
-    try:
-        new.mkdir()
-        yield new
-        _flush_to_disk(new)
+    place = staging_folder(target)
+    place.mkdir(parents=True, exist_ok=True)
+    with claimed(target, place) as new:
+        old = new.with_suffix(".old")
+        is_complete = False
         try:
-            if target.exists():  # a folder that is not empty cannot be replaced in one go
-                target.rename(old)
-            new.rename(target)
+            yield new
+            _flush_to_disk(new)
+            is_complete = True
+            check_replaceable(target)  # writing may have taken long
+            (_refill if place == target else _take_place)(target, new, old)
+            _flush(place)
+        except OSError as error:
+            kept = [path for path in (new, old) if model_files(path) is not None]
+            if is_complete and kept and not _stands(target):
+                raise OSError(
+                    f"{target} could not be written ({error}). Complete are "
+                    f"{' and '.join(map(str, kept))}: move one of them to {target}."
+                ) from error
+            raise
         finally:
-            if old.exists() and not target.exists():  # broken off between the two
-                old.rename(target)
-        _flush(target.parent)
-    finally:
-        for leftover in (new, old):
-            if leftover.exists():
-                shutil.rmtree(leftover)
+            if not is_complete or _stands(target):
+                for leftover in (new, old):
+                    shutil.rmtree(leftover, ignore_errors=True)
+    collect(target)
+
+
+def _stands(target: Path) -> bool:
+    return (target / CONFIG).exists()
 
 
 def staging_folder(target: Path) -> Path:
@@ -104,45 +138,82 @@ def staging_folder(target: Path) -> Path:
     return target if is_working or os.path.ismount(target) else target.parent
 
 
-@contextmanager
-def _refilled_folder(target: Path) -> Iterator[Path]:
-    """As `replaced_folder`, but the folder itself stays: files are moved out of it, and into it.
-
-    Broken off, all are moved back. config.json leaves first and comes last: without it, nothing is
-    taken for a model.
-    """
-    unique = f".skxc-{secrets.token_hex(4)}"
-    new, old, gone = (target / f"{unique}.{suffix}" for suffix in ("new", "old", "gone"))
-    try:
-        new.mkdir()
-        yield new
-        _flush_to_disk(new)
-        names = [name for name in os.listdir(target) if not _LEFTOVER.fullmatch(name)]
-        moves = [(target / name, old / name) for name in sorted(names, key=CONFIG.__ne__)]
-        names = sorted(os.listdir(new), key=CONFIG.__eq__)
-        moves += [(new / name, target / name) for name in names]
-        old.mkdir()
+def _take_place(target: Path, new: Path, old: Path) -> None:
+    """Have `new` stand where `target` does, which becomes `new` or `old`."""
+    for attempt in range(_TRIES):
         try:
-            for source, destination in moves:
-                source.rename(destination)
-            _flush(target)
-            old.rename(gone)
-        except BaseException:
-            if not gone.exists():
-                _move_back(moves)
-            raise
+            if not (target.exists() and exchange(new, target)):
+                _rename_both(target, new, old)
+            return
+        except OSError as error:
+            if error.errno not in _MET or attempt == _TRIES - 1:
+                raise
+        if _stands(target):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _rename_both(target: Path, new: Path, old: Path) -> None:
+    """Have `new` stand where `target` does, in two steps."""
+    try:
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
     finally:
-        is_whole = not old.exists() or not any(old.iterdir())
-        for leftover in (new, old, gone):
-            if is_whole and leftover.exists():
-                shutil.rmtree(leftover)
+        if old.exists() and not target.exists():  # broken off between the two
+            old.rename(target)
 
 
-def _move_back(moves: Sequence[tuple[Path, Path]]) -> None:
-    """Undo those of the moves that were made."""
-    for source, destination in reversed(moves):
-        if destination.exists() and not source.exists():
-            destination.rename(source)
+def _refill(target: Path, new: Path, old: Path) -> None:
+    """Put the files of `new` into `target` in the place of its own; `old` gets links to those.
+
+    Both stay complete beside. config.json leaves first and comes last: without it, nothing is taken
+    for a model.
+    """
+    old.mkdir()
+    before = _own_files(target)
+    for name in before:
+        _link(target / name, old / name)
+    try:
+        _put_files(target, new, before)
+    except BaseException:
+        _put_files(target, old, _own_files(target))
+        raise
+
+
+def _own_files(target: Path) -> list[str]:
+    """The files of a folder, but for those of saves."""
+    return [name for name in _own_paths(target) if not (target / name).is_dir()]
+
+
+def _own_paths(target: Path) -> list[str]:
+    """What is in a folder, but for what saves that are under way or dead have there."""
+    paths = [path.relative_to(target) for path in target.rglob("*")]
+    return [path.as_posix() for path in paths if not is_leftover(path.parts[0], INSIDE)]
+
+
+def _put_files(target: Path, source: Path, before: Sequence[str]) -> None:
+    """Links to the files of `source` in the place of those of before."""
+    (target / CONFIG).unlink(missing_ok=True)
+    files = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
+    for name in {*before} - {*files}:
+        (target / name).unlink(missing_ok=True)
+    for name in sorted(files, key=CONFIG.__eq__):
+        _link(source / name, target / name)
+    for folder in {(target / name).parent for name in before} - {target}:
+        with suppress(OSError):  # of files that are left
+            folder.rmdir()
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name of a file, or a copy where the file system gives none."""
+    if target.exists() and target.samefile(source):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except (OSError, NotImplementedError):
+        shutil.copy2(source, target)
 
 
 def check_replaceable(target: Path) -> None:
@@ -163,19 +234,20 @@ def check_replaceable(target: Path) -> None:
             f"{target} holds the working directory, {cwd}, which would be lost. Change to another "
             f"one, or pass another folder."
         )
-    names = [name for name in os.listdir(target) if not _LEFTOVER.fullmatch(name)]
-    if not names:
+    if not (found := set(_own_paths(target))):
         return
     try:
         files = {CONFIG, *read_config(target)["files"]}
     except (KeyError, OSError, TypeError, ValueError) as error:
-        raise FileExistsError(
-            f"{target} is not empty and holds no intact model of skxc ({error}) Pass a folder "
-            f"that does not exist, is empty, or holds a model to be replaced."
-        ) from error
+        # a killed save leaves complete models beside what is half
+        complete = [own for path in leftovers(target) if (own := model_files(path))]
+        files = set[str]().union(*complete) - {CONFIG}
+        if not complete or CONFIG in found:
+            raise FileExistsError(
+                f"{target} is not empty and holds no intact model of skxc ({error}) Pass a folder "
+                f"that does not exist, is empty, or holds a model to be replaced."
+            ) from error
     folders = {path.as_posix() for name in files for path in PurePosixPath(name).parents}
-    paths = [path.relative_to(target) for path in target.rglob("*")]
-    found = {path.as_posix() for path in paths if path.parts[0] in names}
     if foreign := sorted(found - files - folders):
         raise FileExistsError(
             f"{target} holds {foreign[0]}, which is no part of its model and would be lost. "

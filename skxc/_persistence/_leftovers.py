@@ -1,0 +1,114 @@
+"""What saves that were broken off, or are under way, leave beside a model's folder, or in it.
+
+A save writes into a folder of its own, ".model.0a1b2c3d.new", which a lock marks as in use: the
+system drops the lock when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ._reading import CONFIG, read_config
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+INSIDE = ".skxc-"  # what the names begin with in a folder that stays itself
+_PARTS = {CONFIG, "encoder", "labels.json", "model.safetensors"}  # what a save writes
+
+
+def stem(target: Path, place: Path) -> str:
+    """What the names begin with that a save of `target` gives to its folders in `place`."""
+    return INSIDE if place == target else f".{target.name}."
+
+
+def is_leftover(name: str, stem: str) -> bool:
+    """Whether a save names its folders so."""
+    return re.fullmatch(rf"{re.escape(stem)}[0-9a-f]{{8}}\.(new|old)", name) is not None
+
+
+@contextmanager
+def claimed(target: Path, place: Path) -> Iterator[Path]:
+    """A new empty folder in `place` that counts as in use until the end."""
+    while True:
+        new = place / f"{stem(target, place)}{secrets.token_hex(4)}.new"
+        new.mkdir()
+        with _locked(new) as is_ours:
+            # a collector may have taken it between the two
+            if is_ours is None or (is_ours and new.exists()):
+                yield new
+                return
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool | None]:
+    """Hold the folder's lock: True; where another process does: False; where none can: None."""
+    if fcntl is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held: bool | None = True
+        except BlockingIOError:
+            is_held = False
+        except OSError:  # a file system without locks
+            is_held = None
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
+def leftovers(target: Path) -> list[Path]:
+    """The folders of saves of `target`, dead or alive, beside it and in it."""
+    found = []
+    for place in (target.parent, target):
+        with suppress(OSError):
+            names = [n for n in sorted(os.listdir(place)) if is_leftover(n, stem(target, place))]
+            found += [place / name for name in names]
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
+
+
+def is_being_saved(target: Path) -> bool:
+    """Whether a process is about to write `target`."""
+    for path in leftovers(target):
+        with _locked(path) as is_free:
+            if is_free is False:
+                return True
+    return False
+
+
+def complete_leftovers(target: Path) -> list[Path]:
+    """Those that hold a complete model."""
+    return [path for path in leftovers(target) if model_files(path) is not None]
+
+
+def model_files(folder: Path) -> set[str] | None:
+    """The files of a complete model, config.json among them; None where there is none."""
+    try:
+        files = {CONFIG: {}, **read_config(folder)["files"]}
+    except (KeyError, OSError, TypeError, ValueError):
+        return None
+    return set(files) if all((folder / name).is_file() for name in files) else None
+
+
+def collect(target: Path) -> None:
+    """Delete what dead saves of `target`, which stands, have left; what is foreign stays."""
+    for path in leftovers(target):
+        with _locked(path.with_suffix(".new")) as is_free, suppress(OSError):
+            is_dead = is_free or (is_free is False and not path.with_suffix(".new").exists())
+            if is_dead and _PARTS.issuperset(os.listdir(path)):
+                shutil.rmtree(path)
