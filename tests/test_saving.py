@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -537,33 +538,94 @@ def test_a_broken_off_save_leaves_what_was_there(
     assert os.listdir(tmp_path) == (["model"] if is_there else [])
 
 
-def break_off_renames(monkeypatch, n_done, n_in_all, error):
-    """Raise in place of the rename after `n_done` others, or just after the last."""
-    rename, renamed = Path.rename, []
+def fail_renames(monkeypatch, which):
+    """Have the renames fail whose numbers `which` holds, as on a system without an exchange."""
+    rename, n_done = Path.rename, itertools.count()
 
     def broken_off(path, target):
-        if len(renamed) == n_done:
-            monkeypatch.setattr(Path, "rename", rename)
-            raise error
-        renamed.append(path)
-        result = rename(path, target)
-        if len(renamed) == n_done == n_in_all:
-            raise error
-        return result
+        if next(n_done) in which:
+            raise OSError("broken off")
+        return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", broken_off)
+    monkeypatch.setattr("skxc._persistence._writing.exchange", lambda *paths: False)
 
 
-@pytest.mark.parametrize("n_done", [0, 1, 2])
-def test_a_replacement_broken_off_between_its_renames_leaves_a_whole_model(
-    bag_model, tmp_path, monkeypatch, n_done
+@pytest.mark.parametrize("which", [{0}, {1}])
+def test_a_replacement_broken_off_between_its_renames_leaves_the_old_model(
+    bag_model, tmp_path, monkeypatch, which
 ):
     bag_model.save(tmp_path / "model")
-    break_off_renames(monkeypatch, n_done, 2, KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
+    before = digests(tmp_path)
+    fail_renames(monkeypatch, which)
+    with pytest.raises(OSError, match="broken off"):
         copy.deepcopy(bag_model).set_params(top_k=3).save(tmp_path / "model")
     assert os.listdir(tmp_path) == ["model"]
-    assert skxc.load(tmp_path / "model").top_k == (3 if n_done == 2 else bag_model.top_k)
+    assert digests(tmp_path) == before
+
+
+def test_where_all_renames_fail_both_models_stay_and_are_named(bag_model, tmp_path, monkeypatch):
+    bag_model.save(tmp_path / "model")
+    fail_renames(monkeypatch, range(1, 99))
+    other = copy.deepcopy(bag_model).set_params(top_k=3)
+    with pytest.raises(
+        OSError, match=r"could not be written \(broken off\)\. Complete are"
+    ) as told:
+        other.save(tmp_path / "model")
+    monkeypatch.undo()
+    new, old = sorted(tmp_path.iterdir())
+    assert (new.suffix, old.suffix) == (".new", ".old")
+    assert f"{new} and {old}: move one of them to {tmp_path / 'model'}" in str(told.value)
+    assert_same(skxc.load(old), bag_model)
+    assert_same(skxc.load(new), other)
+    with pytest.raises(FileNotFoundError, match="A save that was broken off left a complete model"):
+        skxc.load(tmp_path / "model")
+    other.save(tmp_path / "model")
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_first_save_whose_rename_fails_is_named(bag_model, tmp_path, monkeypatch):
+    fail_renames(monkeypatch, range(99))
+    with pytest.raises(OSError, match=r"Complete are .*\.new: move one of them to"):
+        bag_model.save(tmp_path / "model")
+    monkeypatch.undo()
+    (new,) = tmp_path.iterdir()
+    new.rename(tmp_path / "model")
+    assert_same(skxc.load(tmp_path / "model"), bag_model)
+
+
+def leftover(model, path, name="config.json"):
+    """What a killed save leaves beside the folder: a model without one of its files."""
+    model.save(path)
+    (path / name).unlink()
+
+
+def test_what_dead_saves_left_is_collected_and_nothing_else(bag_model, tmp_path):
+    for suffix in ("new", "old"):
+        leftover(bag_model, tmp_path / f".model.0123abcd.{suffix}")
+        leftover(bag_model, tmp_path / f".model.4567abcd.{suffix}", "labels.json")
+    kept = [".model.0123.new", ".model2.0123abcd.new", ".model.0123abcd.new.d", "mine"]
+    for name in kept:
+        leftover(bag_model, tmp_path / name)
+    leftover(bag_model, tmp_path / ".model.89abcdef.new")  # somebody has put something there
+    (tmp_path / ".model.89abcdef.new" / "notes.txt").touch()
+    (tmp_path / ".model.01234567.old").symlink_to(tmp_path / "mine")
+    bag_model.save(tmp_path / "model")
+    assert {*os.listdir(tmp_path)} == {*kept, "model", ".model.89abcdef.new", ".model.01234567.old"}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no locks of folders")
+def test_what_another_save_is_writing_stays(bag_model, tmp_path):
+    with replaced_folder(tmp_path / "model") as folder:
+        (folder / "labels.json").write_text("half")
+        bag_model.save(tmp_path / "model")
+        assert (folder / "labels.json").read_text() == "half"
+        bag_model.save(folder / "whole")
+        for path in (folder / "whole").iterdir():
+            path.rename(folder / path.name)
+        (folder / "whole").rmdir()
+    assert os.listdir(tmp_path) == ["model"]
+    assert_same(skxc.load(tmp_path / "model"), bag_model)
 
 
 def test_nothing_is_under_the_name_until_all_is_written(tmp_path):
@@ -646,47 +708,68 @@ def test_a_model_s_folder_with_an_empty_folder_added_is_refused(bag_model, tmp_p
     assert (tmp_path / "model" / "later" / "still").is_dir()
 
 
-N_MOVES = 9  # four names out, four in, and the folder of the old ones
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("n_done", range(N_MOVES + 1))
-def test_moves_that_break_off_leave_a_whole_model(bag_model, tmp_path, monkeypatch, n_done, error):
+@pytest.fixture
+def in_place(bag_model, tmp_path, monkeypatch):
+    """A saved model's folder that is the working directory, and another model."""
     bag_model.save(tmp_path)
-    before = digests(tmp_path)
     monkeypatch.chdir(tmp_path)
-    break_off_renames(monkeypatch, n_done, N_MOVES, error)
-    with pytest.raises(error):
-        copy.deepcopy(bag_model).set_params(top_k=3).save(".")
-    if n_done < N_MOVES:
-        assert digests(tmp_path) == before
-    assert skxc.load(".").top_k == (3 if n_done == N_MOVES else bag_model.top_k)
+    return copy.deepcopy(bag_model).set_params(top_k=3)
+
+
+def fail_links(monkeypatch, which):
+    """Have the links fail whose numbers `which` holds, and the copies in their place."""
+    link, n_done = os.link, itertools.count()
+
+    def broken_off(*args, **kwargs):
+        if next(n_done) in which:
+            raise OSError("no link")
+        link(*args, **kwargs)
+
+    def no_copy(*args):
+        raise OSError("broken off")
+
+    monkeypatch.setattr(os, "link", broken_off)
+    monkeypatch.setattr(shutil, "copy2", no_copy)
+
+
+N_FILES = 5
+
+
+@pytest.mark.parametrize("which", range(2 * N_FILES))
+def test_a_refill_that_breaks_off_leaves_the_old_model(in_place, tmp_path, monkeypatch, which):
+    before = digests(tmp_path)
+    fail_links(monkeypatch, {which})
+    with pytest.raises(OSError, match="broken off"):
+        in_place.save(".")
+    assert digests(tmp_path) == before
     assert len(os.listdir(".")) == 4
 
 
-def test_moves_that_cannot_be_undone_keep_every_file(bag_model, tmp_path, monkeypatch):
-    bag_model.save(tmp_path)
-    before = set(digests(tmp_path).values())
+def test_a_refill_that_cannot_be_undone_keeps_and_names_both_models(
+    in_place, bag_model, tmp_path, monkeypatch
+):
+    fail_links(monkeypatch, range(N_FILES + 2, 99))
+    with pytest.raises(OSError, match=r"\.new and .*\.old: move one of them to") as told:
+        in_place.save(".")
+    monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    rename, renamed = Path.rename, []
-
-    def broken(path, target):
-        renamed.append(path)
-        if len(renamed) > 6:
-            raise OSError("no more")
-        return rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", broken)
-    with pytest.raises(OSError, match="no more"):
-        copy.deepcopy(bag_model).set_params(top_k=3).save(".")
-    assert before <= set(digests(tmp_path).values())
-    with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
+    new, old = sorted(tmp_path.glob(".skxc-*"))
+    assert f"{new} and {old}" in str(told.value)
+    assert_same(skxc.load(old), bag_model)
+    assert_same(skxc.load(new), in_place)
+    with pytest.raises(FileNotFoundError, match=r"config\.json is missing.*left a complete model"):
         skxc.load(".")
-    with pytest.raises(FileExistsError, match="holds no intact model"):
-        bag_model.save(".")
+    assert_same(saved(in_place, "."), in_place)
+    assert len(os.listdir(".")) == 4
 
 
-@pytest.mark.parametrize("suffix", ["new", "gone"])
+def test_a_refill_without_links_copies(in_place, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *args, **kwargs: os.stat("/does/not/exist"))
+    assert_same(saved(in_place, "."), in_place)
+    assert len(os.listdir(".")) == 4
+
+
+@pytest.mark.parametrize("suffix", ["new", "old"])
 @pytest.mark.parametrize("is_empty", [True, False])
 def test_what_a_killed_save_left_in_the_folder_is_in_nobody_s_way(
     bag_model, tmp_path, monkeypatch, suffix, is_empty

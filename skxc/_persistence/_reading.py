@@ -18,8 +18,7 @@ from ._values import DTYPES
 
 FORMAT_VERSION = 2  # higher when older versions of skxc could no longer read what is written
 CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
-# what says which save a file is of: of the other files the content's, of tensors in both places
-DIGEST = "sha256"
+DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of one save
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
 _AGAIN = "Copy the folder anew from where it came, or save the model again."

@@ -72,7 +72,7 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
         if path.suffix == ".safetensors":
             entry |= tensor_entry(path)
         else:
-            entry[DIGEST] = hashlib.sha256(path.read_bytes()).hexdigest()
+            entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         files[path.relative_to(folder).as_posix()] = entry
     first = {"format": "skxc", "format_version": FORMAT_VERSION}
     text = json.dumps({**first, **config, "files": files}, ensure_ascii=False, indent=1)
@@ -98,7 +98,8 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     target = real_path(folder)
     check_replaceable(target)
     place = staging_folder(target)
-    place.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        place.mkdir(parents=True, exist_ok=True)
     with claimed(target, place) as new:
         old = new.with_suffix(".old")
         is_complete = False
@@ -208,7 +209,8 @@ def _link(source: Path, target: Path) -> None:
     """A second name of a file, or a copy where the file system gives none."""
     if target.exists() and target.samefile(source):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.parent.exists():
+        target.parent.mkdir(parents=True)
     target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)
