@@ -15,7 +15,8 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
 
     What the folder says of itself is checked first: the sizes of all files, the SHA-256 of those
     that are no tensors, and the names, dtypes and shapes of the tensors; the tensors' numbers are
-    not. Nothing in the folder is executed.
+    not. Nothing in the folder is executed. If another process replaces the folder meanwhile, the
+    model is the old one or the new one, whole.
 
     Parameters
     ----------
@@ -36,7 +37,8 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     Raises
     ------
     FileNotFoundError
-        If the folder or one of its files is missing.
+        If the folder or one of its files is missing; complete models that a killed save left
+        beside are named.
     ValueError
         If a file is damaged or was changed, the folder was written by a newer skxc or by something
         else, or `device` is not available.

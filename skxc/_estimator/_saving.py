@@ -66,7 +66,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         """Write the fitted estimator to a folder, for :func:`skxc.load`.
 
         The folder appears under its name when it is complete: nothing that breaks off leaves half
-        a model. It holds JSON and safetensors only, so loading it executes nothing; ``encoder/``
+        a model, and the old one is deleted only when the new one stands. It holds JSON and safetensors only, so loading it executes nothing; ``encoder/``
         is a model of its own that transformers and sentence-transformers open, where the encoder
         is a transformer. Callbacks are not saved.
 
@@ -84,6 +84,9 @@ class SavingMixin(FittedModel, BaseEstimator):
             If a parameter or a fitted attribute is of a kind that cannot be saved.
         FileExistsError
             If `folder` is a file, or holds the working directory or anything but a saved model.
+        OSError
+            If a file cannot be written; complete models that could not be put under the name are
+            named.
         """
         check_is_fitted(self)
         packed = Packed()
