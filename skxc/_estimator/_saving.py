@@ -66,8 +66,9 @@ class SavingMixin(FittedModel, BaseEstimator):
         """Write the fitted estimator to a folder, for :func:`skxc.load`.
 
         The folder appears under its name when it is complete: nothing that breaks off leaves half
-        a model, and the old one is deleted only when the new one stands. It holds JSON and safetensors only, so loading it executes nothing; ``encoder/``
-        is a model of its own that transformers and sentence-transformers open, where the encoder
+        a model, and the old one is deleted only when the new one stands. It holds JSON and
+        safetensors only, so loading it executes nothing; ``encoder/`` is a model of its own that
+        transformers and sentence-transformers open, where the encoder
         is a transformer. Callbacks are not saved.
 
         Parameters

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ._leftovers import complete_leftovers, is_being_saved
-from ._reading import CONFIG, real_path
+from ._reading import config_bytes, real_path
 
 T = TypeVar("T")
 
@@ -26,11 +26,11 @@ def unreplaced(folder: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
     """
     for _ in range(_TRIES):
         root = real_path(folder)
-        before = _config(root)
+        before = config_bytes(root)
         try:
             return read(root)
         except (OSError, ValueError):
-            if _config(real_path(folder)) == before and not is_being_saved(root):
+            if config_bytes(real_path(folder)) == before and not is_being_saved(root):
                 break
         time.sleep(_PAUSE)
     try:
@@ -42,10 +42,3 @@ def unreplaced(folder: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
             f"{error} A save that was broken off left a complete model in "
             f"{' and in '.join(map(str, complete))}: move it to {os.fspath(folder)}."
         ) from error
-
-
-def _config(root: Path) -> bytes | None:
-    try:
-        return (root / CONFIG).read_bytes()
-    except OSError:
-        return None

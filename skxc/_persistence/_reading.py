@@ -154,6 +154,14 @@ def tensor_entry(path: Path) -> dict[str, Any]:
         return _TensorFile.opened(path, file).entry()
 
 
+def config_bytes(root: Path) -> bytes | None:
+    """What tells one save from another; None where there is no model."""
+    try:
+        return (root / CONFIG).read_bytes()
+    except OSError:
+        return None
+
+
 def read_config(root: Path) -> dict[str, Any]:
     """The content of `config.json`, whole and of a format that we know."""
     path = _path_inside(root, CONFIG)

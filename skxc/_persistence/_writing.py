@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,15 @@ from numpy.typing import NDArray
 
 from ._exchange import exchange
 from ._leftovers import INSIDE, claimed, collect, is_leftover, leftovers, model_files
-from ._reading import CONFIG, DIGEST, FORMAT_VERSION, read_config, real_path, tensor_entry
+from ._reading import (
+    CONFIG,
+    DIGEST,
+    FORMAT_VERSION,
+    config_bytes,
+    read_config,
+    real_path,
+    tensor_entry,
+)
 from ._values import dtype_name
 
 # another save puts its folder at the same place at the same time
@@ -134,8 +143,10 @@ def staging_folder(target: Path) -> Path:
 
     A mount point cannot be, and with the working directory's name the process would lose it.
     """
-    cwd = _working_directory()
-    is_working = cwd is not None and target.exists() and target.samefile(cwd)
+    try:
+        is_working = target.samefile(os.curdir)
+    except FileNotFoundError:  # one of them is not there
+        is_working = False
     return target if is_working or os.path.ismount(target) else target.parent
 
 
@@ -188,7 +199,9 @@ def _own_files(target: Path) -> list[str]:
 
 def _own_paths(target: Path) -> list[str]:
     """What is in a folder, but for what saves that are under way or dead have there."""
-    paths = [path.relative_to(target) for path in target.rglob("*")]
+    paths = []
+    with suppress(FileNotFoundError):  # another save has replaced it
+        paths = [path.relative_to(target) for path in target.rglob("*")]
     return [path.as_posix() for path in paths if not is_leftover(path.parts[0], INSIDE)]
 
 
@@ -216,6 +229,7 @@ def _link(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except (OSError, NotImplementedError):
         shutil.copy2(source, target)
+        _flush(target)
 
 
 def check_replaceable(target: Path) -> None:
@@ -226,9 +240,11 @@ def check_replaceable(target: Path) -> None:
     FileExistsError
         If `target` holds anything but a model of ours.
     """
-    if not target.exists():
+    try:
+        is_folder = stat.S_ISDIR(target.stat().st_mode)
+    except FileNotFoundError:
         return
-    if not target.is_dir():
+    if not is_folder:
         raise FileExistsError(f"{target} is a file. Pass the path of a folder, new or a model's.")
     cwd = _working_directory()
     if cwd is not None and target in cwd.parents:
@@ -236,25 +252,38 @@ def check_replaceable(target: Path) -> None:
             f"{target} holds the working directory, {cwd}, which would be lost. Change to another "
             f"one, or pass another folder."
         )
-    if not (found := set(_own_paths(target))):
-        return
-    try:
-        files = {CONFIG, *read_config(target)["files"]}
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        # a killed save leaves complete models beside what is half
-        complete = [own for path in leftovers(target) if (own := model_files(path))]
-        files = set[str]().union(*complete) - {CONFIG}
-        if not complete or CONFIG in found:
-            raise FileExistsError(
-                f"{target} is not empty and holds no intact model of skxc ({error}) Pass a folder "
-                f"that does not exist, is empty, or holds a model to be replaced."
-            ) from error
+    while True:
+        before = config_bytes(target)
+        found = set(_own_paths(target))
+        try:
+            files = _expected_files(target) if found else set()
+            problem = None
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            problem = error
+        if config_bytes(target) == before:  # else another save has put its folder there
+            break
+    if problem is not None:
+        raise FileExistsError(
+            f"{target} is not empty and holds no intact model of skxc ({problem}) Pass a folder "
+            f"that does not exist, is empty, or holds a model to be replaced."
+        ) from problem
     folders = {path.as_posix() for name in files for path in PurePosixPath(name).parents}
     if foreign := sorted(found - files - folders):
         raise FileExistsError(
             f"{target} holds {foreign[0]}, which is no part of its model and would be lost. "
             f"Move it elsewhere, or pass another folder."
         )
+
+
+def _expected_files(target: Path) -> set[str]:
+    """The files of the model in `target`, or of those that a killed save has left in it."""
+    try:
+        return {CONFIG, *read_config(target)["files"]}
+    except FileNotFoundError:
+        complete = [files for path in leftovers(target) if (files := model_files(path))]
+        if not complete:
+            raise
+        return set[str]().union(*complete)
 
 
 def _working_directory() -> Path | None:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
@@ -310,6 +311,7 @@ def test_two_saves_at_once_leave_one_of_the_models(models, tmp_path):
                             models[seed][0].save(target)
                             os._exit(0)
                         finally:
+                            traceback.print_exc()
                             os._exit(1)
                     children.append(child)
                 assert {os.waitpid(child, 0)[1] for child in children} == {0}
