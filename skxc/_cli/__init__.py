@@ -19,6 +19,7 @@ from ._parsing import (
     parsed,
     predict_parser,
 )
+from ._signals import Terminated, orderly_end
 from ._streams import drop_unwritable, prepare_output, tell
 
 __all__ = ["main"]
@@ -42,7 +43,8 @@ examples:
   skxc evaluate model library-subjects
 
 An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 output closed early.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 output closed early,
+143 terminated.
 """
 
 _FIT_HELP = """\
@@ -80,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as ``skxc --help`` lists them.
     """
     prepare_output()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), orderly_end():
         warnings.showwarning = _show_warning
         try:
             try:
@@ -91,6 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             tell("skxc: interrupted\n")
             return 130
+        except Terminated as end:
+            tell("skxc: terminated\n")
+            return end.exit_code
         except BrokenPipeError:
             return 141
         except Exception as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
 import sys
 import time
 import warnings
@@ -15,16 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import skxc
-from skxc._persistence import (
-    CONFIG,
-    check_replaceable,
-    read_config,
-    real_path,
-    staging_folder,
-    unreplaced,
-)
+from skxc._persistence import read_config, unreplaced
 
 from ._errors import InputError, input_checked
+from ._saving import check_is_free, check_space, save
 from ._streams import batches, opened_input, opened_output, tell_done
 
 if TYPE_CHECKING:
@@ -52,33 +45,22 @@ def fit(
     start = time.perf_counter()
     of_encoders = {name: parameters.pop(name, {}) for name in ENCODERS}
     with input_checked():
-        _check_is_free(out, overwrite=overwrite)
+        check_is_free(out, overwrite=overwrite)
         # () is not None: label texts are set last, since reading the data may take long
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
         clf.check_parameters()
         resolve_device(clf.device)
         dataset = _dataset(data, layout, fields)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
+        check_space(clf, dataset.texts, dataset.Y, out)
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
-    clf.save(out)
+    save(clf, out, overwrite=overwrite)
     tell_done(
         f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
         f"{time.perf_counter() - start:.1f} s\n"
     )
-
-
-def _check_is_free(out: str, *, overwrite: bool) -> None:
-    """Refuse, before training, a folder that cannot be saved to or must not be replaced."""
-    folder = real_path(out)
-    if (folder / CONFIG).is_file() and not overwrite:
-        raise InputError(f"--out {out} holds a model. Pass another folder, or --overwrite.")
-    check_replaceable(folder)
-    place = staging_folder(folder)
-    parent = next(path for path in (place, *place.parents) if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"--out {out}: {parent} cannot be written to. Pass another folder.")
 
 
 def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
+from ._config_files import checked_config
 from ._errors import InputError, input_checked
 
 _DATA_HELP = (
@@ -83,7 +84,7 @@ def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if name == "--config" and (equals or (value := next(words, ""))):
-            configs.append(f"--config={value}")
+            configs.append(f"--config={checked_config(value)}")
         elif name.startswith("--"):
             others.append(f"--{name[2:].replace('-', '_')}{equals}{value}")
         else:

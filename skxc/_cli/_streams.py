@@ -32,6 +32,11 @@ class _ClosedOutput(io.TextIOBase):
 
 def prepare_output() -> None:
     """Have stdout and stderr, with escapes for the characters that their encoding lacks."""
+    for descriptor in range(3):  # or the next file that is opened would get the number
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     if sys.stdout is None:

@@ -89,10 +89,14 @@ class SavingMixin(FittedModel, BaseEstimator):
             If a file cannot be written; complete models that could not be put under the name are
             named.
         """
+        self._save(folder)
+
+    def _save(self, folder: str | os.PathLike[str], *, may_replace: bool = True) -> None:
+        """Save, and refuse a folder that holds a model unless it may be replaced."""
         check_is_fitted(self)
         packed = Packed()
         config = self._packed(packed)
-        with replaced_folder(folder) as path:
+        with replaced_folder(folder, may_replace=may_replace) as path:
             (path / ENCODER).mkdir()
             config["encoder"]["fitted"] = self.encoder_.write_files(
                 path / ENCODER, is_normalized=vars(self).get("_is_normalized", False)

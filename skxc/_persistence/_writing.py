@@ -91,10 +91,10 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` once it is complete.
 
-    The old model is not deleted unless the new one stands.
+    The old model is not deleted unless the new one stands, nor unless `may_replace`.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         the name, the message tells where they are.
     """
     target = real_path(folder)
-    check_replaceable(target)
+    check_replaceable(target, may_replace=may_replace)
     place = staging_folder(target)
     if not place.exists():
         place.mkdir(parents=True, exist_ok=True)
@@ -116,8 +116,13 @@ def replaced_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             yield new
             _flush_to_disk(new)
             is_complete = True
-            check_replaceable(target)  # writing may have taken long
-            (_refill if place == target else _take_place)(target, new, old)
+            check_replaceable(target, may_replace=may_replace)  # writing may have taken long
+            if place == target:
+                _refill(target, new, old)
+            elif may_replace:
+                _take_place(target, new, old)
+            else:
+                new.rename(target)  # which fails if another save has put its folder there
             _flush(place)
         except OSError as error:
             kept = [path for path in (new, old) if model_files(path) is not None]
@@ -232,13 +237,13 @@ def _link(source: Path, target: Path) -> None:
         _flush(target)
 
 
-def check_replaceable(target: Path) -> None:
+def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
     """Raise unless a model may be written to `target`, in the place of what is there.
 
     Raises
     ------
     FileExistsError
-        If `target` holds anything but a model of ours.
+        If `target` holds anything but a model of ours, or one that must not be replaced.
     """
     try:
         is_folder = stat.S_ISDIR(target.stat().st_mode)
@@ -246,6 +251,8 @@ def check_replaceable(target: Path) -> None:
         return
     if not is_folder:
         raise FileExistsError(f"{target} is a file. Pass the path of a folder, new or a model's.")
+    if not may_replace and config_bytes(target) is not None:
+        raise FileExistsError(f"{target} holds a model, which must not be replaced.")
     cwd = _working_directory()
     if cwd is not None and target in cwd.parents:
         raise FileExistsError(
