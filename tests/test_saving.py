@@ -628,6 +628,22 @@ def test_what_another_save_is_writing_stays(bag_model, tmp_path):
     assert_same(skxc.load(tmp_path / "model"), bag_model)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_model_that_must_not_be_replaced_stays(bag_model, tmp_path, monkeypatch, is_late):
+    other = copy.deepcopy(bag_model).set_params(top_k=3)
+    check = "skxc._persistence._writing.check_replaceable"
+    if is_late:  # it appears between the last look and the rename
+        monkeypatch.setattr(check, lambda *args, **kwargs: None)
+    with pytest.raises(OSError, match=r"must not be replaced|Directory not empty|File exists"):  # noqa: SIM117
+        with replaced_folder(tmp_path / "model", may_replace=False) as folder:
+            (folder / "half").touch()
+            bag_model.save(tmp_path / "model")
+    assert_same(skxc.load(tmp_path / "model"), bag_model)
+    assert os.listdir(tmp_path) == ["model"]
+    other.save(tmp_path / "model")
+    assert_same(skxc.load(tmp_path / "model"), other)
+
+
 def test_nothing_is_under_the_name_until_all_is_written(tmp_path):
     with replaced_folder(tmp_path / "model") as folder:
         (folder / "half").write_text("a")

@@ -39,7 +39,7 @@ def checked_config(value: str) -> str:
 
 def _check_growth(text: str, name: str) -> None:
     """Raise for aliases, a few of which can stand for gigabytes, and for deep nesting."""
-    import yaml  # type: ignore[import-untyped]  # of jsonargparse
+    import yaml
 
     depth = 0
     try:
