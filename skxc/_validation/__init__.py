@@ -1,5 +1,6 @@
 """Everything that users pass in is checked here, before anything is computed."""
 
+from ._arrays import as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind
 from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
@@ -20,12 +21,13 @@ from ._parameters import (
     resolve_device,
     short,
 )
-from ._texts import check_label_texts, check_texts
+from ._texts import check_label_texts, check_texts, names_of
 
 __all__ = [
     "Target",
     "TargetKind",
     "as_classes",
+    "as_numbers",
     "callers_stack_level",
     "check_choice",
     "check_classes",
@@ -46,6 +48,8 @@ __all__ = [
     "is_nameless",
     "is_sparse_frame",
     "merge_duplicates",
+    "names_of",
+    "refuse_masked",
     "resolve_device",
     "short",
     "sound_sparse",

@@ -11,11 +11,13 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from skxc._validation import (
+    as_numbers,
     csr_with_duplicates,
     frame_to_array,
     frame_to_csr,
     is_frame,
     is_sparse_frame,
+    refuse_masked,
     short,
     sound_sparse,
 )
@@ -33,6 +35,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
     """A sparse matrix, its arrays checked, or an array; two-dimensional and of real numbers."""
     if is_frame(matrix):
         matrix = frame_to_csr(matrix, name)
+    refuse_masked(matrix, name)
     checked: Any = matrix if sp.issparse(matrix) else _array(matrix)
     if len(checked.shape) != 2 or checked.dtype.kind not in "biuf":
         raise ValueError(
@@ -116,7 +119,8 @@ def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
 
 def check_propensities(propensities: ArrayLike, n_labels: int) -> np.ndarray:
     """Propensities as float64."""
-    checked = np.asarray(propensities, dtype=np.float64)
+    accepted = "one propensity in (0, 1] per label"
+    checked = as_numbers(propensities, "propensities", accepted)
     if checked.shape != (n_labels,):
         raise ValueError(
             f"propensities has shape {checked.shape}, but Y_true has {n_labels} columns. Pass one "
@@ -135,7 +139,7 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> np.n
     """Row weights as float64, ones for None."""
     if sample_weight is None:
         return np.ones(n_samples)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = as_numbers(sample_weight, "sample_weight", "one weight per row")
     if weights.shape != (n_samples,):
         raise ValueError(
             f"sample_weight has shape {weights.shape}, but Y_true has {n_samples} rows. Pass one "

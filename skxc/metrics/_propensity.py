@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skxc._docstrings import completed_by
-from skxc._validation import short
+from skxc._validation import as_numbers
 
 from ._checks import Matrix, refuse_integer_lists
 from ._pairs import label_pairs
@@ -106,13 +106,8 @@ def propensities_from_counts(
     >>> propensities_from_counts([20, 5], n_samples=20).round(3)
     array([0.621, 0.459])
     """
-    try:
-        counts = np.asarray(label_counts, dtype=np.float64)
-    except (TypeError, ValueError):  # such as lists of labels
-        raise ValueError(
-            f"label_counts is {short(label_counts)}. Pass a list or 1-d array of one count per "
-            f"label."
-        ) from None
+    accepted = "a list or 1-d array of one count per label"
+    counts = as_numbers(label_counts, "label_counts", accepted)
     if counts.ndim != 1:
         raise ValueError(f"label_counts has shape {counts.shape}. Pass one count per label, 1-d.")
     if not n_samples >= 1:
