@@ -72,7 +72,7 @@ def check_target(
         )
     refuse_masked(y, "y")
     if sp.issparse(y):
-        target = _matrix_target(y, "sparse", classes)
+        target = _matrix_target(sound_sparse(y, "Y"), "sparse", classes)
     elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
         target = _frame_target(y, classes)
     else:
@@ -289,7 +289,7 @@ def _own_csr(matrix: Any) -> sp.csr_array:
             matrix, is_convertible = matrix.astype(np.float32), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    return csr_with_duplicates(sound_sparse(matrix, "Y"), np.float32)
+    return csr_with_duplicates(matrix, np.float32)
 
 
 def _check_finite(values: NDArray[Any]) -> None:
@@ -329,6 +329,7 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
             f"exclude is a {type(exclude).__name__}. Pass a SciPy sparse (n_samples, n_labels) "
             f"matrix that holds 1 where a label must not be given."
         )
+    exclude = sound_sparse(exclude, "exclude")
     if exclude.shape != shape:
         raise ValueError(
             f"exclude has shape {exclude.shape}, but there are {shape[0]} texts and {shape[1]} "
@@ -336,10 +337,9 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
         )
     if exclude.dtype.kind not in "biuf":
         raise TypeError(f"exclude has dtype {exclude.dtype}. Pass 1 (or True) for pairs to ignore.")
-    sound = sound_sparse(exclude, "exclude")
-    if np.isnan(sound.data).any():
+    if np.isnan(exclude.data).any():
         raise ValueError("exclude holds nan. Pass 1 (or True) for pairs to ignore.")
-    mask = csr_with_duplicates(sound, bool)  # before a sum overflows
+    mask = csr_with_duplicates(exclude, bool)  # before a sum overflows
     mask.eliminate_zeros()
     merge_duplicates(mask)
     return mask

@@ -36,7 +36,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
     if is_frame(matrix):
         matrix = frame_to_csr(matrix, name)
     refuse_masked(matrix, name)
-    checked: Any = matrix if sp.issparse(matrix) else _array(matrix)
+    checked: Any = sound_sparse(matrix, name) if sp.issparse(matrix) else _array(matrix)
     if len(checked.shape) != 2 or checked.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} has shape {checked.shape} and dtype {checked.dtype}. Pass a sparse matrix or "
@@ -46,7 +46,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
         )
     if checked.shape[0] == 0:
         raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
-    return sound_sparse(checked, name)
+    return checked
 
 
 def _array(matrix: Any) -> np.ndarray:

@@ -12,10 +12,10 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import indexable
 
 from skxc._docstrings import completed_by
-from skxc._validation import check_target, sound_sparse
+from skxc._validation import check_target
 
 from ._balance import balanced_folds, balanced_sides
-from ._rows import take_rows
+from ._rows import sound_rows, take_rows
 
 # of `split`
 _SPLIT = """
@@ -76,7 +76,7 @@ class MultilabelStratifiedKFold(KFold):
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Generate the rows of each training and test part, both ascending."""
-        tests = [test for _, test in super().split(X, groups=groups)]
+        tests = [test for _, test in super().split(sound_rows(X, "X"), groups=groups)]
         folds = np.empty(sum(map(len, tests)), dtype=np.int64)
         for fold, test in enumerate(tests):
             folds[test] = fold
@@ -132,7 +132,7 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Generate the rows of each training and test part, both in random order."""
-        X, y = indexable(X, sound_sparse(y, "y"))
+        X, y = indexable(sound_rows(X, "X"), sound_rows(y, "y"))
         Y = check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y
         for train, test in super().split(X, groups=groups):
             rows = np.concatenate([test, train])
@@ -190,7 +190,7 @@ def train_test_split(
     >>> Y_train.sum(axis=0), Y_test.sum(axis=0)
     (array([1, 1, 1, 1]), array([1, 1, 1, 1]))
     """
-    arrays = tuple(sound_sparse(array, f"arrays[{place}]") for place, array in enumerate(arrays))
+    arrays = tuple(sound_rows(array, f"arrays[{place}]") for place, array in enumerate(arrays))
     if len(getattr(stratify, "shape", ())) != 2:
         return sklearn.model_selection.train_test_split(
             *arrays,
@@ -206,7 +206,7 @@ def train_test_split(
         raise ValueError("Stratified splits are random. Pass shuffle=True, or stratify=None.")
     if test_size is None and train_size is None:
         test_size = 0.25
-    *arrays, labels = indexable(*arrays, sound_sparse(stratify, "stratify"))
+    *arrays, labels = indexable(*arrays, sound_rows(stratify, "stratify"))
     cv = MultilabelStratifiedShuffleSplit(
         1, test_size=test_size, train_size=train_size, random_state=random_state
     )
