@@ -147,7 +147,7 @@ _OF_FORMAT = {
         "offsets too few": _made("offsets", lambda a: a[:1]),
         "2-d offsets": _made("offsets", lambda a: a[:, None]),
         "float offsets": _made("offsets", lambda a: a + 0.5),
-        "an unsigned offset beyond int64": _made("offsets", lambda a: _last(a.astype("u8"), 2**64 - 1)),
+        "an offset beyond int64": _made("offsets", lambda a: _last(a.astype("u8"), 2**64 - 1)),
         "offsets None": _made("offsets", lambda a: None),
         "1-d values": _made("data", lambda a: a[0]),
         "3-d values": _made("data", lambda a: a[None]),

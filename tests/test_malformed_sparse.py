@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from damages import DAMAGES, SHAPE, SOUND, damaged
 from sklearn.dummy import DummyClassifier
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import KFold
 
 import skxc.metrics
 import skxc.model_selection
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
-from skxc._validation import check_exclude, sound_sparse
 from skxc.encoders import BagOfWordsEncoder
 from skxc.metrics import (
     LabelFrequencyDisplay,

@@ -2,6 +2,7 @@
 
 from ._arrays import as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._free_memory import check_free, free_host_bytes, left_in_container, size
 from ._label_lists import TargetKind
 from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
@@ -32,6 +33,7 @@ __all__ = [
     "check_choice",
     "check_classes",
     "check_exclude",
+    "check_free",
     "check_integer",
     "check_label_texts",
     "check_real",
@@ -44,13 +46,16 @@ __all__ = [
     "exact_array",
     "frame_to_array",
     "frame_to_csr",
+    "free_host_bytes",
     "is_frame",
     "is_nameless",
     "is_sparse_frame",
+    "left_in_container",
     "merge_duplicates",
     "names_of",
     "refuse_masked",
     "resolve_device",
     "short",
+    "size",
     "sound_sparse",
 ]

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._free_memory import check_free
 from ._label_lists import TargetKind, is_label_lists
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
+_BYTES_A_NAME = 100  # of a Python object in a list and in a dict
 _INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 
 
@@ -119,6 +121,9 @@ def check_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     """What `classes_` will be: in the columns' order where y is a matrix, else sorted."""
     if classes is None:
         return None
+    if hasattr(classes, "__len__"):
+        what = f"A list of {len(classes)} classes"
+        check_free(_BYTES_A_NAME * len(classes), what, "Pass fewer classes.")
     is_unordered = isinstance(classes, set | frozenset)
     names = exact_array(list(classes) if is_unordered else classes)
     check_distinct(names, "classes")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import sklearn.model_selection
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, ShuffleSplit
@@ -82,7 +83,7 @@ class MultilabelStratifiedKFold(KFold):
             folds[test] = fold
         if not self.shuffle:  # neighbours are often alike: deal them out
             folds = np.arange(len(folds)) % self.n_splits
-        Y = check_target(y, len(folds)).Y
+        Y = _used_labels(check_target(y, len(folds)).Y)
         folds = balanced_folds(Y, folds, self.n_splits)
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -133,7 +134,7 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Generate the rows of each training and test part, both in random order."""
         X, y = indexable(sound_rows(X, "X"), sound_rows(y, "y"))
-        Y = check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y
+        Y = _used_labels(check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y)
         for train, test in super().split(X, groups=groups):
             rows = np.concatenate([test, train])
             is_test = np.arange(len(rows)) < len(test)
@@ -212,3 +213,11 @@ def train_test_split(
     )
     parts = next(cv.split(arrays[0], labels))
     return [take_rows(array, rows) for array in arrays for rows in parts]
+
+
+def _used_labels(Y: sp.csr_array) -> sp.csr_array:
+    """Y without the columns of labels that no row has, where most are such: an array a label."""
+    if Y.shape[1] <= Y.nnz:
+        return Y
+    labels, columns = np.unique(Y.indices, return_inverse=True)
+    return sp.csr_array((Y.data, columns, Y.indptr), shape=(Y.shape[0], max(len(labels), 1)))
