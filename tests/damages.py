@@ -54,6 +54,7 @@ _COMPRESSED = {
     "indptr starts below 0": _set("indptr", 0, -1),
     "indptr falls": _set("indptr", 2, 0),
     "indptr below 0": _set("indptr", 2, -5),
+    "indptr ends so low that the difference overflows": _set("indptr", -1, -(2**31)),
     "indptr ends beyond": _set("indptr", -1, 99),
     "indptr beyond": _set("indptr", 2, 99),
     "indptr too long": _made("indptr", lambda a: np.append(a, a[-1])),

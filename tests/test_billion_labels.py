@@ -111,7 +111,9 @@ def little_memory(monkeypatch):
 
 def test_an_array_of_all_propensities_is_refused_where_it_does_not_fit(little_memory):
     Y = sp.csr_array(([1.0], ([0], [N_LABELS - 1])), shape=(3, N_LABELS))
-    with pytest.raises(ValueError, match=r"An array of 1000000000 propensities needs 37.3 GiB, but"):
+    with pytest.raises(
+        ValueError, match=r"An array of 1000000000 propensities needs 37.3 GiB, but"
+    ):
         propensities(Y)
 
 

@@ -38,7 +38,7 @@ def sound_sparse(matrix: Any, name: str) -> Any:
             _check_coo(own)
         else:
             own.indptr, own.indices = _alike((own.indptr, own.indices))
-            if np.any(np.diff(own.indptr) < 0):  # SciPy looks only where it ends above 0
+            if np.any(own.indptr[1:] < own.indptr[:-1]):  # a difference may overflow
                 raise ValueError("indptr must be a non-decreasing sequence")
             own.check_format(full_check=True)
     except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:

@@ -103,7 +103,10 @@ def check_scores(
         Y_score = frame_to_array(Y_score, name)  # where 0 is a score, too
     scores = check_matrix(Y_score, name)
     check_same_shape(scores.shape, name, shape)
-    return csr_with_duplicates(scores, None, copy=False) if sp.issparse(scores) else scores
+    if not sp.issparse(scores):
+        return scores
+    dtype = None if scores.dtype.kind == "f" else np.float64  # sums of small integers overflow
+    return csr_with_duplicates(scores, dtype, copy=False)
 
 
 def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
