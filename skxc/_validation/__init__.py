@@ -11,6 +11,7 @@ from ._matrices import (
     frame_to_csr,
     is_frame,
     is_sparse_frame,
+    native,
     sound_sparse,
 )
 from ._parameters import (
@@ -53,6 +54,7 @@ __all__ = [
     "left_in_container",
     "merge_duplicates",
     "names_of",
+    "native",
     "refuse_masked",
     "resolve_device",
     "short",

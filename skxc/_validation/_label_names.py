@@ -151,7 +151,9 @@ def check_same_classes(
 def _is_matrix(y: Any, kind: TargetKind | None, n_classes: int | None) -> bool:
     """Whether y has a column a label."""
     if isinstance(y, list | tuple) and len(y):
-        return np.ndim(y[0]) == 1 and not is_label_lists(y, kind, n_classes)
+        is_row = hasattr(y[0], "__len__") and not isinstance(y[0], str | bytes)
+        is_row = is_row and getattr(y[0], "ndim", 1) == 1
+        return is_row and not is_label_lists(y, kind, n_classes)
     return getattr(y, "ndim", 1) == 2
 
 

@@ -32,7 +32,7 @@ def sound_sparse(matrix: Any, name: str) -> Any:
         data = np.asarray(own.data)
         if data.dtype.kind not in "biufc":
             raise ValueError(f"its values have the dtype {data.dtype}, which is no number")
-        own.data = data.astype(_native(data.dtype), copy=False)
+        own.data = data.astype(native(data.dtype), copy=False)
         if own.format == "coo":
             own.coords = _alike(own.coords)
             _check_coo(own)
@@ -87,7 +87,7 @@ def _check_integers(kinds: set[type]) -> None:
         raise ValueError(f"it has an index of type {wrong[0].__name__}, which is no integer")
 
 
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which SciPy computes; it has no big-endian numbers, and no float16."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
 
@@ -155,7 +155,7 @@ def frame_to_csr(frame: Any, name: str) -> sp.csr_array:
         rows += places.astype(np.int32).tobytes()
         values += entries.astype(np.float64).tobytes()
         indptr.append(indptr[-1] + len(places))
-    data = np.frombuffer(values).astype(_native(np.result_type(*dtypes)))
+    data = np.frombuffer(values).astype(native(np.result_type(*dtypes)))
     arrays = (data, np.frombuffer(rows, np.int32), indptr)
     return sp.csc_array(arrays, shape=(len(frame), len(indptr) - 1)).tocsr()
 

@@ -17,6 +17,7 @@ from skxc._validation import (
     frame_to_csr,
     is_frame,
     is_sparse_frame,
+    native,
     refuse_masked,
     short,
     sound_sparse,
@@ -46,7 +47,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
         )
     if checked.shape[0] == 0:
         raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
-    return checked
+    return checked.astype(native(checked.dtype), copy=False)
 
 
 def _array(matrix: Any) -> np.ndarray:
