@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 
 from skxc import ReneeClassifier
+from skxc._validation import frame_to_csr
 from skxc.encoders import BagOfWordsEncoder
 from skxc.metrics import XMCScorer, propensities, propensities_from_counts, ranking_metrics
+from skxc.metrics._checks import check_matrix
 from skxc.metrics._top_k import top_k_scores
 from skxc.model_selection import MultilabelStratifiedShuffleSplit, cross_val_predict_top_k
 from skxc.model_selection._rows import sound_rows
@@ -66,6 +69,36 @@ def test_weights_that_are_no_numbers_are_refused(weights):
 def test_a_number_that_no_float_holds_is_refused_as_y():
     with pytest.raises(TypeError, match="Y has dtype object"):
         CLF.fit(TEXTS, np.array([[10**400, 0]] * 4, dtype=object))
+
+
+def test_the_largest_integer_in_a_data_frame_is_not_read_as_0():
+    frame = pd.DataFrame({"a": np.array([0, 2**64 - 1], dtype=np.uint64), "b": [1, 0]})
+    np.testing.assert_array_equal(frame_to_csr(frame, "Y").toarray(), [[0, 1], [2.0**64, 0]])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([["a"], np.array([b"b"])], "Y[1] holds the label"),
+        ([np.array([1j])], "Y[0] holds the label"),
+        ([[1j], [2j]], "Y[0] holds the label"),
+        ([[0, [1]]], "Y[0] holds the label [1] of type list"),
+    ],
+)
+def test_labels_that_are_no_names_are_refused_by_row(y, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        CLF.fit(TEXTS[: len(y)], y)
+
+
+@pytest.mark.parametrize("dtype", [">f8", "f2", ">f4"])
+def test_scores_of_dtypes_that_scipy_does_not_know_are_read(dtype):
+    assert check_matrix(Y.astype(dtype), "Y").dtype in (np.float32, np.float64)
+    assert ranking_metrics(Y, Y.astype(dtype), (1,)) == ranking_metrics(Y, Y, (1,))
+
+
+def test_a_matrix_of_three_dimensions_is_refused():
+    with pytest.raises(ValueError, match=re.escape("y has shape (4, 2, 2)")):
+        next(MultilabelStratifiedShuffleSplit(2).split(TEXTS, sp.coo_array((4, 2, 2))))
 
 
 def test_nan_in_a_mask_is_refused():

@@ -94,12 +94,15 @@ def _dates(labels: NDArray[Any]) -> NDArray[Any]:
 def check_labels(labels: Iterable[Any], place: Callable[[Any], str]) -> None:
     """Raise where a label is no name or id; `place` tells where a label is."""
     kinds = set(map(type, labels))
-    bad = [k for k in kinds if issubclass(k, bytes | Collection) and not issubclass(k, str)]
+    refused = bytes | Collection | complex | np.complexfloating
+    bad = [k for k in kinds if issubclass(k, refused) and not issubclass(k, str)]
     if not bad:
         return
     label = next(label for label in labels if type(label) is bad[0])
     remedy = "Decode them first, such as by label.decode()."
-    if not isinstance(label, bytes):
+    if isinstance(label, complex | np.complexfloating):
+        remedy = "Pass labels as str or int, such as str(label)."
+    elif not isinstance(label, bytes):
         remedy = "Pass labels as str or int, such as ':'.join(map(str, label))."
     raise TypeError(
         f"{place(label)} the label {short(label)} of type {type(label).__name__}. {remedy}"

@@ -173,7 +173,9 @@ def _checked_labels(y: Any, flat: list[Any]) -> list[Any]:
     """The distinct labels of the lists `y`, sorted."""
 
     def place(label: Any) -> str:
-        position = next(i for i, row in enumerate(y) if any(label is item for item in row))
+        # not the label itself: an array makes new ones every time
+        kinds = (set(map(type, row)) for row in y)
+        position = next(i for i, of_row in enumerate(kinds) if type(label) in of_row)
         return f"Y[{position}] holds"
 
     check_labels(flat, place)

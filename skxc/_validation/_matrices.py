@@ -26,6 +26,11 @@ def sound_sparse(matrix: Any, name: str) -> Any:
     """
     if not sp.issparse(matrix):
         return matrix
+    if matrix.ndim > 2:
+        raise ValueError(
+            f"{name} has shape {matrix.shape}. Pass a matrix of (n_samples, n_labels), in two "
+            f"dimensions."
+        )
     try:
         own = _compressed_or_coo(matrix)
         _check_unmasked(own.data, "values")
@@ -155,7 +160,9 @@ def frame_to_csr(frame: Any, name: str) -> sp.csr_array:
         rows += places.astype(np.int32).tobytes()
         values += entries.astype(np.float64).tobytes()
         indptr.append(indptr[-1] + len(places))
-    data = np.frombuffer(values).astype(native(np.result_type(*dtypes)))
+    data = np.frombuffer(values)
+    if np.abs(data).max(initial=0) < 2**53:  # larger integers were rounded, and may overflow
+        data = data.astype(native(np.result_type(*dtypes)))
     arrays = (data, np.frombuffer(rows, np.int32), indptr)
     return sp.csc_array(arrays, shape=(len(frame), len(indptr) - 1)).tocsr()
 

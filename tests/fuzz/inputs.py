@@ -53,12 +53,16 @@ def _all_entries(dense: np.ndarray) -> Entries | None:
 
 
 # ------------------------------------------------------------------------------------------ dense
+def _frame(dense: np.ndarray) -> Any:
+    return pd.DataFrame(dense.astype(dense.dtype.newbyteorder("=")))  # pandas takes no other
+
+
 def _masked_nowhere(dense: np.ndarray) -> Any:
     return np.ma.array(dense, mask=False)
 
 
 _DENSE = [
-    np.array, np.asfortranarray, np.asmatrix, np.ndarray.tolist, pd.DataFrame, _masked_nowhere,
+    np.array, np.asfortranarray, np.asmatrix, np.ndarray.tolist, _frame, _masked_nowhere,
     lambda dense: dense[::-1][::-1], lambda dense: tuple(map(tuple, dense.tolist())),
     lambda dense: list(dense), lambda dense: np.broadcast_to(dense, dense.shape),
 ]  # fmt: skip
@@ -76,12 +80,11 @@ _NONSENSE = [
     lambda dense: 3, lambda dense: np.float64(1), lambda dense: None, lambda dense: "text",
     lambda dense: {}, lambda dense: object(), lambda dense: sp.coo_array((2, 2, 2)),
     lambda dense: np.zeros(dense.shape, [("a", int)]),
-    lambda dense: dense.astype("f8").astype("M8[s]"),
+    lambda dense: np.zeros(dense.shape, "M8[s]"),
     lambda dense: np.full(dense.shape, None).tolist(),
     lambda dense: np.full(dense.shape, 10**400, dtype=object).tolist(),
     lambda dense: pd.DataFrame(np.full(dense.shape, pd.NA)),
     lambda dense: pl.DataFrame({"a": ["x"] * len(dense)}),
-    lambda dense: sp.csr_array(np.ones((len(dense), dense.shape[1] + 1))),
 ]  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def test_metrics_are_those_of_the_naive_computation(data):
         assert score_entries is not None, "bad scores were read"
         assert plain is not None, "bad weights were read"
         is_true = reduced(true_entries, shape, lambda v: max(v) > 0) > 0
-        is_excluded = reduced(excluded_entries, shape, lambda v: max(v) > 0) > 0
+        is_excluded = reduced(excluded_entries or [], shape, lambda v: max(v) > 0) > 0
         dense = summed(score_entries, shape)
         expected = naive_metrics(is_true, dense, is_excluded, sorted(set(ks)), propensity, plain)
         for name, value in expected.items():
