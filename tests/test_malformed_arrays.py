@@ -82,6 +82,7 @@ def test_the_largest_integer_in_a_data_frame_is_not_read_as_0():
         ([["a"], np.array([b"b"])], "Y[1] holds the label"),
         ([np.array([1j])], "Y[0] holds the label"),
         ([[1j], [2j]], "Y[0] holds the label"),
+        ([iter([1])], "y holds the label <list_iterator"),
         ([[0, [1]]], "Y[0] holds the label [1] of type list"),
     ],
 )

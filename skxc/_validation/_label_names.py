@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -94,7 +94,7 @@ def _dates(labels: NDArray[Any]) -> NDArray[Any]:
 def check_labels(labels: Iterable[Any], place: Callable[[Any], str]) -> None:
     """Raise where a label is no name or id; `place` tells where a label is."""
     kinds = set(map(type, labels))
-    refused = bytes | Collection | complex | np.complexfloating
+    refused = bytes | Collection | Iterator | complex | np.complexfloating
     bad = [k for k in kinds if issubclass(k, refused) and not issubclass(k, str)]
     if not bad:
         return
