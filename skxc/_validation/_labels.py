@@ -216,7 +216,7 @@ def _classes_target(
     if array.dtype == object and any(map(is_missing, array)):
         position = next(i for i, label in enumerate(array) if is_missing(label))
         raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
-    if array.dtype.kind in "OS":
+    if array.dtype.kind in "OScV":
         check_labels(array.tolist(), lambda _: "y holds")
     if classes is None:
         if array.dtype != object:
