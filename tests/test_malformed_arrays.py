@@ -83,7 +83,6 @@ def test_the_largest_integer_in_a_data_frame_is_not_read_as_0():
         ([np.array([1j])], "Y[0] holds the label"),
         ([[1j], [2j]], "Y[0] holds the label"),
         (np.zeros(4, [("a", int)]), "y holds the label (0,) of type tuple"),
-        (np.ones(4) * 1j, "y holds the label 1j of type complex"),
         ([iter([1])], "y holds the label <list_iterator"),
         ([[0, [1]]], "Y[0] holds the label [1] of type list"),
     ],
