@@ -21,11 +21,11 @@ from skxc._search import _ranker
 from skxc._search._ranker import Ranker
 from skxc._training._memory import (
     Memory,
-    _left_in_container,
     check_memory,
     texts_at_once,
     training_memory,
 )
+from skxc._validation import left_in_container
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -57,11 +57,11 @@ def test_a_containers_limit_counts(tmp_path, limit, want):
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text("900\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 300\n")
-    assert _left_in_container(tmp_path) == want
+    assert left_in_container(tmp_path) == want
 
 
 def test_without_a_container_there_is_no_limit(tmp_path):
-    assert _left_in_container(tmp_path) == math.inf
+    assert left_in_container(tmp_path) == math.inf
 
 
 def test_the_estimate_is_logged_by_part(monkeypatch, caplog):

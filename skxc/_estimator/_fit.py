@@ -212,7 +212,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
         """One text per label, or None where there are none."""
-        return check_label_texts(self.label_texts, target.classes)
+        return check_label_texts(self.label_texts, target.labels)
 
     def _setup(
         self, inputs: CheckedInputs, device: torch.device, seeds: list[int]

@@ -20,6 +20,7 @@ from skxc._validation import (
     check_texts,
     exact_array,
     is_nameless,
+    names_of,
 )
 
 from ._fitted import FittedModel
@@ -134,11 +135,11 @@ class LabelTextsMixin(FittedModel):
         return names
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str]:
-        given, classes = self.label_texts, target.classes
+        given, classes = self.label_texts, target.labels
         if is_resumed and len(classes) == len(self.label_texts_):
             known = self.label_texts_.tolist()  # with those of `add_labels`
             if isinstance(given, Mapping):
-                given = dict(zip(classes.tolist(), known, strict=True)) | dict(given)
+                given = dict(zip(names_of(classes), known, strict=True)) | dict(given)
             elif given is None or isinstance(given, str) or len(known) > len(given):
                 return known
         texts = check_label_texts(given, classes)
@@ -148,8 +149,8 @@ class LabelTextsMixin(FittedModel):
             _warn_of_duplicates(texts)
         return texts
 
-    def _lack_of_texts(self, classes: NDArray[Any]) -> ValueError:
-        name, label = type(self).__name__, classes.tolist()[0]
+    def _lack_of_texts(self, classes: NDArray[Any] | range) -> ValueError:
+        name, label = type(self).__name__, names_of(classes)[0]
         kind = "names" if isinstance(label, str) else "numbers"
         why = f"y's labels are {kind} such as {label!r}, which are no words"
         if self.label_texts is None:

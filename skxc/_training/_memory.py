@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
+from skxc._validation import free_host_bytes, size
 from skxc.encoders._base import EncoderModule
 
 from ._setup import Settings, TrainingSetup
@@ -76,19 +74,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    return int(min(psutil.virtual_memory().available, _left_in_container()))
-
-
-def _left_in_container(folder: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes left of a container's own limit, which the machine's figures do not show."""
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        used -= int(stat.get("inactive_file", 0))  # files read: the kernel gives these up
-        return math.inf if limit == "max" else int(limit) - used
-    except (OSError, ValueError):  # no such limit here
-        return math.inf
+    return free_host_bytes()
 
 
 def device_share(device: torch.device) -> int:
@@ -226,12 +212,3 @@ def explained_out_of_memory(setup: TrainingSetup[S], remedies: Remedies) -> Iter
             f"({str(error).splitlines()[0]}). "
             f"Pass {' or '.join(_halved(setup.settings, remedies))}."
         ) from error
-
-
-def size(n_bytes: float) -> str:
-    """Bytes for people."""
-    for unit in ("B", "KiB", "MiB"):
-        if n_bytes < 1024:
-            return f"{n_bytes:.0f} {unit}"
-        n_bytes /= 1024
-    return f"{n_bytes:.1f} GiB"

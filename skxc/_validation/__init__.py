@@ -1,6 +1,8 @@
 """Everything that users pass in is checked here, before anything is computed."""
 
+from ._arrays import as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
+from ._free_memory import check_free, free_host_bytes, left_in_container, size
 from ._label_lists import TargetKind
 from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
@@ -9,6 +11,7 @@ from ._matrices import (
     frame_to_csr,
     is_frame,
     is_sparse_frame,
+    native,
     sound_sparse,
 )
 from ._parameters import (
@@ -20,16 +23,18 @@ from ._parameters import (
     resolve_device,
     short,
 )
-from ._texts import check_label_texts, check_texts
+from ._texts import check_label_texts, check_texts, names_of
 
 __all__ = [
     "Target",
     "TargetKind",
     "as_classes",
+    "as_numbers",
     "callers_stack_level",
     "check_choice",
     "check_classes",
     "check_exclude",
+    "check_free",
     "check_integer",
     "check_label_texts",
     "check_real",
@@ -42,11 +47,17 @@ __all__ = [
     "exact_array",
     "frame_to_array",
     "frame_to_csr",
+    "free_host_bytes",
     "is_frame",
     "is_nameless",
     "is_sparse_frame",
+    "left_in_container",
     "merge_duplicates",
+    "names_of",
+    "native",
+    "refuse_masked",
     "resolve_device",
     "short",
+    "size",
     "sound_sparse",
 ]

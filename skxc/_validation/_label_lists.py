@@ -51,7 +51,7 @@ def is_label_lists(y: Any, kind: TargetKind | None, n_classes: int | None) -> bo
 def _is_collection(row: Any) -> bool:
     if isinstance(row, str | bytes | dict):
         return False
-    return hasattr(row, "__len__") and hasattr(row, "__iter__") and np.ndim(row) > 0
+    return hasattr(row, "__len__") and hasattr(row, "__iter__") and getattr(row, "ndim", 1) > 0
 
 
 def _is_binary_rectangle(rows: Sequence[Any]) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._free_memory import check_free
 from ._label_lists import TargetKind, is_label_lists
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
 
+_BYTES_A_NAME = 100  # of a Python object in a list and in a dict
 _INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
 
 
@@ -92,12 +94,15 @@ def _dates(labels: NDArray[Any]) -> NDArray[Any]:
 def check_labels(labels: Iterable[Any], place: Callable[[Any], str]) -> None:
     """Raise where a label is no name or id; `place` tells where a label is."""
     kinds = set(map(type, labels))
-    bad = [k for k in kinds if issubclass(k, bytes | Collection) and not issubclass(k, str)]
+    refused = bytes | Collection | Iterator | complex | np.complexfloating
+    bad = [k for k in kinds if issubclass(k, refused) and not issubclass(k, str)]
     if not bad:
         return
     label = next(label for label in labels if type(label) is bad[0])
     remedy = "Decode them first, such as by label.decode()."
-    if not isinstance(label, bytes):
+    if isinstance(label, complex | np.complexfloating):
+        remedy = "Pass labels as str or int, such as str(label)."
+    elif not isinstance(label, bytes):
         remedy = "Pass labels as str or int, such as ':'.join(map(str, label))."
     raise TypeError(
         f"{place(label)} the label {short(label)} of type {type(label).__name__}. {remedy}"
@@ -119,6 +124,9 @@ def check_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     """What `classes_` will be: in the columns' order where y is a matrix, else sorted."""
     if classes is None:
         return None
+    if hasattr(classes, "__len__"):
+        what = f"A list of {len(classes)} classes"
+        check_free(_BYTES_A_NAME * len(classes), what, "Pass fewer classes.")
     is_unordered = isinstance(classes, set | frozenset)
     names = exact_array(list(classes) if is_unordered else classes)
     check_distinct(names, "classes")
@@ -146,7 +154,9 @@ def check_same_classes(
 def _is_matrix(y: Any, kind: TargetKind | None, n_classes: int | None) -> bool:
     """Whether y has a column a label."""
     if isinstance(y, list | tuple) and len(y):
-        return np.ndim(y[0]) == 1 and not is_label_lists(y, kind, n_classes)
+        is_row = hasattr(y[0], "__len__") and not isinstance(y[0], str | bytes)
+        is_row = is_row and getattr(y[0], "ndim", 1) == 1
+        return is_row and not is_label_lists(y, kind, n_classes)
     return getattr(y, "ndim", 1) == 2
 
 

@@ -15,6 +15,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from ._arrays import as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind, is_label_lists
 from ._label_names import (
@@ -39,9 +40,16 @@ class Target:
     """What `fit` was given as y, in one form."""
 
     Y: sp.csr_array  # (n_samples, n_labels) float32 in (0, 1], canonical, a copy
-    classes: NDArray[Any]  # (n_labels,)
+    labels: NDArray[Any] | range  # (n_labels,); without names a range, whatever their number
     kind: TargetKind  # the container that predictions mirror
     dtype: np.dtype[Any]  # of `predict`
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """The labels as an array, whose memory was checked before."""
+        if isinstance(self.labels, range):
+            return np.arange(len(self.labels))
+        return self.labels
 
 
 def check_target(
@@ -62,8 +70,9 @@ def check_target(
             "This estimator requires y to be passed, but the target y is None. "
             "Pass a (n_samples, n_labels) sparse or 0/1 matrix, label lists, or 1-d classes."
         )
+    refuse_masked(y, "y")
     if sp.issparse(y):
-        target = _matrix_target(y, "sparse", classes)
+        target = _matrix_target(sound_sparse(y, "Y"), "sparse", classes)
     elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
         target = _frame_target(y, classes)
     else:
@@ -147,6 +156,7 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None, *, may_be_unknown:
         warn_of_joined_names(fixed)
     place = {label: column for column, label in enumerate(fixed.tolist())}
     if may_be_unknown:
+        _check_same_type(found, fixed)
         for label in found:
             place.setdefault(label, len(place))
     try:
@@ -163,7 +173,9 @@ def _checked_labels(y: Any, flat: list[Any]) -> list[Any]:
     """The distinct labels of the lists `y`, sorted."""
 
     def place(label: Any) -> str:
-        position = next(i for i, row in enumerate(y) if any(label is item for item in row))
+        # not the label itself: an array makes new ones every time
+        kinds = (set(map(type, row)) for row in y)
+        position = next(i for i, of_row in enumerate(kinds) if type(label) in of_row)
         return f"Y[{position}] holds"
 
     check_labels(flat, place)
@@ -204,7 +216,7 @@ def _classes_target(
     if array.dtype == object and any(map(is_missing, array)):
         position = next(i for i, label in enumerate(array) if is_missing(label))
         raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
-    if array.dtype.kind in "OS":
+    if array.dtype.kind in "OScV":
         check_labels(array.tolist(), lambda _: "y holds")
     if classes is None:
         if array.dtype != object:
@@ -215,6 +227,7 @@ def _classes_target(
         fixed = classes
     known = fixed
     if may_be_unknown:
+        _check_same_type(array.tolist(), fixed)
         known = as_classes([*dict.fromkeys([*fixed.tolist(), *as_sorted(array).tolist()])])
     columns = columns_of(array, known)
     indptr = np.arange(len(array) + 1)
@@ -222,6 +235,23 @@ def _classes_target(
         (np.ones(len(array), np.float32), columns, indptr), shape=(len(array), len(known))
     )
     return Target(Y, fixed, "classes", fixed.dtype)
+
+
+def _check_same_type(labels: list[Any], classes: NDArray[Any]) -> None:
+    """Raise where names were fitted and numbers come, or the other way round.
+
+    They would all count as labels that the model does not know.
+    """
+    known = [isinstance(name, str) for name in classes.tolist()]
+    if not known or any(known) != all(known):
+        return
+    for label in labels:
+        if isinstance(label, str) != known[0]:
+            raise ValueError(
+                f"Y holds the label {label!r} of type {type(label).__name__}, but the model was "
+                f"fitted on labels such as {classes.tolist()[0]!r} of type "
+                f"{type(classes.tolist()[0]).__name__}. Pass labels of that type."
+            )
 
 
 def _matrix_target(
@@ -243,7 +273,7 @@ def _matrix_target(
             f"in (0, 1], or nothing."
         )
     merge_duplicates(Y)
-    fixed = np.arange(Y.shape[1]) if classes is None else classes
+    fixed = range(Y.shape[1]) if classes is None else classes
     if len(fixed) != Y.shape[1]:
         raise ValueError(
             f"Y has {Y.shape[1]} columns, but the model knows {len(fixed)} labels. "
@@ -257,11 +287,11 @@ def _own_csr(matrix: Any) -> sp.csr_array:
     """A float32 copy, with the duplicates that `matrix` stores."""
     is_convertible = matrix.dtype.kind in "biuf"
     if matrix.dtype == object and not sp.issparse(matrix):
-        with suppress(TypeError, ValueError):
+        with suppress(OverflowError, TypeError, ValueError):
             matrix, is_convertible = matrix.astype(np.float32), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    return csr_with_duplicates(sound_sparse(matrix, "Y"), np.float32)
+    return csr_with_duplicates(matrix, np.float32)
 
 
 def _check_finite(values: NDArray[Any]) -> None:
@@ -274,12 +304,8 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float3
     """One weight of at least 0 per text, not all of them 0."""
     if sample_weight is None:
         return None
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"sample_weight is {short(sample_weight)}. Pass one number per text."
-        ) from None
+    with np.errstate(over="ignore"):  # infinite then, which is refused
+        weights = as_numbers(sample_weight, "sample_weight", "one number per text").astype("f4")
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.ndim != 1:
@@ -305,6 +331,7 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
             f"exclude is a {type(exclude).__name__}. Pass a SciPy sparse (n_samples, n_labels) "
             f"matrix that holds 1 where a label must not be given."
         )
+    exclude = sound_sparse(exclude, "exclude")
     if exclude.shape != shape:
         raise ValueError(
             f"exclude has shape {exclude.shape}, but there are {shape[0]} texts and {shape[1]} "
@@ -312,7 +339,9 @@ def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:
         )
     if exclude.dtype.kind not in "biuf":
         raise TypeError(f"exclude has dtype {exclude.dtype}. Pass 1 (or True) for pairs to ignore.")
-    mask = csr_with_duplicates(sound_sparse(exclude, "exclude"), bool)  # before a sum overflows
+    if np.isnan(exclude.data).any():
+        raise ValueError("exclude holds nan. Pass 1 (or True) for pairs to ignore.")
+    mask = csr_with_duplicates(exclude, bool)  # before a sum overflows
     mask.eliminate_zeros()
     merge_duplicates(mask)
     return mask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ._texts import is_missing
 
-_INT32 = np.iinfo(np.int32)
+_INT32, _INT64 = np.iinfo(np.int32), np.iinfo(np.int64)
 
 
 def sound_sparse(matrix: Any, name: str) -> Any:
@@ -25,19 +26,27 @@ def sound_sparse(matrix: Any, name: str) -> Any:
     """
     if not sp.issparse(matrix):
         return matrix
+    if matrix.ndim > 2:
+        raise ValueError(
+            f"{name} has shape {matrix.shape}. Pass a matrix of (n_samples, n_labels), in two "
+            f"dimensions."
+        )
     try:
         own = _compressed_or_coo(matrix)
+        _check_unmasked(own.data, "values")
         data = np.asarray(own.data)
-        own.data = data.astype(_native(data.dtype), copy=False)
+        if data.dtype.kind not in "biufc":
+            raise ValueError(f"its values have the dtype {data.dtype}, which is no number")
+        own.data = data.astype(native(data.dtype), copy=False)
         if own.format == "coo":
             own.coords = _alike(own.coords)
             _check_coo(own)
         else:
             own.indptr, own.indices = _alike((own.indptr, own.indices))
-            if np.any(np.diff(own.indptr) < 0):  # SciPy looks only where it ends above 0
+            if np.any(own.indptr[1:] < own.indptr[:-1]):  # a difference may overflow
                 raise ValueError("indptr must be a non-decreasing sequence")
             own.check_format(full_check=True)
-    except (IndexError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} is a damaged {matrix.format} matrix: {error}. Pass one as scipy.sparse makes "
             f"it, such as csr_array((values, (rows, columns)), shape=(n_samples, n_labels))."
@@ -48,29 +57,65 @@ def sound_sparse(matrix: Any, name: str) -> Any:
 
 def _compressed_or_coo(matrix: Any) -> Any:
     """An object of its own with the arrays of `matrix`; CSR for DIA, DOK and LIL."""
+    _check_integers(set(map(type, matrix.shape)))
     if matrix.format in ("csr", "csc", "bsr", "coo"):
         return copy(matrix)
-    # tocsr of LIL takes the lengths for the same
-    if matrix.format == "lil" and [*map(len, matrix.rows)] != [*map(len, matrix.data)]:
-        raise ValueError("a row has more columns than values, or fewer")
+    if matrix.format == "lil":
+        _check_lil(matrix)
+    elif matrix.format == "dok":
+        _check_dok(matrix)
+    else:  # the constructor compares offsets and diagonals
+        _check_unmasked(matrix.data, "values")
+        (offsets,) = _alike((matrix.offsets,))
+        matrix = type(matrix)((matrix.data, offsets), shape=matrix.shape)
     return matrix.tocsr()
 
 
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _check_lil(matrix: Any) -> None:
+    """Raise for what tocsr takes for something else."""
+    if {np.shape(matrix.rows), np.shape(matrix.data)} != {matrix.shape[:1]}:
+        raise ValueError("it has not one list of columns and one of values a row")
+    if [*map(len, matrix.rows)] != [*map(len, matrix.data)]:
+        raise ValueError("a row has more columns than values, or fewer")
+    _check_integers({type(column) for row in matrix.rows for column in row})
+
+
+def _check_dok(matrix: Any) -> None:
+    """Raise for what tocsr takes for something else."""
+    if any(len(place) != len(matrix.shape) for place in matrix.keys()):  # noqa: SIM118
+        raise ValueError("an entry has not one row and one column")
+    _check_integers({type(index) for place in matrix.keys() for index in place})  # noqa: SIM118
+
+
+def _check_integers(kinds: set[type]) -> None:
+    if wrong := [kind for kind in kinds if not issubclass(kind, Integral)]:
+        raise ValueError(f"it has an index of type {wrong[0].__name__}, which is no integer")
+
+
+def native(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype in which SciPy computes; it has no big-endian numbers, and no float16."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype.newbyteorder("=")
 
 
 def _alike(arrays: tuple[Any, ...]) -> tuple[NDArray[Any], ...]:
     """Index arrays, all int32 or all int64; the longest one stays as it is if it can."""
+    for array in arrays:
+        _check_unmasked(array, "indices")
     arrays = tuple(map(np.asarray, arrays))
     if wrong := [array.dtype for array in arrays if array.dtype.kind not in "iu"]:
         raise ValueError(f"its indices have the dtype {wrong[0]}, which is no integer")
+    if any(array.size and array.max() > _INT64.max for array in arrays):
+        raise ValueError("it has an index that no int64 holds")
     longest = max(arrays, key=len).dtype
     dtype = longest if longest in (np.int32, np.int64) else np.dtype(np.int32)
     if not all(array.dtype == dtype or dtype == np.int64 or _fits(array) for array in arrays):
         dtype = np.dtype(np.int64)
     return tuple(array.astype(dtype, copy=False) for array in arrays)
+
+
+def _check_unmasked(array: Any, what: str) -> None:
+    if np.ma.is_masked(array):
+        raise ValueError(f"its {what} are masked, and numpy reads what is behind a mask")
 
 
 def _fits(array: NDArray[Any]) -> bool:
@@ -115,7 +160,9 @@ def frame_to_csr(frame: Any, name: str) -> sp.csr_array:
         rows += places.astype(np.int32).tobytes()
         values += entries.astype(np.float64).tobytes()
         indptr.append(indptr[-1] + len(places))
-    data = np.frombuffer(values).astype(_native(np.result_type(*dtypes)))
+    data = np.frombuffer(values)
+    if np.abs(data).max(initial=0) < 2**53:  # larger integers were rounded, and may overflow
+        data = data.astype(native(np.result_type(*dtypes)))
     arrays = (data, np.frombuffer(rows, np.int32), indptr)
     return sp.csc_array(arrays, shape=(len(frame), len(indptr) - 1)).tocsr()
 

@@ -47,10 +47,10 @@ def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
         return threshold
     try:
         thresholds = np.asarray(threshold)
-        if thresholds.dtype.kind in "SU" and thresholds.ndim:
+        if thresholds.dtype.kind not in "biufO" and thresholds.ndim:
             raise TypeError
         thresholds = thresholds.astype(np.float64)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         thresholds = np.empty(0)
     if thresholds.ndim == 0 or isinstance(threshold, str):
         check_real("threshold", threshold, high=1)

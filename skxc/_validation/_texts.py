@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from ._arrays import refuse_masked
 from ._parameters import short
 
 
@@ -24,6 +25,7 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
         raise TypeError(
             f"{name} is a {type(X).__name__}. Pass a list, tuple, 1-d array or Series of str."
         )
+    refuse_masked(X, name)
     if not isinstance(X, list | tuple):
         X = _as_column(X, name)
     texts = list(X)
@@ -35,13 +37,14 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
     return texts
 
 
-def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | None:
+def check_label_texts(label_texts: Any, classes: NDArray[Any] | range) -> list[str] | None:
     """One text per label, in the order of `classes`; None where there are none."""
     if isinstance(label_texts, str) and label_texts == "auto":
-        return classes.tolist() if are_words(classes) else None
+        return names_of(classes) if are_words(classes) else None
     if label_texts is None:
         return None
-    if hasattr(label_texts, "to_dict") and set(label_texts.index) == set(classes.tolist()):
+    is_series = hasattr(label_texts, "to_dict") and len(label_texts) == len(classes)
+    if is_series and set(label_texts.index) == set(names_of(classes)):
         label_texts = label_texts.to_dict()  # a Series by the labels' names
     if isinstance(label_texts, Mapping):
         label_texts = _texts_of(label_texts, classes)
@@ -54,16 +57,23 @@ def check_label_texts(label_texts: Any, classes: NDArray[Any]) -> list[str] | No
     return texts
 
 
-def _texts_of(label_texts: Mapping[Any, Any], classes: NDArray[Any]) -> list[Any]:
+def _texts_of(label_texts: Mapping[Any, Any], classes: NDArray[Any] | range) -> list[Any]:
     """The values of a mapping from labels to their texts, in the order of `classes`."""
-    missing = [name for name in classes.tolist() if name not in label_texts]
-    if missing:
+    names = names_of(classes)
+    n_missing = sum(name not in label_texts for name in names)
+    if n_missing:
+        missing = next(name for name in names if name not in label_texts)
         raise ValueError(
-            f"label_texts has no text for {len(missing)} of {len(classes)} labels, such as "
-            f"{missing[0]!r}. Pass a text for each of them, by its name in y or its column's "
+            f"label_texts has no text for {n_missing} of {len(classes)} labels, such as "
+            f"{missing!r}. Pass a text for each of them, by its name in y or its column's "
             f"number."
         )
-    return [label_texts[name] for name in classes.tolist()]
+    return [label_texts[name] for name in names]
+
+
+def names_of(classes: NDArray[Any] | range) -> Any:
+    """Labels as Python's own objects; the numbers of columns as the range that they are."""
+    return classes if isinstance(classes, range) else classes.tolist()
 
 
 def _as_column(X: Any, name: str) -> list[Any]:
@@ -111,9 +121,9 @@ def _not_a_text(name: str, position: int, text: Any) -> Exception:
     return TypeError(f"{what} Pass one str a row.")
 
 
-def are_words(classes: NDArray[Any]) -> bool:
+def are_words(classes: NDArray[Any] | range) -> bool:
     """Whether labels' names can serve as their texts: str, and most of them with a letter."""
-    names = classes.tolist()
+    names = names_of(classes)
     if not all(isinstance(name, str) for name in names):
         return False
     return 2 * sum(any(map(str.isalpha, name)) for name in names) > len(names)

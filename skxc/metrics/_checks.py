@@ -11,11 +11,14 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from skxc._validation import (
+    as_numbers,
     csr_with_duplicates,
     frame_to_array,
     frame_to_csr,
     is_frame,
     is_sparse_frame,
+    native,
+    refuse_masked,
     short,
     sound_sparse,
 )
@@ -33,7 +36,8 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
     """A sparse matrix, its arrays checked, or an array; two-dimensional and of real numbers."""
     if is_frame(matrix):
         matrix = frame_to_csr(matrix, name)
-    checked: Any = matrix if sp.issparse(matrix) else _array(matrix)
+    refuse_masked(matrix, name)
+    checked: Any = sound_sparse(matrix, name) if sp.issparse(matrix) else _array(matrix)
     if len(checked.shape) != 2 or checked.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} has shape {checked.shape} and dtype {checked.dtype}. Pass a sparse matrix or "
@@ -43,7 +47,7 @@ def check_matrix(matrix: Matrix, name: str) -> Any:
         )
     if checked.shape[0] == 0:
         raise ValueError(f"{name} has shape {checked.shape}. Pass at least one row.")
-    return sound_sparse(checked, name)
+    return checked.astype(native(checked.dtype), copy=False)
 
 
 def _array(matrix: Any) -> np.ndarray:
@@ -100,7 +104,10 @@ def check_scores(
         Y_score = frame_to_array(Y_score, name)  # where 0 is a score, too
     scores = check_matrix(Y_score, name)
     check_same_shape(scores.shape, name, shape)
-    return csr_with_duplicates(scores, None, copy=False) if sp.issparse(scores) else scores
+    if not sp.issparse(scores):
+        return scores
+    dtype = None if scores.dtype.kind == "f" else np.float64  # sums of small integers overflow
+    return csr_with_duplicates(scores, dtype, copy=False)
 
 
 def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
@@ -116,7 +123,8 @@ def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
 
 def check_propensities(propensities: ArrayLike, n_labels: int) -> np.ndarray:
     """Propensities as float64."""
-    checked = np.asarray(propensities, dtype=np.float64)
+    accepted = "one propensity in (0, 1] per label"
+    checked = as_numbers(propensities, "propensities", accepted)
     if checked.shape != (n_labels,):
         raise ValueError(
             f"propensities has shape {checked.shape}, but Y_true has {n_labels} columns. Pass one "
@@ -135,7 +143,7 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> np.n
     """Row weights as float64, ones for None."""
     if sample_weight is None:
         return np.ones(n_samples)
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    weights = as_numbers(sample_weight, "sample_weight", "one weight per row")
     if weights.shape != (n_samples,):
         raise ValueError(
             f"sample_weight has shape {weights.shape}, but Y_true has {n_samples} rows. Pass one "

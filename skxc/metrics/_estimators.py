@@ -130,7 +130,7 @@ def _all_scores(estimator: Any, X: Any, methods: tuple[str, ...]) -> Any:
             f"{name} has no {' or '.join(methods)}. Pass a fitted classifier that has; a search "
             f"needs refit."
         )
-    values = getattr(estimator, method)(X)
+    values = sound_sparse(getattr(estimator, method)(X), f"{name}.{method}")
     if isinstance(values, list) or len(values.shape) != 2:
         found = "a list" if isinstance(values, list) else f"an array of shape {values.shape}"
         raise ValueError(

@@ -23,6 +23,11 @@ def label_pairs(matrix: Matrix, name: str) -> tuple[np.ndarray, tuple[int, int]]
             f"{name} holds {values[is_bad][0]}. Pass 0 for no, and 1 (or another positive "
             f"number) for yes."
         )
+    if checked.shape[0] * checked.shape[1] > np.iinfo(np.int64).max:
+        raise ValueError(
+            f"{name} has shape {checked.shape}, more pairs than int64 can number. Leave out the "
+            f"columns that no row uses."
+        )
     is_positive = values > 0
     pairs = rows[is_positive].astype(np.int64) * checked.shape[1] + labels[is_positive]
     # not np.unique, which hashes: it took 6 s for 5 million pairs, which CSR has in order

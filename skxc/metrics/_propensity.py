@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from skxc._docstrings import completed_by
-from skxc._validation import short
+from skxc._validation import as_numbers, check_free
 
 from ._checks import Matrix, refuse_integer_lists
 from ._pairs import label_pairs
@@ -20,6 +20,8 @@ from ._pairs import label_pairs
 PROPENSITY_CONSTANTS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {"amazon": (0.6, 2.6), "wikipedia": (0.5, 0.4), "default": (0.55, 1.5)}
 )
+
+_BYTES_A_LABEL = 5 * 8  # counts, as floats, and what is computed of them
 
 
 def propensities(Y: Matrix, A: float = 0.55, B: float = 1.5) -> np.ndarray:
@@ -75,6 +77,8 @@ def propensities(Y: Matrix, A: float = 0.55, B: float = 1.5) -> np.ndarray:
     """
     refuse_integer_lists(Y, "Y")
     pairs, (n_samples, n_labels) = label_pairs(Y, "Y")
+    what = f"An array of {n_labels} propensities"
+    check_free(_BYTES_A_LABEL * n_labels, what, "Leave out the columns of labels that Y never has.")
     # n_labels = 0 leaves no pair to divide
     label_counts = np.bincount(pairs % max(n_labels, 1), minlength=n_labels)
     return propensities_from_counts(label_counts, n_samples, A, B)
@@ -106,13 +110,8 @@ def propensities_from_counts(
     >>> propensities_from_counts([20, 5], n_samples=20).round(3)
     array([0.621, 0.459])
     """
-    try:
-        counts = np.asarray(label_counts, dtype=np.float64)
-    except (TypeError, ValueError):  # such as lists of labels
-        raise ValueError(
-            f"label_counts is {short(label_counts)}. Pass a list or 1-d array of one count per "
-            f"label."
-        ) from None
+    accepted = "a list or 1-d array of one count per label"
+    counts = as_numbers(label_counts, "label_counts", accepted)
     if counts.ndim != 1:
         raise ValueError(f"label_counts has shape {counts.shape}. Pass one count per label, 1-d.")
     if not n_samples >= 1:

@@ -149,7 +149,7 @@ def ranking_metrics(
     if isinstance(scores, np.ndarray) and scores.dtype.kind in "iu":
         refuse_integer_lists(Y_true, "Y_true")  # both could be label ids
     weights = check_sample_weight(sample_weight, shape[0])
-    label_gains = [np.ones(shape[1])]
+    label_gains: list[np.ndarray | None] = [None]
     if propensities is not None:
         label_gains.append(1.0 / check_propensities(propensities, shape[1]))
     excluded = excluded_pairs(exclude, shape)
@@ -353,18 +353,19 @@ def psndcg_at_k(
 
 
 def _true_scores(
-    true_pairs: np.ndarray, gain_of_label: np.ndarray, shape: tuple[int, int]
+    true_pairs: np.ndarray, gain_of_label: np.ndarray | None, shape: tuple[int, int]
 ) -> sp.csr_array:
     """The true labels, each scored by its gain."""
     rows, labels = np.divmod(true_pairs, max(shape[1], 1))
     indptr = np.searchsorted(rows, np.arange(shape[0] + 1))
-    return sp.csr_array((gain_of_label[labels], labels, indptr), shape=shape)
+    gains = np.ones(len(labels)) if gain_of_label is None else gain_of_label[labels]
+    return sp.csr_array((gains, labels, indptr), shape=shape)
 
 
 def _gains(
     rankings: Iterable[tuple[np.ndarray, np.ndarray]],
     true_pairs: np.ndarray,
-    label_gains: Sequence[np.ndarray],  # each (n_labels,): what a hit is worth
+    label_gains: Sequence[np.ndarray | None],  # each (n_labels,): what a hit is worth; None: 1
     ks: Sequence[int],
     shape: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -376,7 +377,8 @@ def _gains(
         is_hit = (labels >= 0) & contains(true_pairs, rows[:, None] * n_labels + labels)
         discount = np.log2(np.arange(labels.shape[1]) + 2.0)
         for i, gain_of_label in enumerate(label_gains):
-            gains = np.where(is_hit, gain_of_label[labels], 0.0)
+            worth = 1.0 if gain_of_label is None else gain_of_label[labels]
+            gains = np.where(is_hit, worth, 0.0)
             discounted = gains / discount
             for j, k in enumerate(ks):
                 sums[i, j, rows] = gains[:, :k].sum(axis=1)

@@ -85,8 +85,6 @@ def _best_of_sparse(
         rows = longest_first[start : start + max(1, _BLOCK_CELLS // width)]
         start += len(rows)
         block = scores[rows]  # a copy: merging leaves the caller's arrays alone
-        if block.dtype.kind != "f":
-            block = block.astype(np.float64)  # before merging: small integers would overflow
         block.sum_duplicates()
         block_lengths = np.diff(block.indptr)
         values = block.data

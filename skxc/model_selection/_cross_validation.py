@@ -14,10 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import check_scoring
 
 from skxc._docstrings import completed_by
-from skxc._validation import sound_sparse
 from skxc.metrics import XMCScorer
 
-from ._rows import sound_params
+from ._rows import sound_params, sound_rows
 
 # of all cross-validation functions
 PARAMETERS = """
@@ -295,7 +294,8 @@ def _call(function: Callable[..., Any], y: Any, **arguments: Any) -> Any:
     Not `config_context(skip_parameter_validation=True)`: that would switch off the checks of every
     estimator that is fitted inside, too.
     """
-    y, arguments["params"] = sound_sparse(y, "y"), sound_params(arguments["params"])
+    y, arguments["params"] = sound_rows(y, "y"), sound_params(arguments["params"])
+    arguments["X"] = sound_rows(arguments["X"], "X")
     if not sp.issparse(y):
         return function(y=y, **arguments)
     return inspect.unwrap(function)(y=y, **arguments | {"cv": splitter(arguments["cv"], y)})

@@ -13,12 +13,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.utils import indexable
 
 from skxc._docstrings import completed_by
-from skxc._validation import check_exclude, check_integer, sound_sparse
+from skxc._validation import check_exclude, check_integer
 from skxc.metrics._estimators import predict_probabilities, unwrap
 from skxc.metrics._top_k import top_k_matrix, top_k_scores
 
 from ._cross_validation import PARAMETERS, splitter
-from ._rows import sound_params, take_rows
+from ._rows import sound_params, sound_rows, take_rows
 
 
 @completed_by(PARAMETERS)
@@ -84,7 +84,7 @@ def cross_val_predict_top_k(
             "Y is no matrix: the models of two folds would know different labels. Pass a matrix of "
             "shape (n_samples, n_labels), such as MultiLabelBinarizer(sparse_output=True) gives."
         )
-    X, Y = indexable(X, sound_sparse(Y, "Y"))
+    X, Y = indexable(sound_rows(X, "X"), sound_rows(Y, "Y"))
     mask = check_exclude(exclude, Y.shape)
     return cross_val_predict(
         _OutOfFold(estimator, X, k, mask),

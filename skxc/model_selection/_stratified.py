@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import sklearn.model_selection
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import indexable
 
 from skxc._docstrings import completed_by
-from skxc._validation import check_target, sound_sparse
+from skxc._validation import check_target
 
 from ._balance import balanced_folds, balanced_sides
-from ._rows import take_rows
+from ._rows import sound_rows, take_rows
 
 # of `split`
 _SPLIT = """
@@ -76,13 +77,13 @@ class MultilabelStratifiedKFold(KFold):
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Generate the rows of each training and test part, both ascending."""
-        tests = [test for _, test in super().split(X, groups=groups)]
+        tests = [test for _, test in super().split(sound_rows(X, "X"), groups=groups)]
         folds = np.empty(sum(map(len, tests)), dtype=np.int64)
         for fold, test in enumerate(tests):
             folds[test] = fold
         if not self.shuffle:  # neighbours are often alike: deal them out
             folds = np.arange(len(folds)) % self.n_splits
-        Y = check_target(y, len(folds)).Y
+        Y = _used_labels(check_target(y, len(folds)).Y)
         folds = balanced_folds(Y, folds, self.n_splits)
         for fold in range(self.n_splits):
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
@@ -132,8 +133,8 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Generate the rows of each training and test part, both in random order."""
-        X, y = indexable(X, sound_sparse(y, "y"))
-        Y = check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y
+        X, y = indexable(sound_rows(X, "X"), sound_rows(y, "y"))
+        Y = _used_labels(check_target(y, X.shape[0] if hasattr(X, "shape") else len(X)).Y)
         for train, test in super().split(X, groups=groups):
             rows = np.concatenate([test, train])
             is_test = np.arange(len(rows)) < len(test)
@@ -190,7 +191,7 @@ def train_test_split(
     >>> Y_train.sum(axis=0), Y_test.sum(axis=0)
     (array([1, 1, 1, 1]), array([1, 1, 1, 1]))
     """
-    arrays = tuple(sound_sparse(array, f"arrays[{place}]") for place, array in enumerate(arrays))
+    arrays = tuple(sound_rows(array, f"arrays[{place}]") for place, array in enumerate(arrays))
     if len(getattr(stratify, "shape", ())) != 2:
         return sklearn.model_selection.train_test_split(
             *arrays,
@@ -206,9 +207,17 @@ def train_test_split(
         raise ValueError("Stratified splits are random. Pass shuffle=True, or stratify=None.")
     if test_size is None and train_size is None:
         test_size = 0.25
-    *arrays, labels = indexable(*arrays, sound_sparse(stratify, "stratify"))
+    *arrays, labels = indexable(*arrays, sound_rows(stratify, "stratify"))
     cv = MultilabelStratifiedShuffleSplit(
         1, test_size=test_size, train_size=train_size, random_state=random_state
     )
     parts = next(cv.split(arrays[0], labels))
     return [take_rows(array, rows) for array in arrays for rows in parts]
+
+
+def _used_labels(Y: sp.csr_array) -> sp.csr_array:
+    """Y without the columns of labels that no row has, where most are such: an array a label."""
+    if Y.shape[1] <= Y.nnz:
+        return Y
+    labels, columns = np.unique(Y.indices, return_inverse=True)
+    return sp.csr_array((Y.data, columns, Y.indptr), shape=(Y.shape[0], max(len(labels), 1)))

@@ -126,18 +126,21 @@ class Candidates:
         pairs, self.proba = pairs[best_first], stored.data[best_first]
         self.rows, self.labels = np.divmod(pairs, n_labels)
         self.is_hit = contains(true_pairs, pairs)
-        self.n_true_of_row, self.n_true_of_label = (
-            np.bincount(places, minlength=n)
-            for places, n in zip(np.divmod(true_pairs, n_labels), Y.shape, strict=True)
-        )
+        true_rows, self.true_labels = np.divmod(true_pairs, n_labels)
+        self.n_true_of_row, self.n_labels = np.bincount(true_rows, minlength=Y.shape[0]), n_labels
+
+    @property
+    def n_true_of_label(self) -> NDArray[np.int64]:
+        """How many rows have each label."""
+        return np.bincount(self.true_labels, minlength=self.n_labels)
 
     def best_for_all(self, metric: str) -> float:
         """The threshold of the highest F1 of all pairs, or mean F1 of the rows or labels."""
-        groups, n_true = {
-            "f1_samples": (self.rows, self.n_true_of_row),
-            "f1_macro": (self.labels, self.n_true_of_label),
-            "f1_micro": (np.zeros_like(self.rows), self.n_true_of_row.sum(keepdims=True)),
-        }[metric]
+        groups, n_true = np.zeros_like(self.rows), self.n_true_of_row.sum(keepdims=True)
+        if metric == "f1_samples":
+            groups, n_true = self.rows, self.n_true_of_row
+        elif metric == "f1_macro":
+            groups, n_true = self.labels, self.n_true_of_label
         order, f1 = self._f1(groups, n_true)
         is_first = np.diff(groups[order], prepend=-1) > 0
         gains = np.empty_like(f1)  # of taking one pair more, in the group's mean
@@ -158,7 +161,7 @@ class Candidates:
         last = best_ends[np.diff(labels[best_ends], prepend=-1) > 0]
         following = np.minimum(last + 1, len(labels) - 1)
         has_more = labels[following] == labels[last]
-        thresholds = np.full(len(self.n_true_of_label), best_for_all)
+        thresholds = np.full(self.n_labels, best_for_all)
         below = np.where(has_more, proba[following], proba[last])
         thresholds[labels[last]] = _between(proba[last], below)
         return thresholds
