@@ -122,6 +122,7 @@ class Problem(StepProblem):
         step, found = copy.deepcopy(step), []
         step._update = lambda ids, gradient, rate: found.append(gradient)
         torch.manual_seed(seed)
+        step.generator = torch.Generator().manual_seed(seed)
         loss = step(self.batch, 1.0, with_loss=True)
         heads, scale = gradient_of(*step.heads.parameters()), gradient_of(step.log_scale)
         return (gradients(step.module), heads, scale, found[0].flatten()), loss
@@ -143,7 +144,7 @@ class Problem(StepProblem):
             spaces = [torch.tanh(step.heads.of_label_texts(joint)), step.heads.of_classifier(joint)]
         spaces = [F.normalize(space, dim=1) for space in spaces]
         labels = spaces[0][len(texts) :]
-        mask = F.dropout(rows.new_ones(len(texts), rows.shape[1]), step.settings.dropout)
+        mask = dropout_mask((len(texts), rows.shape[1]), step.settings.dropout, seed)
         a, b = (space[: len(texts)] * mask * step.log_scale.exp() for space in spaces)  # one mask
         targets = torch.from_numpy(self.targets[texts][:, pool].astype(float))
         others = targets, torch.from_numpy(self.is_ignored[texts][:, pool])

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from skxc._data._batches import TrainingRows
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
+from skxc._search._building import building
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
 from skxc._training._memory import (
     check_memory,
@@ -189,7 +190,8 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
         fitted._ranker = ended.ranker
-        self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
+        with building():  # no thread is putting a model of the old arrays in its place
+            self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
         for callback in callbacks:
             callback.end_fit()
         return self

@@ -221,6 +221,7 @@ def _vectorizer(
     )
     vectorizer.vocabulary_ = dict(zip(words, range(len(words)), strict=True))
     vectorizer.idf_ = idf
+    vectorizer.transform([""])  # a first call adds attributes: not in threads that predict at once
     return vectorizer
 
 

@@ -26,6 +26,7 @@ from skxc._validation import check_choice, check_integer
 
 from . import _compiled, _files, _hub
 from ._base import Encoder, EncoderModule
+from ._draws import OwnGenerator
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
@@ -160,8 +161,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             If the model's files lack weights, which then start at random.
         """
         self.check_parameters()
-        with _hub.silence(), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
+        with _hub.silence(), OwnGenerator(seed):
             config = _hub.load_config(self.model)
             pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
             tokenizer = _hub.load_tokenizer(self.model)
@@ -203,7 +203,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         check_is_fitted(self, "weights_")
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
-        with _hub.silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
+        with _hub.silence(), OwnGenerator(0):  # it draws weights, replaced below
             model = _hub.build_transformer(self.config_)
             module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
         # torch.tensor copies: weights_ may be a read-only memory map
