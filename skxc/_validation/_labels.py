@@ -271,12 +271,15 @@ def _check_finite(values: NDArray[Any]) -> None:
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float32] | None:
-    """One weight of at least 0 per text, not all of them 0."""
+    """One weight of at least 0 per text, not all of them 0; their mean is 1.
+
+    The learning rates are made for weights around 1.
+    """
     if sample_weight is None:
         return None
     try:
-        weights = np.asarray(sample_weight, dtype=np.float32)
-    except (TypeError, ValueError):
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
         raise ValueError(
             f"sample_weight is {short(sample_weight)}. Pass one number per text."
         ) from None
@@ -293,7 +296,8 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float3
         raise ValueError("sample_weight holds negative, NaN or infinite weights. Pass >= 0.")
     if not weights.any():
         raise ValueError("All sample_weight are zero: nothing to fit. Pass a positive weight.")
-    return weights
+    weights = weights / weights.max()  # a sum of large ones would overflow, the mean of small ones
+    return (weights / weights.mean()).astype(np.float32)  # be 0
 
 
 def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from skxc._functional._row_sparse import row_sparse
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
-from skxc._validation import check_integer, check_real
+from skxc._validation import check_integer, check_real, short
 
 from ._base import WEIGHTS, Encoder, EncoderModule
 from ._words import lowered, split_words
@@ -114,20 +115,20 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         if self.max_features is not None:
             check_integer("max_features", self.max_features, 1)
         try:
-            shortest, longest = self.ngram_range
+            shortest, longest = map(operator.index, self.ngram_range)
             is_range = 1 <= shortest <= longest
         except (TypeError, ValueError):
             is_range = False
         if not is_range:
             raise ValueError(
-                f"ngram_range={self.ngram_range!r} is no range. Pass the shortest and the longest "
+                f"ngram_range={short(self.ngram_range)} is no range. Pass the shortest and the longest "
                 f"n-gram, in words, such as (1, 2)."
             )
         try:
             re.compile(self.token_pattern or "")
         except (re.error, TypeError) as error:
             raise ValueError(
-                f"token_pattern={self.token_pattern!r} is no regular expression ({error}). "
+                f"token_pattern={short(self.token_pattern)} is no regular expression ({error}). "
                 f"Pass one that matches a word."
             ) from error
 
@@ -136,7 +137,9 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     ) -> TfidfVectorizer:
         """A vectoriser as TfidfVectorizer.fit gives it, which also keeps the labels' rare words."""
         n_texts = len(texts) + len(label_texts)
-        counter = CountVectorizer(ngram_range=self.ngram_range, **_reading(self.token_pattern))
+        shortest, longest = map(int, self.ngram_range)
+        ngram_range = (shortest, longest)
+        counter = CountVectorizer(ngram_range=ngram_range, **_reading(self.token_pattern))
         try:
             counts = counter.fit_transform([*texts, *label_texts])
         except ValueError as error:
@@ -157,7 +160,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             words = np.sort(words[most])
         names = counter.get_feature_names_out()[words].tolist()
         idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
-        return _vectorizer(names, idf, self.ngram_range, _reading(self.token_pattern))
+        return _vectorizer(names, idf, ngram_range, _reading(self.token_pattern))
 
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
