@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tries import fuzzed, tried
@@ -32,10 +33,18 @@ NAMES = [
 
 
 class Odd:
-    """An object that cannot even be shown."""
+    """An object that cannot even be compared."""
 
-    def __repr__(self):
-        raise RuntimeError("no repr")
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    __hash__ = None
+
+
+def as_scalar(number, dtype):
+    """The NumPy scalar."""
+    with np.errstate(over="ignore"):
+        return np.array(number).astype(dtype)[()]
 
 
 FLOATS = st.floats() | st.sampled_from(
@@ -44,10 +53,10 @@ FLOATS = st.floats() | st.sampled_from(
 )  # fmt: skip
 INTEGERS = st.integers() | st.sampled_from([0, 1, 2, 3, 5, 2**31, 2**32, 2**63, 10**30, 10**400])
 NUMPY = st.builds(
-    lambda dtype, number: np.array(number).astype(dtype)[()],
-    st.sampled_from("? b B h H i I q Q e f d g F D m8[s] M8[s]".split()),
+    as_scalar,
     st.sampled_from([0, 1, 2, 5, 100]),
-) | st.builds(lambda kind, x: kind(x), st.sampled_from([np.float32, np.float64, np.float16]), FLOATS)
+    st.sampled_from("? b B h H i I q Q e f d g F D m8[s] M8[s]".split()),
+) | st.builds(as_scalar, FLOATS, st.sampled_from("efd"))
 SCALARS = (
     st.none() | st.booleans() | INTEGERS | FLOATS | st.sampled_from(NAMES) | NUMPY
     | st.fractions() | st.builds(Fraction, st.sampled_from([1, 2, 10**400]), st.sampled_from([1, 2]))
@@ -113,6 +122,58 @@ def test_a_parameter_of_an_estimator_is_used_saved_and_loaded_or_refused(cls, da
     assume(not trains_too_long(parameters))
     with tried("parameters"):
         try_fit(cls, BagOfWordsEncoder(dim=8, min_df=1), parameters)
+
+
+# what each parameter may be; numbers come in many kinds
+PLAUSIBLE = {
+    **dict.fromkeys(["epochs", "mining_interval", "n_iter_no_change", "verbose"], [1, 2]),
+    **dict.fromkeys(["positives_per_text", "negatives_per_text", "projection_dim"], [1, 4]),
+    **dict.fromkeys(["batch_size", "encode_batch_size", "top_k", "pool_size", "label_chunk_size"],
+                    [1, 2, 7, 10**12, 2**63 - 1]),
+    **dict.fromkeys(["learning_rate", "classifier_learning_rate", "lexical_learning_rate",
+                     "temperature", "max_grad_norm", "alpha"],
+                    [0.5, 0.125, 1, 100, 1e-20, 1e-30, 1e20, 1e30]),
+    **dict.fromkeys(["weight_decay", "classifier_weight_decay"], [0, 0.25, 0.5, 1e20, 1e30]),
+    **dict.fromkeys(["warmup_fraction", "dual_weight", "dual_score_weight", "threshold"],
+                    [0, 0.25, 0.5, 1]),
+    **dict.fromkeys(["momentum", "dropout"], [0, 0.25, 0.875]),
+    **dict.fromkeys(["early_stopping", "augment", "normalize", "both_directions",
+                     "learn_temperature", "warm_start", "sparse_output"], [False, True]),
+    "validation_fraction": [0.25, 0.5],
+    "k": [0.5, 1, 2],
+    "random_state": [0, 1, 2**32 - 1],
+}  # fmt: skip
+
+
+@st.composite
+def of_one_kind_and_another(draw, value):
+    """The same number in another type that holds it."""
+    if isinstance(value, bool):
+        return np.bool_(value)
+    kinds = [np.int64, np.int8, np.uint32] if isinstance(value, int) else []
+    kinds = kinds or [np.float64, np.float32, np.float16, np.longdouble, Fraction]
+    others = [Fraction(value) if kind is Fraction else as_scalar(value, kind) for kind in kinds]
+    return draw(st.sampled_from([other for other in others if float(other) == value] or [value]))
+
+
+@fuzzed(40)
+@given(cls=st.sampled_from(ESTIMATORS), data=st.data())
+def test_a_number_of_any_kind_gives_the_model_of_python_s_own(cls, data):
+    names = sorted(set(cls().get_params(deep=False)) & set(PLAUSIBLE))
+    chosen = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True))
+    plain = {name: data.draw(st.sampled_from(PLAUSIBLE[name])) for name in chosen}
+    others = {name: data.draw(of_one_kind_and_another(value)) for name, value in plain.items()}
+    with tried("parameters"):
+        try_fit(cls, BagOfWordsEncoder(dim=8, min_df=1), others)
+        try_fit(cls, BagOfWordsEncoder(dim=8, min_df=1), plain)
+        models = [
+            cls(BagOfWordsEncoder(dim=8, min_df=1), **{"epochs": 2, "random_state": 0} | given)
+            for given in (plain, others)
+        ]
+        want, got = (model.fit(TEXTS, LABELS) for model in models)
+        np.testing.assert_array_equal(got.label_embeddings_, want.label_embeddings_)
+        predicted, expected = map(sp.csr_array, (got.predict(TEXTS), want.predict(TEXTS)))
+        assert not (predicted != expected).nnz
 
 
 @fuzzed(60)
