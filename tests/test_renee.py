@@ -12,8 +12,8 @@ import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from step_problem import dropout_mask
 from setups import make_setup
+from step_problem import dropout_mask
 
 import skxc
 from skxc import ReneeClassifier

@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from contract import assert_equal_models
 from naive_losses import EXACT, naive_loss
 from setups import loss_settings, make_setup
-from step_problem import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, dropout_mask, gradients
+from step_problem import (
+    N_LABELS,
+    N_TEXTS,
+    SMALL,
+    TEMPERATURE,
+    Data,
+    StepProblem,
+    dropout_mask,
+    gradients,
+)
 from torch import nn
 
 from skxc import UniDEC

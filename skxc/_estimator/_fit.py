@@ -98,6 +98,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
 
         An exception, Ctrl-C included, leaves the estimator as it was before.
         """
+        self.check_parameters()
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
         classes = self.classes_ if is_resumed else None
         return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))

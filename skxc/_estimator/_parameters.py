@@ -62,7 +62,9 @@ class CommonParameters:
         "auto": CUDA where there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Seeds everything; same data and seed: the same model on a CPU, and up to rounding on a GPU,
-        where attention's gradients are added up in no fixed order.
+        where attention's gradients are added up in no fixed order. Whatever other threads draw
+        meanwhile: only a transformer's own dropout draws from torch's generator of the process,
+        which fits seed and put back, and which no other thread should use then.
     warm_start : bool, default=False
         `fit` goes on from the fitted weights and vocabulary, with the same labels.
     verbose : int, default=0

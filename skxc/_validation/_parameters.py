@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-
 # Numbers that float32 still holds after it is multiplied by others; and what torch can count.
 _LARGEST = 1e30
 _MOST = 2**63 - 1
@@ -133,8 +132,10 @@ def resolve_device(device: Any) -> Any:
         AssertionError,
         NotImplementedError,
     ) as error:
+        is_name = not isinstance(error, TypeError)
+        reason = str(error).splitlines()[0] if is_name else f"a {type(device).__name__}"
         raise ValueError(
-            f"device={short(device)} is not available here ({str(error).splitlines()[0]}). "
+            f"device={short(device)} is not available here ({reason}). "
             f"Pass 'auto', 'cpu' or a device that this torch build sees, such as 'cuda:0'."
         ) from error
     return resolved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 from skxc._validation import check_integer, check_real, short
 
-from ._base import WEIGHTS, Encoder, EncoderModule
+from ._base import WEIGHTS, Encoder, EncoderModule, check_fits
 from ._words import lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
@@ -100,7 +101,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         """
         self.check_parameters()
         self.vectorizer_ = self._fitted_vectorizer(texts, label_texts)
-        shape = (len(self.vectorizer_.idf_), self.dim)
+        shape = (len(self.vectorizer_.idf_), int(self.dim))
+        check_fits(math.prod(shape))
         table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         table /= np.float32(self.dim**0.5)
         self.weights_ = {"table": table}
@@ -121,12 +123,16 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             is_range = False
         if not is_range:
             raise ValueError(
-                f"ngram_range={short(self.ngram_range)} is no range. Pass the shortest and the longest "
-                f"n-gram, in words, such as (1, 2)."
+                f"ngram_range={short(self.ngram_range)} is no range. Pass the shortest and the "
+                f"longest n-gram, in words, such as (1, 2)."
+            )
+        if not isinstance(self.token_pattern, str | None):
+            raise TypeError(
+                f"token_pattern must be a str or None, got {short(self.token_pattern)}."
             )
         try:
             re.compile(self.token_pattern or "")
-        except (re.error, TypeError) as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"token_pattern={short(self.token_pattern)} is no regular expression ({error}). "
                 f"Pass one that matches a word."

@@ -25,7 +25,7 @@ from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
 from . import _compiled, _files, _hub
-from ._base import Encoder, EncoderModule
+from ._base import Encoder, EncoderModule, check_fits
 from ._draws import OwnGenerator
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
@@ -162,11 +162,16 @@ class TransformerEncoder(Encoder, BaseEstimator):
         """
         self.check_parameters()
         with _hub.silence(), OwnGenerator(seed):
-            config = _hub.load_config(self.model)
-            pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
-            tokenizer = _hub.load_tokenizer(self.model)
-            transformer, missing = _hub.load_transformer(self.model, config)
+            where = {"local_files_only": _hub.is_out_of_reach(self.model)}
+            config = _hub.load_config(self.model, **where)
+            pooling = self.pooling
+            if pooling == "auto":
+                pooling = _hub.published_pooling(self.model, **where)
+            tokenizer = _hub.load_tokenizer(self.model, **where)
+            transformer, missing = _hub.load_transformer(self.model, config, **where)
             self._check_max_length(transformer, tokenizer)
+            if self.projection_dim is not None:
+                check_fits(int(self.projection_dim) * config.hidden_size)
             pad_token_id = _hub.padding_token(tokenizer, config)
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
         if missing:

@@ -1,4 +1,4 @@
-"""Parameters of every kind: a model that predicts as it does when it is loaded, or a clear error."""
+"""Parameters of every kind: a model that is the same when it is loaded, or a clear error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tries import fuzzed, tried
+from tries import Fault, fuzzed, tried
 
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -55,11 +55,11 @@ INTEGERS = st.integers() | st.sampled_from([0, 1, 2, 3, 5, 2**31, 2**32, 2**63, 
 NUMPY = st.builds(
     as_scalar,
     st.sampled_from([0, 1, 2, 5, 100]),
-    st.sampled_from("? b B h H i I q Q e f d g F D m8[s] M8[s]".split()),
+    st.sampled_from([*"?bBhHiIqQefdgFD", "m8[s]", "M8[s]"]),
 ) | st.builds(as_scalar, FLOATS, st.sampled_from("efd"))
 SCALARS = (
     st.none() | st.booleans() | INTEGERS | FLOATS | st.sampled_from(NAMES) | NUMPY
-    | st.fractions() | st.builds(Fraction, st.sampled_from([1, 2, 10**400]), st.sampled_from([1, 2]))
+    | st.fractions() | st.builds(Fraction, st.sampled_from([1, 10**400]), st.sampled_from([1, 2]))
     | st.decimals() | st.sampled_from([1j, b"auto", Odd(), Odd, object(), ..., decimal.Decimal(1)])
     | st.integers(0, 10).map(np.random.RandomState) | st.integers(0, 10).map(np.random.default_rng)
 )  # fmt: skip
@@ -78,7 +78,7 @@ def trains_too_long(parameters):
     """Numbers that are right, and would take all day or all memory."""
     try:
         return any(
-            2000 < parameters.get(name, 0) < 2**63
+            2000 < parameters.get(name, 0) < (2**63 if name == "epochs" else 2**38)
             for name in ("epochs", "dim", "projection_dim", "max_length")
         )
     except Exception:
@@ -102,7 +102,8 @@ def try_fit(cls, encoder, parameters):
         try:
             clf.fit(TEXTS, LABELS)
         except (ValueError, TypeError, OSError) as error:
-            assert not any(word in str(error) for word in UNCLEAR), str(error)
+            if any(word in str(error) for word in UNCLEAR):
+                raise Fault(str(error)) from error
             raise
         repr(clf)
         proba = clf.predict_proba(TEXTS)
@@ -124,23 +125,23 @@ def test_a_parameter_of_an_estimator_is_used_saved_and_loaded_or_refused(cls, da
         try_fit(cls, BagOfWordsEncoder(dim=8, min_df=1), parameters)
 
 
+COUNTS = [1, 2, 7, 10**12, 2**63 - 1]
+RATES = [0.5, 0.125, 1, 100, 1e-20, 1e-30, 1e20, 1e30]
+DECAYS = [0, 0.25, 0.5, 1e20, 1e30]
+SHARES = [0, 0.25, 0.5, 1]
 # what each parameter may be; numbers come in many kinds
 PLAUSIBLE = {
-    **dict.fromkeys(["epochs", "mining_interval", "n_iter_no_change", "verbose"], [1, 2]),
-    **dict.fromkeys(["positives_per_text", "negatives_per_text", "projection_dim"], [1, 4]),
-    **dict.fromkeys(["batch_size", "encode_batch_size", "top_k", "pool_size", "label_chunk_size"],
-                    [1, 2, 7, 10**12, 2**63 - 1]),
-    **dict.fromkeys(["learning_rate", "classifier_learning_rate", "lexical_learning_rate",
-                     "temperature", "max_grad_norm", "alpha"],
-                    [0.5, 0.125, 1, 100, 1e-20, 1e-30, 1e20, 1e30]),
-    **dict.fromkeys(["weight_decay", "classifier_weight_decay"], [0, 0.25, 0.5, 1e20, 1e30]),
-    **dict.fromkeys(["warmup_fraction", "dual_weight", "dual_score_weight", "threshold"],
-                    [0, 0.25, 0.5, 1]),
-    **dict.fromkeys(["momentum", "dropout"], [0, 0.25, 0.875]),
-    **dict.fromkeys(["early_stopping", "augment", "normalize", "both_directions",
-                     "learn_temperature", "warm_start", "sparse_output"], [False, True]),
-    "validation_fraction": [0.25, 0.5],
-    "k": [0.5, 1, 2],
+    "epochs": [1, 2], "mining_interval": [1, 2], "n_iter_no_change": [1, 2], "verbose": [0, 1],
+    "positives_per_text": [1, 4], "negatives_per_text": [1, 4], "projection_dim": [1, 4],
+    "batch_size": COUNTS, "encode_batch_size": COUNTS, "top_k": COUNTS, "pool_size": COUNTS,
+    "label_chunk_size": COUNTS, "learning_rate": RATES, "classifier_learning_rate": RATES,
+    "lexical_learning_rate": RATES, "temperature": RATES, "max_grad_norm": RATES, "alpha": RATES,
+    "weight_decay": DECAYS, "classifier_weight_decay": DECAYS, "warmup_fraction": SHARES,
+    "dual_weight": SHARES, "dual_score_weight": SHARES, "threshold": SHARES,
+    "momentum": [0, 0.25, 0.875], "dropout": [0, 0.25, 0.875], "validation_fraction": [0.25, 0.5],
+    "early_stopping": [False, True], "augment": [False, True], "normalize": [False, True],
+    "both_directions": [False, True], "learn_temperature": [False, True],
+    "warm_start": [False, True], "sparse_output": [False, True], "k": [0.5, 1, 2],
     "random_state": [0, 1, 2**32 - 1],
 }  # fmt: skip
 
