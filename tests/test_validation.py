@@ -850,7 +850,7 @@ def test_a_sparse_data_frames_columns_are_put_into_the_models_order_by_name():
         [1e-40, 2e-40, 0],
         [1e-310, 2e-310, 0],
         [10**300, 2 * 10**300, 0],
-    ],  # fmt: skip
+    ],
 )
 def test_only_the_ratios_of_weights_count(weights):
     found = check_sample_weight(weights, 3)
