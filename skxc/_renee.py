@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, XCEstimator
 from skxc._methods._renee import ReneeMethod
-from skxc._validation import Target, check_choice, check_integer, check_real
+from skxc._validation import Target, check_choice, check_integer, check_real, is_auto
 
 
 @completed_by(CommonParameters.__doc__)
@@ -130,7 +130,7 @@ class ReneeClassifier(XCEstimator):
         check_real("momentum", self.momentum, high=1, ends="[)")
         check_choice("augment", self.augment, (True, False))
         check_choice("classifier_init", self.classifier_init, ("random", "label_texts"))
-        if self.label_chunk_size != "auto":
+        if not is_auto(self.label_chunk_size):
             check_integer("label_chunk_size", self.label_chunk_size, 1)
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from skxc._docstrings import completed_by
 from skxc._estimator import CalibratedMixin, CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._unidec import UniDECMethod
-from skxc._validation import check_choice, check_integer, check_real
+from skxc._validation import check_choice, check_integer, check_real, is_auto
 
 
 @completed_by(CommonParameters.__doc__)
@@ -224,7 +224,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
         check_choice("negatives", self.negatives, ("random", "mined"))
         check_choice("batches", self.batches, ("random", "clustered"))
         check_real("dual_weight", self.dual_weight, high=1)
-        if self.dual_score_weight != "auto":
+        if not is_auto(self.dual_score_weight):
             check_real("dual_score_weight", self.dual_score_weight, high=1)
         for name in ("temperature", "classifier_learning_rate"):
             if getattr(self, name) is not None:
@@ -235,7 +235,7 @@ class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
             check_choice(name, getattr(self, name), (True, False))
         if self.pool_size is not None:
             check_integer("pool_size", self.pool_size, 1)
-        if self.projection_dim not in ("auto", None):
+        if self.projection_dim is not None and not is_auto(self.projection_dim):
             check_integer("projection_dim", self.projection_dim, 1)
         for name in ("positives_per_text", "negatives_per_text", "mining_interval"):
             check_integer(name, getattr(self, name), 1)

@@ -91,6 +91,7 @@ class StepProblem:
         """Loss and gradients that the step leaves."""
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
+            step.generator = torch.Generator().manual_seed(seed)
             loss = step(self.batch, 1.0, with_loss=True)
         return loss, gradients(step.module)
 
@@ -110,15 +111,21 @@ class StepProblem:
             if chunk_size is None:
                 joint = embed(TokenStore.concatenate([batch.tokens, tokens]))
                 texts, labels = joint[: len(batch)], joint[len(batch) :]
-                texts = F.dropout(texts, self.dropout)
             else:
-                texts = F.dropout(embed(batch.tokens), self.dropout)
+                texts = embed(batch.tokens)
                 labels = embed(tokens, chunk_size)
+        texts = texts * dropout_mask(texts.shape, self.dropout, seed)
         targets, ignored = self.targets[:, pool].astype(float), self.is_ignored[:, pool]
         others = map(torch.from_numpy, (targets, ignored, batch.sample_weight.astype(float)))
         loss = naive_loss(step.loss, texts @ labels.T / TEMPERATURE, *others)
         loss.backward()
         return loss.detach(), gradients(module)
+
+
+def dropout_mask(shape, rate, seed):
+    """The mask of a step whose generator has this seed."""
+    kept = torch.full(shape, 1 - rate, dtype=torch.float64)
+    return torch.bernoulli(kept, generator=torch.Generator().manual_seed(seed)) / (1 - rate)
 
 
 def gradients(module):

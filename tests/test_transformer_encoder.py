@@ -6,8 +6,11 @@ import json
 import pickle
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -607,3 +610,43 @@ def test_minilm_equals_sentence_transformers(minilm: str) -> None:
     expected = torch.tensor(reference.encode(texts, show_progress_bar=False))
     embeddings = embed(TransformerEncoder(model=minilm).fit([], seed=0), texts)
     assert nn.functional.cosine_similarity(embeddings, expected).min() > 0.9999
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket.socket]:
+    """The hub is at this socket, which does not listen yet; there is no cache and no proxy."""
+    import huggingface_hub.constants
+
+    from skxc.encoders import _hub
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(_hub, "getproxies", dict)
+        yield server
+
+
+@pytest.mark.usefixtures("endpoint")
+def test_a_hub_that_nobody_reaches_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with pytest.raises(OSError, match="is neither a local folder nor a model that could be fetche"):
+        fitted("no-such-model")
+    assert not slept
+
+
+def test_only_a_hub_without_a_connection_is_out_of_reach(
+    endpoint: socket.socket, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from skxc.encoders import _hub
+
+    assert _hub.is_out_of_reach("no-such-model")
+    assert not _hub.is_out_of_reach(str(folder))
+    monkeypatch.setattr(_hub, "getproxies", lambda: {"https": "http://proxy"})
+    assert not _hub.is_out_of_reach("no-such-model")
+    monkeypatch.setattr(_hub, "getproxies", dict)
+    endpoint.listen()
+    assert not _hub.is_out_of_reach("no-such-model")

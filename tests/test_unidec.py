@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from contract import assert_equal_models
 from naive_losses import EXACT, naive_loss
 from setups import loss_settings, make_setup
-from step_problem import N_LABELS, N_TEXTS, SMALL, TEMPERATURE, Data, StepProblem, gradients
+from step_problem import (
+    N_LABELS,
+    N_TEXTS,
+    SMALL,
+    TEMPERATURE,
+    Data,
+    StepProblem,
+    dropout_mask,
+    gradients,
+)
 from torch import nn
 
 from skxc import UniDEC
@@ -122,6 +131,7 @@ class Problem(StepProblem):
         step, found = copy.deepcopy(step), []
         step._update = lambda ids, gradient, rate: found.append(gradient)
         torch.manual_seed(seed)
+        step.generator = torch.Generator().manual_seed(seed)
         loss = step(self.batch, 1.0, with_loss=True)
         heads, scale = gradient_of(*step.heads.parameters()), gradient_of(step.log_scale)
         return (gradients(step.module), heads, scale, found[0].flatten()), loss
@@ -143,7 +153,7 @@ class Problem(StepProblem):
             spaces = [torch.tanh(step.heads.of_label_texts(joint)), step.heads.of_classifier(joint)]
         spaces = [F.normalize(space, dim=1) for space in spaces]
         labels = spaces[0][len(texts) :]
-        mask = F.dropout(rows.new_ones(len(texts), rows.shape[1]), step.settings.dropout)
+        mask = dropout_mask((len(texts), rows.shape[1]), step.settings.dropout, seed)
         a, b = (space[: len(texts)] * mask * step.log_scale.exp() for space in spaces)  # one mask
         targets = torch.from_numpy(self.targets[texts][:, pool].astype(float))
         others = targets, torch.from_numpy(self.is_ignored[texts][:, pool])
@@ -238,7 +248,7 @@ def test_an_update_is_adams_on_the_picked_rows_heads_and_temperature_alone(dim):
     pool = torch.from_numpy(copy.deepcopy(step)._pick(problem.batch).pool)
     want = copy.deepcopy(step)
     _, *found = problem.by_step(step)[0]
-    torch.manual_seed(3)
+    step.generator = torch.Generator().manual_seed(3)
     step(problem.batch, rate, with_loss=False)
     rows = want.classifier[pool].requires_grad_()
     parameters = [*want.heads.parameters(), want.log_scale, rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,6 +30,7 @@ from skxc._validation import (
     check_label_texts,
     check_real,
     check_sample_weight,
+    check_seed,
     check_target,
     check_texts,
     frame_to_array,
@@ -612,11 +614,11 @@ def test_another_number_of_columns_than_the_model_has_is_refused():
 def test_weights_are_read_alike_from_every_container(weights):
     checked = check_sample_weight(weights, 3)
     assert checked.dtype == np.float32
-    assert checked.tolist() == [1, 0, 2.5]
+    np.testing.assert_allclose(checked, np.array([1, 0, 2.5]) / (3.5 / 3), rtol=1e-6)
 
 
 def test_one_number_weighs_every_text_alike():
-    assert check_sample_weight(2, 3).tolist() == [2, 2, 2]
+    assert check_sample_weight(2, 3).tolist() == [1, 1, 1]
     assert check_sample_weight(None, 3) is None
 
 
@@ -838,3 +840,71 @@ def test_a_sparse_data_frames_columns_are_put_into_the_models_order_by_name():
     frame = frame.astype(pd.SparseDtype(int, 0))
     target = check_target(frame, 5, np.array(["pear", "apple", "plum"]))
     np.testing.assert_array_equal(target.Y.toarray(), INDICATOR[:, :3])
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        [1e38, 2e38, 0],
+        [1e300, 2e300, 0],
+        [1e-40, 2e-40, 0],
+        [1e-310, 2e-310, 0],
+        [10**300, 2 * 10**300, 0],
+    ],
+)
+def test_only_the_ratios_of_weights_count(weights):
+    found = check_sample_weight(weights, 3)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [1, 2, 0], rtol=1e-6)
+
+
+def test_a_weight_that_is_nothing_beside_another_is_0():
+    assert check_sample_weight([1e300, 1, 1e-300], 3).tolist() == [3, 0, 0]
+
+
+@pytest.mark.parametrize("weights", [[10**400, 1, 1], [1e308 * 10, 1, 1], [-1e-320, 1, 1]])
+def test_weights_that_are_no_numbers_are_refused(weights):
+    with pytest.raises(ValueError, match="sample_weight"):
+        check_sample_weight(weights, 3)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1e300, np.float64(1e300), np.longdouble(1e300), 10**400, Fraction(10**400), 10**5000],
+    ids=lambda value: type(value).__name__,
+)
+def test_numbers_that_float32_cannot_hold_are_refused(value):
+    with pytest.raises(ValueError, match=r"weight_decay=.+ is more than float32 can compute with"):
+        check_real("weight_decay", value)
+
+
+@pytest.mark.parametrize("value", [1e-300, 5e-324, Fraction(1, 10**400)])
+def test_numbers_that_float32_takes_for_0_are_refused_where_0_is(value):
+    with pytest.raises(ValueError, match=r"temperature=.+ is so close to 0 that float32 cannot"):
+        check_real("temperature", value, ends="(]")
+    check_real("weight_decay", value)
+
+
+def test_a_span_of_time_is_no_number():
+    with pytest.raises(TypeError, match="epochs must be an integer of at least 1, got"):
+        check_integer("epochs", np.timedelta64(5, "s"), 1)
+    with pytest.raises(TypeError, match=r"weight_decay must be a number in \[0, inf\), got"):
+        check_real("weight_decay", np.timedelta64(5, "s"))
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30, 10**5000], ids=["2**63", "10**30", "10**5000"])
+def test_counts_beyond_64_bits_are_refused(value):
+    with pytest.raises(ValueError, match=r"top_k=.+ is too large\. Pass at most"):
+        check_integer("top_k", value, 1)
+    check_integer("top_k", 2**63 - 1, 1)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 10**30, True, 1.0, "1", np.random.default_rng(0)])
+def test_what_seeds_no_randomstate_is_refused(seed):
+    with pytest.raises(ValueError, match=r"random_state=.+ Pass an integer from 0 to 2\*\*32 - 1"):
+        check_seed("random_state", seed)
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(3), None, np.random.RandomState(0)])
+def test_seeds(seed):
+    check_seed("random_state", seed)

@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 from skxc._data._batches import TrainingRows
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
-from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, train
+from skxc._search._building import building
+from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, check_finite, train
 from skxc._training._memory import (
     check_memory,
     explained_out_of_memory,
@@ -97,6 +98,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
 
         An exception, Ctrl-C included, leaves the estimator as it was before.
         """
+        self.check_parameters()
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
         classes = self.classes_ if is_resumed else None
         return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
@@ -189,7 +191,8 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
         fitted._ranker = ended.ranker
-        self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
+        with building():  # no thread is putting a model of the old arrays in its place
+            self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
         for callback in callbacks:
             callback.end_fit()
         return self
@@ -204,8 +207,6 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
         if mode.is_partial and mode.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
         weights = check_sample_weight(sample_weight, len(texts))
-        if weights is not None:
-            weights = weights / weights.mean()  # the learning rates are made for weights around 1
         mask = check_exclude(exclude, target.Y.shape)
         label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)
         return CheckedInputs(texts, target, weights, mask, label_texts, mode)
@@ -307,6 +308,8 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
             name: tensor.detach().float().cpu().numpy().copy()
             for name, tensor in setup.module.state_dict().items()
         }
+        for weights in encoder.weights_.values():
+            check_finite(weights)
         is_stream = mode.is_resumed and mode.is_partial
         self.label_counts_ = counts + (self.label_counts_ if is_stream else 0)
         self.n_samples_seen_ = target.Y.shape[0] + (self.n_samples_seen_ if is_stream else 0)
@@ -370,7 +373,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
         """Training rows, and rows held out for validation or for what is tuned afterwards."""
         n_held_out = n_tuning_texts(len(rows)) if self._is_tuned else 0
         if self.early_stopping:
-            n_held_out = round(len(rows) * self.validation_fraction)
+            n_held_out = round(len(rows) * float(self.validation_fraction))
             if not 0 < n_held_out < len(rows):
                 raise ValueError(
                     f"validation_fraction={self.validation_fraction} of {len(rows)} texts leaves "

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from skxc._search._building import building
 from skxc._search._ranker import Ranker
 from skxc._training._loop import History
-from skxc._validation import TargetKind, check_texts, resolve_device
+from skxc._validation import TargetKind, check_choice, check_texts, resolve_device
 from skxc.encoders._base import Encoder
 
 from ._parameters import CommonParameters
@@ -57,14 +58,22 @@ class FittedModel(CommonParameters):
         device = resolve_device(self.device)
         dtype, ranker = self._dtype(device), self._ranker
         where = torch.empty(0, device=device).device  # "cuda" is "cuda:0" there
-        if ranker is None or ranker.device != where:
-            module = self.encoder_.build_module().to(device).eval()
-            self._ranker = ranker = self._method.restored(vars(self), module, dtype)
-        elif ranker.dtype != dtype:
-            self._ranker = ranker = replace(ranker, dtype=dtype)
-        return ranker
+        if ranker is not None and ranker.device == where and ranker.dtype == dtype:
+            return ranker
+        with building():
+            ranker = self._ranker  # another thread may have built it by now
+            if ranker is None or ranker.device != where:
+                fitted = vars(self).copy()  # its own: tables are read from it later
+                fitted.pop("_ranker", None)
+                module = self.encoder_.build_module().to(device).eval()
+                ranker = self._method.restored(fitted, module, dtype)
+            elif ranker.dtype != dtype:
+                ranker = replace(ranker, dtype=dtype)
+            self._ranker = ranker
+            return ranker
 
     def _dtype(self, device: torch.device) -> torch.dtype:
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         if self.precision != "auto":
             dtype: torch.dtype = getattr(torch, self.precision)
             return dtype

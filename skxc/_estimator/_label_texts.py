@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from skxc._methods._two_towers import TwoTowerMethod, warn_of_unknown_words
+from skxc._search._building import building
 from skxc._validation import (
     Target,
     as_classes,
@@ -103,7 +104,8 @@ class LabelTextsMixin(FittedModel):
             "_ranker": None,  # of the labels before
             **self._method.grown(vars(self), tokens),
         }
-        self.__dict__.update(grown)  # at once
+        with building():  # no thread is putting a model of the old arrays in its place
+            self.__dict__.update(grown)  # at once
         return self
 
     def _new_classes(self, texts: list[str], classes: Any) -> NDArray[Any]:

@@ -12,7 +12,13 @@ import scipy.sparse as sp
 
 from skxc._methods._method import Method
 from skxc._training._setup import Settings
-from skxc._validation import check_choice, check_integer, check_real, check_threshold
+from skxc._validation import (
+    check_choice,
+    check_integer,
+    check_real,
+    check_seed,
+    check_threshold,
+)
 from skxc.encoders._base import Encoder
 
 _LEAST_STEPS_AN_EPOCH = 50
@@ -56,7 +62,9 @@ class CommonParameters:
         "auto": CUDA where there is one, else the CPU.
     random_state : int, RandomState instance or None, default=None
         Seeds everything; same data and seed: the same model on a CPU, and up to rounding on a GPU,
-        where attention's gradients are added up in no fixed order.
+        where attention's gradients are added up in no fixed order. Whatever other threads draw
+        meanwhile: only a transformer's own dropout draws from torch's generator of the process,
+        which fits seed and put back, and which no other thread should use then.
     warm_start : bool, default=False
         `fit` goes on from the fitted weights and vocabulary, with the same labels.
     verbose : int, default=0
@@ -143,7 +151,8 @@ class CommonParameters:
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         for name in ("early_stopping", "warm_start"):
             check_choice(name, getattr(self, name), (True, False))
-        if not isinstance(self.verbose, bool):
+        check_seed("random_state", self.random_state)
+        if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
         self._check_own_parameters()
 
@@ -174,9 +183,9 @@ class CommonParameters:
         for name in (f.name for f in fields(self._method.Settings) if f.name != "dim"):
             value = getattr(self, name)
             value = defaults.get(name) if value is None else value
-            if isinstance(value, np.generic):
-                value = value.item()
-            elif isinstance(value, Real) and not isinstance(value, Integral):
-                value = float(value)  # a Fraction is a number, too
+            if isinstance(value, bool | np.bool_):
+                value = bool(value)
+            elif isinstance(value, Real):  # NumPy's, and a Fraction
+                value = int(value) if isinstance(value, Integral) else float(value)
             values[name] = value
         return self._method.Settings(**values)

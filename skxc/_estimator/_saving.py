@@ -114,7 +114,8 @@ class SavingMixin(FittedModel, BaseEstimator):
             )
         parameters = self.get_params(deep=False)
         skipped = {*parameters, *_NOT_SAVED, "encoder_", "_metadata_request"}
-        fitted = {k: v for k, v in vars(self).items() if k not in skipped}
+        own = vars(self).copy()  # another thread may predict for the first time meanwhile
+        fitted = {k: v for k, v in own.items() if k not in skipped}
         return {
             "skxc_version": _version(),
             "class": type(self).__name__,

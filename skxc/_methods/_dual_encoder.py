@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_reduce_
+from skxc._functional._dropout import dropout_mask
 from skxc._functional._grad_cache import LabelChunk, two_pass_step
 from skxc._functional._losses import SoftTopK, make_loss
 from skxc._functional._pairs import Pairs, Positives
@@ -119,7 +119,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
             TokenStore.concatenate([batch.tokens, self.label_tokens.take(labels.pool)])
         )
         texts, label_embeddings = encoding.embeddings.split([len(batch), len(labels.pool)])
-        mask = F.dropout(torch.ones_like(texts), self.settings.dropout)
+        mask = dropout_mask(texts, self.settings.dropout, self.generator)
         by_texts, by_labels, loss, _ = dense_pool_step(
             texts * mask,
             label_embeddings,
@@ -135,7 +135,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
     def _step_on_chunks(self, batch: Batch, labels: PoolBatch) -> Tensor:
         """Two passes over chunks of labels: memory does not grow with their number."""
         encoding = self._encoding(batch.tokens)
-        mask = F.dropout(torch.ones_like(encoding.embeddings), self.settings.dropout)
+        mask = dropout_mask(encoding.embeddings, self.settings.dropout, self.generator)
         for parameter in self.parameters():
             if getattr(parameter, "is_row_sparse", False):
                 # chunks add up in place: sparse gradients would be joined, one after the other

@@ -42,11 +42,14 @@ class Heads(nn.Module):
         """The state; empty where both spaces are one."""
         return {name: tensor.cpu().numpy() for name, tensor in self.state_dict().items()}
 
-    def initialize_(self) -> None:
+    def initialize_(self, generator: torch.Generator) -> None:
         """To the identity, or orthogonal: what the encoder has learnt must not be scrambled."""
         for linear in () if self.is_shared else (self.of_label_texts, self.of_classifier):
             is_square = linear.weight.shape[0] == linear.weight.shape[1]
-            (nn.init.eye_ if is_square else nn.init.orthogonal_)(linear.weight)
+            if is_square:
+                nn.init.eye_(linear.weight)
+            else:
+                nn.init.orthogonal_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)
 
     def label_text_space(self, embeddings: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Method(Step, Generic[S]):
     def __init__(self, setup: TrainingSetup[S]) -> None:
         self.settings, self.rows, self.module = setup.settings, setup.rows, setup.module
         self.dtype, self.device = setup.dtype, setup.device
+        self.generator = setup.generator
 
     @classmethod
     @abstractmethod

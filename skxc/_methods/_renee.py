@@ -18,6 +18,7 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._distributed import all_gather_rows, all_reduce_
 from skxc._functional._backward import backward
+from skxc._functional._dropout import dropout
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
@@ -70,14 +71,14 @@ class ReneeMethod(Method[ReneeSettings]):
     ) -> None:
         super().__init__(setup)
         self.rows, self.weights, self.velocity, self.is_seen = rows, weights, velocity, is_seen
-        self.chunk_size, self.generator = _chunk_size(setup, setup.settings), setup.generator
+        self.chunk_size = _chunk_size(setup, setup.settings)
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         settings, device = self.settings, self.weights.device
         encoding = self._encoding(batch.tokens)
         outputs = encoding.embeddings.requires_grad_()
-        embeddings = with_intercept(F.dropout(outputs, settings.dropout))
+        embeddings = with_intercept(dropout(outputs, settings.dropout, self.generator))
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
         labels, rows, values = map(torch.from_numpy, batch.positives)

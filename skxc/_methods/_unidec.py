@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from skxc._data._batches import Batch
 from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
+from skxc._functional._dropout import dropout_mask
 from skxc._functional._losses import Softmax, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
@@ -178,7 +178,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         """What the label-text head sees, and what the classifier's sees."""
         raw_texts, raw_labels = embeddings
         texts = self.heads.label_text_space(raw_texts)
-        mask = F.dropout(torch.ones_like(texts), self.settings.dropout)
+        mask = dropout_mask(texts, self.settings.dropout, self.generator)
         texts = of_classifier = texts * mask
         if not self.heads.is_shared:
             of_classifier = self.heads.classifier_space(raw_texts) * mask

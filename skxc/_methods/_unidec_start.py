@@ -55,7 +55,7 @@ def projection_dim(setup: TrainingSetup[UniDECSettings]) -> int | None:
 def initial_heads(setup: TrainingSetup[UniDECSettings]) -> Heads:
     heads = Heads(setup.module.dim, projection_dim(setup))
     if setup.fitted is None:
-        heads.initialize_()
+        heads.initialize_(setup.host_generator)
         return heads.to(setup.device)
     fitted = Heads.of_arrays(setup.fitted["head_weights_"])
     shapes = {name: tuple(tensor.shape) for name, tensor in fitted.state_dict().items()}
@@ -71,7 +71,7 @@ def initial_heads(setup: TrainingSetup[UniDECSettings]) -> Heads:
 
 def initial_classifier(setup: TrainingSetup[UniDECSettings], dim: int) -> Tensor:
     """Random rows, or the fitted ones; rows of 0 are those that `add_labels` added."""
-    rows = torch.randn(setup.n_labels, dim) / dim**0.5
+    rows = torch.randn(setup.n_labels, dim, generator=setup.host_generator) / dim**0.5
     if setup.fitted is not None:
         fitted = as_read_only_tensor(setup.fitted["classifier_weights_"])
         rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)

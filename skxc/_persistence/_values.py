@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,8 @@ class Packed:
             return {"$": "str_", "value": str(value)}
         elif isinstance(value, np.generic) and value.dtype in _DTYPE_NAMES:
             return {"$": "number", "dtype": _DTYPE_NAMES[value.dtype], "value": value.item()}
+        elif isinstance(value, Real):  # a Fraction, a number of an enum
+            return int(value) if isinstance(value, Integral) else float(value)
         elif type(value) is np.random.RandomState:
             return self._pack_random_state(value, name)
         elif (type(value).__module__, type(value).__name__) == ("torch", "device"):

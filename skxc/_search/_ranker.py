@@ -20,6 +20,8 @@ from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
 from skxc.encoders._base import EncoderModule, autocast
 
+from ._building import building
+
 
 class SearchSizes(NamedTuple):
     """What `Ranker` does at once."""
@@ -81,7 +83,9 @@ class Ranker:
         """The labels."""
         cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
         if "_table" not in cache:
-            cache["_table"] = self.make_table()
+            with building():
+                if "_table" not in cache:
+                    cache["_table"] = self.make_table()
         table: LabelTable = cache["_table"]
         return table
 

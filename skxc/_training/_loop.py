@@ -24,6 +24,8 @@ logger = logging.getLogger("skxc")
 
 # the loss is monitored on every such step: it costs a pass over the scores
 _MONITOR_EVERY = 10
+# weights beyond it have no length in float32, in which squares are added up
+_LARGEST = 1e15
 
 History = list[dict[str, float]]
 
@@ -155,17 +157,23 @@ def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
 
 
 def check_finite(table: NDArray[np.float32]) -> None:
-    """Raise where training has left the finite numbers; NumPy sums without a float64 copy."""
-    check_converged(float(table.sum(dtype=np.float64)))
+    """Raise where training has left the numbers that prediction can multiply with each other."""
+    largest = float(np.maximum(table.max(initial=0), -table.min(initial=0)))  # nan stays nan
+    if not largest < _LARGEST:
+        raise _diverged(largest)
 
 
 def check_converged(value: float) -> None:
     """Raise where a loss or a sum of weights is not finite."""
     if not math.isfinite(value):
-        raise ValueError(
-            f"Training diverged: it came to {value}. Lower classifier_learning_rate (where there "
-            f"is a classifier) or learning_rate."
-        )
+        raise _diverged(value)
+
+
+def _diverged(value: float) -> ValueError:
+    return ValueError(
+        f"Training diverged: it came to {value}. Lower classifier_learning_rate (where there "
+        f"is a classifier) or learning_rate."
+    )
 
 
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:

@@ -57,6 +57,13 @@ class TrainingSetup(Generic[S]):
     is_partial: bool  # one pass of `partial_fit`
 
     @property
+    def host_generator(self) -> torch.Generator:
+        """The generator, or, where that is a GPU's, one on the CPU."""
+        if self.device.type == "cpu":
+            return self.generator
+        return torch.Generator().manual_seed(self.generator.initial_seed())
+
+    @property
     def n_labels(self) -> int:
         """Number of labels."""
         n_labels: int = self.rows.Y.shape[1]

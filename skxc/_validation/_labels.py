@@ -301,11 +301,13 @@ def _check_finite(values: NDArray[Any]) -> None:
 
 
 def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float32] | None:
-    """One weight of at least 0 per text, not all of them 0."""
+    """One weight of at least 0 per text, not all of them 0; their mean is 1.
+
+    The learning rates are made for weights around 1.
+    """
     if sample_weight is None:
         return None
-    with np.errstate(over="ignore"):  # infinite then, which is refused
-        weights = as_numbers(sample_weight, "sample_weight", "one number per text").astype("f4")
+    weights = as_numbers(sample_weight, "sample_weight", "one number per text").astype(np.float64)
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.ndim != 1:
@@ -319,7 +321,8 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float3
         raise ValueError("sample_weight holds negative, NaN or infinite weights. Pass >= 0.")
     if not weights.any():
         raise ValueError("All sample_weight are zero: nothing to fit. Pass a positive weight.")
-    return weights
+    weights = weights / weights.max()  # a sum of large ones would overflow, the mean of small ones
+    return (weights / weights.mean()).astype(np.float32)  # be 0
 
 
 def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:

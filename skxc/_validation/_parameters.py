@@ -10,40 +10,80 @@ from typing import Any
 
 import numpy as np
 
+# Numbers that float32 still holds after it is multiplied by others; and what torch can count.
+_LARGEST = 1e30
+_MOST = 2**63 - 1
+
 
 def check_choice(name: str, value: object, accepted: Sequence[object]) -> None:
     """Raise unless `value` is one of `accepted`; grids of arrays hold NumPy scalars."""
     plain = value.item() if isinstance(value, np.bool_ | np.str_) else value
     if not any(type(plain) is type(a) and plain == a for a in accepted):
         options = ", ".join(map(repr, accepted))
-        raise ValueError(f"{name}={value!r} is unknown. Pass one of {options}.")
+        raise ValueError(f"{name}={short(value)} is unknown. Pass one of {options}.")
 
 
 def check_integer(name: str, value: object, low: int) -> None:
     """Raise unless `value` is an integer of at least `low`."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer of at least {low}, got {value!r}.")
-    if value < low:
-        raise ValueError(f"{name}={value} is too small. Pass an integer of at least {low}.")
+    if not _is_number(value, Integral):
+        raise TypeError(f"{name} must be an integer of at least {low}, got {short(value)}.")
+    number: Any = value
+    if number < low:
+        raise ValueError(f"{name}={short(value)} is too small. Pass an integer of at least {low}.")
+    if number > _MOST:
+        raise ValueError(f"{name}={short(value)} is too large. Pass at most {_MOST}, or 2**63 - 1.")
 
 
 def check_real(
     name: str, value: object, low: float = 0.0, high: float = math.inf, ends: str = "[]"
 ) -> None:
     """Raise unless `value` is a number between `low` and `high`; `ends` says which are included."""
-    number: Any = value
+    number: Any = value.item() if isinstance(value, np.generic) else value
     interval = f"{ends[0]}{low:g}, {high:g}{ends[1] if high < math.inf else ')'}"
-    if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number in {interval}, got {value!r}.")
+    if not _is_number(value, Real):
+        raise TypeError(f"{name} must be a number in {interval}, got {short(value)}.")
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
-    if not (above and below and math.isfinite(number)):
-        raise ValueError(f"{name}={value} is out of range. Pass a number in {interval}.")
+    if not (above and below and number < math.inf):
+        raise ValueError(f"{name}={short(value)} is out of range. Pass a number in {interval}.")
+    if number > _LARGEST:
+        raise ValueError(
+            f"{name}={short(value)} is more than float32 can compute with. Pass at most {_LARGEST}."
+        )
+    if ends[0] == "(" and number < low + 1 / _LARGEST:
+        raise ValueError(
+            f"{name}={short(value)} is so close to {low:g} that float32 cannot compute with it. "
+            f"Pass at least {low + 1 / _LARGEST}."
+        )
+
+
+def check_seed(name: str, value: Any) -> None:
+    """Raise unless NumPy's RandomState can be seeded with `value`, or it is one."""
+    if _is_number(value, Integral):
+        if not 0 <= value < 2**32:
+            raise ValueError(
+                f"{name}={short(value)} is no seed. Pass an integer from 0 to 2**32 - 1."
+            )
+    elif not (value is None or value is np.random or isinstance(value, np.random.RandomState)):
+        raise ValueError(
+            f"{name}={short(value)} cannot be used to seed a numpy.random.RandomState instance. "
+            f"Pass an integer from 0 to 2**32 - 1, a RandomState or None."
+        )
+
+
+def is_auto(value: object) -> bool:
+    """Whether a parameter is "auto"; comparing an array with it would give an array."""
+    return isinstance(value, str) and value == "auto"
+
+
+def _is_number(value: object, kind: type) -> bool:
+    """Whether it is a number of this kind; NumPy counts spans of time as integers."""
+    return isinstance(value, kind) and not isinstance(value, bool | np.timedelta64)
 
 
 def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
     """`threshold`, "auto", a number in [0, 1] or, as a float64 array, one for each label."""
-    if isinstance(threshold, str) and threshold == "auto":
+    if is_auto(threshold):
         return threshold
     try:
         thresholds = np.asarray(threshold)
@@ -52,9 +92,9 @@ def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
         thresholds = thresholds.astype(np.float64)
     except (OverflowError, TypeError, ValueError):
         thresholds = np.empty(0)
-    if thresholds.ndim == 0 or isinstance(threshold, str):
+    if thresholds.ndim == 0 or isinstance(threshold, str | Real):
         check_real("threshold", threshold, high=1)
-        return threshold
+        return float(threshold)
     if thresholds.ndim != 1 or not len(thresholds):
         raise TypeError(
             f"threshold is {short(threshold)}. Pass a number in [0, 1], or a 1-d array of one "
@@ -78,22 +118,34 @@ def resolve_device(device: Any) -> Any:
     """The torch device that `device` names; "auto" is CUDA where there is one."""
     import torch
 
-    if device == "auto":  # a child that was forked after its parent used a GPU has none
+    if is_auto(device):  # a child that was forked after its parent used a GPU has none
         has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
         return torch.device("cuda" if has_gpu else "cpu")
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()  # refuses "meta", too
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:
+        is_name = not isinstance(error, TypeError)
+        reason = str(error).splitlines()[0] if is_name else f"a {type(device).__name__}"
         raise ValueError(
-            f"device={device!r} is not available here ({str(error).splitlines()[0]}). "
+            f"device={short(device)} is not available here ({reason}). "
             f"Pass 'auto', 'cpu' or a device that this torch build sees, such as 'cuda:0'."
         ) from error
     return resolved
 
 
 def short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # an object's own, or an integer of more digits than Python writes
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,9 +25,9 @@ from skxc._functional._row_sparse import row_sparse
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
-from skxc._validation import check_integer, check_real
+from skxc._validation import check_integer, check_real, short
 
-from ._base import WEIGHTS, Encoder, EncoderModule
+from ._base import WEIGHTS, Encoder, EncoderModule, check_fits
 from ._words import lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
@@ -99,7 +101,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         """
         self.check_parameters()
         self.vectorizer_ = self._fitted_vectorizer(texts, label_texts)
-        shape = (len(self.vectorizer_.idf_), self.dim)
+        shape = (len(self.vectorizer_.idf_), int(self.dim))
+        check_fits(math.prod(shape))
         table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         table /= np.float32(self.dim**0.5)
         self.weights_ = {"table": table}
@@ -114,20 +117,24 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         if self.max_features is not None:
             check_integer("max_features", self.max_features, 1)
         try:
-            shortest, longest = self.ngram_range
+            shortest, longest = map(operator.index, self.ngram_range)
             is_range = 1 <= shortest <= longest
         except (TypeError, ValueError):
             is_range = False
         if not is_range:
             raise ValueError(
-                f"ngram_range={self.ngram_range!r} is no range. Pass the shortest and the longest "
-                f"n-gram, in words, such as (1, 2)."
+                f"ngram_range={short(self.ngram_range)} is no range. Pass the shortest and the "
+                f"longest n-gram, in words, such as (1, 2)."
+            )
+        if not isinstance(self.token_pattern, str | None):
+            raise TypeError(
+                f"token_pattern must be a str or None, got {short(self.token_pattern)}."
             )
         try:
             re.compile(self.token_pattern or "")
-        except (re.error, TypeError) as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"token_pattern={self.token_pattern!r} is no regular expression ({error}). "
+                f"token_pattern={short(self.token_pattern)} is no regular expression ({error}). "
                 f"Pass one that matches a word."
             ) from error
 
@@ -136,7 +143,9 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     ) -> TfidfVectorizer:
         """A vectoriser as TfidfVectorizer.fit gives it, which also keeps the labels' rare words."""
         n_texts = len(texts) + len(label_texts)
-        counter = CountVectorizer(ngram_range=self.ngram_range, **_reading(self.token_pattern))
+        shortest, longest = map(int, self.ngram_range)
+        ngram_range = (shortest, longest)
+        counter = CountVectorizer(ngram_range=ngram_range, **_reading(self.token_pattern))
         try:
             counts = counter.fit_transform([*texts, *label_texts])
         except ValueError as error:
@@ -157,7 +166,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             words = np.sort(words[most])
         names = counter.get_feature_names_out()[words].tolist()
         idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
-        return _vectorizer(names, idf, self.ngram_range, _reading(self.token_pattern))
+        return _vectorizer(names, idf, ngram_range, _reading(self.token_pattern))
 
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
@@ -221,6 +230,7 @@ def _vectorizer(
     )
     vectorizer.vocabulary_ = dict(zip(words, range(len(words)), strict=True))
     vectorizer.idf_ = idf
+    vectorizer.transform([""])  # a first call adds attributes: not in threads that predict at once
     return vectorizer
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -230,6 +231,19 @@ class Encoder(Protocol):
             Whether arrays are to be read-only maps of their files.
         """
         self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
+
+
+def check_fits(n_weights: int) -> None:
+    """Raise where float32 weights would not fit into memory, which a system may only see too late.
+
+    Raises
+    ------
+    MemoryError
+        If they would not.
+    """
+    needed, free = 4 * n_weights / 2**30, psutil.virtual_memory().available / 2**30
+    if needed > free:
+        raise MemoryError(f"{n_weights} weights take {needed:.1f} GiB, and {free:.1f} are free")
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import nn
@@ -28,6 +31,8 @@ _PUBLISHED_POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_lasttoken": "last",
 }
+
+_SECONDS_TO_CONNECT = 5
 
 
 @contextmanager
@@ -75,12 +80,34 @@ def _explain_missing(model: str) -> Iterator[None]:
         ) from error
 
 
-def load_config(model: str) -> PretrainedConfig:
+def is_out_of_reach(model: str) -> bool:
+    """Whether there is no connection to the hub: its client would try for half a minute a file.
+
+    One that is slow, or behind a proxy, is left to the client.
+    """
+    from huggingface_hub import constants
+
+    if os.path.isdir(model) or constants.HF_HUB_OFFLINE or getproxies():
+        return False
+    hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def load_config(model: str, *, local_files_only: bool = False) -> PretrainedConfig:
     """The configuration of a text encoder."""
     from transformers import AutoConfig
 
     with _explain_missing(model):
-        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(
+            model, trust_remote_code=False, local_files_only=local_files_only
+        )
     is_text_encoder = hasattr(config, "hidden_size") and hasattr(config, "vocab_size")
     if config.is_encoder_decoder or not is_text_encoder:
         raise ValueError(
@@ -93,12 +120,14 @@ def load_config(model: str) -> PretrainedConfig:
     return config
 
 
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(model: str, *, local_files_only: bool = False) -> PreTrainedTokenizerBase:
     """The model's fast tokenizer."""
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            model, use_fast=True, trust_remote_code=False, local_files_only=local_files_only
+        )
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(_no_tokenizer_message(model, str(error))) from error
     if not tokenizer.is_fast:
@@ -118,7 +147,9 @@ def _no_tokenizer_message(model: str, reason: str) -> str:
     )
 
 
-def load_transformer(model: str, config: PretrainedConfig) -> tuple[PreTrainedModel, list[str]]:
+def load_transformer(
+    model: str, config: PretrainedConfig, *, local_files_only: bool = False
+) -> tuple[PreTrainedModel, list[str]]:
     """The pretrained model in float32, and the names of the weights that its files lack."""
     from transformers import AutoModel
 
@@ -127,6 +158,7 @@ def load_transformer(model: str, config: PretrainedConfig) -> tuple[PreTrainedMo
             model,
             config=config,
             trust_remote_code=False,
+            local_files_only=local_files_only,
             weights_only=True,  # files other than safetensors are pickles
             output_loading_info=True,
             **_without_pooler(config),
@@ -207,9 +239,9 @@ def truncating_json(tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
     return backend.to_str()
 
 
-def published_pooling(model: str) -> str:
+def published_pooling(model: str, *, local_files_only: bool = False) -> str:
     """The pooling of a sentence-transformers model, "mean" for any other."""
-    modules = _read_json(model, "modules.json")
+    modules = _read_json(model, "modules.json", local_files_only=local_files_only)
     if modules is None:
         return "mean"
     paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
@@ -218,7 +250,8 @@ def published_pooling(model: str) -> str:
             raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))
     if "Pooling" not in paths:
         return "mean"
-    modes = _pooling_modes(_read_json(model, f"{paths['Pooling']}/config.json") or {})
+    path = f"{paths['Pooling']}/config.json"
+    modes = _pooling_modes(_read_json(model, path, local_files_only=local_files_only) or {})
     if len(modes) != 1 or modes[0] not in _PUBLISHED_POOLINGS:
         raise ValueError(_unsupported_message(model, f"the pooling {'+'.join(modes)!r}"))
     return _PUBLISHED_POOLINGS[modes[0]]
@@ -243,7 +276,7 @@ def _unsupported_message(model: str, what: str) -> str:
     )
 
 
-def _read_json(model: str, filename: str) -> Any | None:
+def _read_json(model: str, filename: str, *, local_files_only: bool) -> Any | None:
     """The content of one of the model's files, None where it has no such file."""
     if os.path.isdir(model):
         path = os.path.join(model, filename)
@@ -254,7 +287,7 @@ def _read_json(model: str, filename: str) -> Any | None:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         try:
-            path = hf_hub_download(model, filename)
+            path = hf_hub_download(model, filename, local_files_only=local_files_only)
         except LocalEntryNotFoundError as error:  # no connection
             if try_to_load_from_cache(model, filename) is not _CACHED_NO_EXIST:
                 raise OSError(

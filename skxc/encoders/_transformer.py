@@ -25,7 +25,8 @@ from skxc._persistence import ModelFolder
 from skxc._validation import check_choice, check_integer
 
 from . import _compiled, _files, _hub
-from ._base import Encoder, EncoderModule
+from ._base import Encoder, EncoderModule, check_fits
+from ._draws import OwnGenerator
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from tokenizers import Tokenizer
@@ -160,13 +161,17 @@ class TransformerEncoder(Encoder, BaseEstimator):
             If the model's files lack weights, which then start at random.
         """
         self.check_parameters()
-        with _hub.silence(), torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed reaches the GPUs' too
-            config = _hub.load_config(self.model)
-            pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
-            tokenizer = _hub.load_tokenizer(self.model)
-            transformer, missing = _hub.load_transformer(self.model, config)
+        with _hub.silence(), OwnGenerator(seed):
+            where = {"local_files_only": _hub.is_out_of_reach(self.model)}
+            config = _hub.load_config(self.model, **where)
+            pooling = self.pooling
+            if pooling == "auto":
+                pooling = _hub.published_pooling(self.model, **where)
+            tokenizer = _hub.load_tokenizer(self.model, **where)
+            transformer, missing = _hub.load_transformer(self.model, config, **where)
             self._check_max_length(transformer, tokenizer)
+            if self.projection_dim is not None:
+                check_fits(int(self.projection_dim) * config.hidden_size)
             pad_token_id = _hub.padding_token(tokenizer, config)
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
         if missing:
@@ -203,7 +208,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         check_is_fitted(self, "weights_")
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
-        with _hub.silence(), torch.random.fork_rng(devices=[]):  # it draws weights, replaced below
+        with _hub.silence(), OwnGenerator(0):  # it draws weights, replaced below
             model = _hub.build_transformer(self.config_)
             module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
         # torch.tensor copies: weights_ may be a read-only memory map
