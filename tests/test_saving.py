@@ -828,7 +828,7 @@ BAD = {
     ),
     "labels too few": (
         changed_tensors(lambda t: t.update(label_counts_=np.ones(4, int)), is_resealed=True),
-        "label_counts_ has 4 entries, and the model 5 labels",
+        "model holds no sound model: label_counts_ has the shape (4,), and should have (5,)",
     ),
     "a format of the future": (
         changed_config(lambda c: c.update(format_version=3)),

@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from skxc._search._ranker import Ranker
 from skxc._training._loop import History
-from skxc._validation import TargetKind, check_texts, resolve_device
+from skxc._validation import TargetKind, check_choice, check_texts, resolve_device
 from skxc.encoders._base import Encoder
 
 from ._parameters import CommonParameters
@@ -65,6 +65,7 @@ class FittedModel(CommonParameters):
         return ranker
 
     def _dtype(self, device: torch.device) -> torch.dtype:
+        check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
         if self.precision != "auto":
             dtype: torch.dtype = getattr(torch, self.precision)
             return dtype

@@ -47,8 +47,8 @@ def _array(dtype: Any, *lengths: str | int) -> Check:
         expected = [sizes.get(n) if isinstance(n, str) else n for n in lengths]
         is_other = any(n not in (None, m) for n, m in zip(expected, value.shape, strict=False))
         if value.ndim != len(lengths) or is_other:
-            shape = ", ".join(str(sizes.get(str(n), n)) for n in lengths)
-            raise ValueError(f"{name} has the shape {value.shape}, and should have ({shape}).")
+            shape = tuple(sizes.get(str(n), n) for n in lengths)
+            raise ValueError(f"{name} has the shape {value.shape}, and should have {shape}.")
         sizes |= {n: m for n, m in zip(lengths, value.shape, strict=True) if isinstance(n, str)}
         check_numbers(name, value)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
 from skxc._kernels import to_device
-from skxc._persistence import ModelFolder
+from skxc._persistence import ModelFolder, check_numbers
 from skxc._validation import check_choice, check_integer
 
 from . import _compiled, _files, _hub
@@ -191,10 +192,22 @@ class TransformerEncoder(Encoder, BaseEstimator):
             block = [_composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
-            rows = [e.ids or [self.pad_token_id_] for e in tokenizer.encode_batch_fast(block)]
-            ids.append(np.fromiter(chain.from_iterable(rows), dtype))
+            with _panics_told():
+                encodings = tokenizer.encode_batch_fast(block)
+            rows = [e.ids or [self.pad_token_id_] for e in encodings]
+            ids.append(self._known_ids(rows).astype(dtype))
             lengths.extend(map(len, rows))
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
+
+    def _known_ids(self, rows: list[list[int]]) -> np.ndarray:
+        """The tokens of all rows, which the model can embed."""
+        ids = np.fromiter(chain.from_iterable(rows), np.int64)
+        if len(ids) and ids.max() >= self.config_["vocab_size"]:
+            raise ValueError(
+                f"The tokenizer gives the token {ids.max()}, and the model has an embedding for "
+                f"{self.config_['vocab_size']}. Use a tokenizer.json that belongs to the weights."
+            )
+        return ids
 
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
         return len(self.tokenizer_json_), 2 * n_tokens
@@ -221,7 +234,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         _files.write_modules(
             folder,
             self.weights_,
-            hidden_size=self.config_["hidden_size"],
+            hidden_size=_hub.hidden_size(self.config_),
             pooling=self.pooling_,
             max_length=max_length,
             is_normalized=is_normalized,
@@ -233,6 +246,36 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.tokenizer_json_ = _files.read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
+        self._check_fitted()
+
+    def _check_fitted(self) -> None:
+        """Raise unless configuration, weights and tokenizer, somebody else's, are of one model."""
+        own, projection = _files.split_weights(self.weights_)
+        with _hub.silence():
+            transformer = _hub.sound_transformer(self.config_, own)
+        width = transformer.config.hidden_size
+        if projection is not None:
+            if projection.dtype != np.float32 or projection.shape[1:] != (width,):
+                raise ValueError(
+                    f"the encoder's projection is an array of {projection.dtype}, "
+                    f"{projection.shape}, and should be of float32, (n, {width})."
+                )
+            check_numbers("projection", projection)
+        check_choice("pooling_", self.pooling_, _POOLINGS[1:])
+        check_integer("pad_token_id_", self.pad_token_id_, 0)
+        check_integer("vocab_size", self.config_.get("vocab_size"), 1)
+        if self.pad_token_id_ >= self.config_["vocab_size"]:
+            raise ValueError(f"pad_token_id_={self.pad_token_id_} is no token of the encoder's.")
+        special = self.special_tokens_
+        if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
+            raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
+        _files.check_tokenizer(self.tokenizer_json_, _hub.n_positions(transformer))
+        _tokenizer_from_json(self.tokenizer_json_)
+
+    @property
+    def _embedding_dim(self) -> int:
+        projection = _files.split_weights(self.weights_)[1]
+        return _hub.hidden_size(self.config_) if projection is None else len(projection)
 
     def check_parameters(self) -> None:
         if not isinstance(self.model, str):
@@ -354,9 +397,24 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text).encode("utf8", "replace").decode("utf8")
 
 
+@contextmanager
+def _panics_told() -> Iterator[None]:
+    """Raise errors of the Rust tokenizer as ValueError; panics are no `Exception` by themselves."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(
+                f"The tokenizer failed ({' '.join(str(error).split())[:300]}). Use a "
+                f"tokenizer.json that transformers loads."
+            ) from error
+        raise
+
+
 @lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data
 def _tokenizer_from_json(tokenizer_json: str) -> Tokenizer:
     """The Rust tokenizer."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(tokenizer_json)
+    with _panics_told():
+        return Tokenizer.from_str(tokenizer_json)
