@@ -145,12 +145,12 @@ def read_tokenizer(files: ModelFolder) -> str:
 
 
 def check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
-    """Raise unless the tokenizer cuts texts to the model's positions, and only cuts them."""
+    """Raise unless the tokenizer cuts texts to the model's positions, and makes none far longer."""
     try:
         tokenizer = json.loads(tokenizer_json)
         length, padding = tokenizer["truncation"]["max_length"], tokenizer["padding"]
-        growth = _growth(tokenizer["normalizer"])
-    except (LookupError, RecursionError, TypeError, ValueError) as error:
+        growth = _growth(tokenizer["normalizer"]) * _copies(tokenizer["post_processor"])
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"tokenizer.json is none that skxc wrote ({error!r}).") from error
     check_integer("max_length in tokenizer.json", length, 1)
     if n_positions is not None and length > n_positions:
@@ -172,3 +172,16 @@ def _growth(normalizer: Any) -> float:
         return math.prod(map(_growth, normalizer["normalizers"]))
     added = normalizer.get("content", normalizer.get("prepend", ""))
     return max(len(added), 1) + (normalizer["type"] == "Prepend")
+
+
+def _copies(processor: Any) -> int:
+    """How often a template holds the text, over `_MOST_GROWTH` where more than once.
+
+    The tokenizer's time is exponential in that.
+    """
+    if processor is None:
+        return 1
+    if processor["type"] == "Sequence":
+        return math.prod(map(_copies, processor["processors"]))
+    n_copies = sum("Sequence" in piece for piece in processor.get("single", ()))
+    return 1 if n_copies < 2 else n_copies * _MOST_GROWTH

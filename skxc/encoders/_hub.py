@@ -7,8 +7,9 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,11 +66,27 @@ def silence() -> Iterator[None]:
 
 
 @contextmanager
+def panics_told() -> Iterator[None]:
+    """Raise errors of the Rust tokenizer as ValueError; panics are no `Exception` by themselves."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(
+                f"The tokenizer failed ({' '.join(str(error).split())[:300]}). Use a "
+                f"tokenizer.json that transformers loads."
+            ) from error
+        raise
+
+
+@contextmanager
 def _explain_missing(model: str) -> Iterator[None]:
     """Say which model cannot be loaded, and what to do."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError) and not os.path.isdir(model):
+            raise
         reason = str(error).strip().split("\n")[0].rstrip(".: ")
         if os.path.isdir(model):
             raise OSError(
@@ -89,6 +106,8 @@ def load_config(model: str) -> PretrainedConfig:
     from transformers import AutoConfig
 
     with _explain_missing(model):
+        if os.path.isdir(model):
+            check_counts(_read_json(model, "config.json") or {}, len(_stored_shapes(model)))
         config = AutoConfig.from_pretrained(model, trust_remote_code=False)
     is_text_encoder = hasattr(config, "hidden_size") and hasattr(config, "vocab_size")
     if config.is_encoder_decoder or not is_text_encoder:
@@ -107,7 +126,10 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True, trust_remote_code=False)
+        with panics_told() if os.path.isdir(model) else nullcontext():
+            tokenizer = AutoTokenizer.from_pretrained(
+                model, use_fast=True, trust_remote_code=False
+            )
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(_no_tokenizer_message(model, str(error))) from error
     if not tokenizer.is_fast:
@@ -131,7 +153,8 @@ def load_transformer(model: str, config: PretrainedConfig) -> tuple[PreTrainedMo
     """The pretrained model in float32, and the names of the weights that its files lack."""
     from transformers import AutoModel
 
-    with _explain_missing(model):
+    shapes = _stored_shapes(model) if os.path.isdir(model) else []
+    with _explain_missing(model), _no_larger_than(shapes) if shapes else nullcontext():
         transformer, report = AutoModel.from_pretrained(
             model,
             config=config,
@@ -141,6 +164,17 @@ def load_transformer(model: str, config: PretrainedConfig) -> tuple[PreTrainedMo
             **_without_pooler(config),
         )
     return transformer.float(), sorted(report["missing_keys"])
+
+
+def _stored_shapes(folder: str) -> list[tuple[int, ...]]:
+    """Of the tensors in a folder's safetensors files."""
+    from safetensors import safe_open
+
+    shapes = []
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            shapes += [tuple(file.get_slice(name).get_shape()) for name in file.keys()]
+    return shapes
 
 
 def missing_weights_message(model: str, missing: Sequence[str]) -> str:
@@ -200,7 +234,7 @@ def sound_transformer(
     """
     try:
         check_counts(plain, len(weights))
-        with torch.device("meta"), _no_larger_than(weights):
+        with torch.device("meta"), _no_larger_than([w.shape for w in weights.values()]):
             transformer = build_transformer(plain)
     except Exception as error:  # whatever transformers and torch raise
         reason = " ".join(str(error).split())[:300]
@@ -243,12 +277,12 @@ def check_counts(plain: Mapping[str, Any], n_tensors: int) -> None:
 
 
 @contextmanager
-def _no_larger_than(weights: Mapping[str, np.ndarray]) -> Iterator[None]:
+def _no_larger_than(shapes: Sequence[tuple[int, ...]]) -> Iterator[None]:
     """Raise as soon as this thread makes a longer parameter, or far more of them."""
     from torch.nn.modules.module import register_module_parameter_registration_hook
 
-    longest = max((n for array in weights.values() for n in array.shape), default=0)
-    most, thread, made = 4 * len(weights) + 64, threading.get_ident(), 0
+    longest = max((n for shape in shapes for n in shape), default=0)
+    most, thread, made = 4 * len(shapes) + 64, threading.get_ident(), 0
 
     def check(module: nn.Module, name: str, parameter: Any) -> None:
         nonlocal made
@@ -258,7 +292,7 @@ def _no_larger_than(weights: Mapping[str, np.ndarray]) -> Iterator[None]:
         if made > most or max(parameter.shape, default=0) > longest:
             raise ValueError(
                 f"{type(module).__name__}.{name}, {tuple(parameter.shape)}, is more than the "
-                f"{len(weights)} stored tensors hold"
+                f"{len(shapes)} stored tensors hold"
             )
 
     handle = register_module_parameter_registration_hook(check)
@@ -311,13 +345,17 @@ def published_pooling(model: str) -> str:
     modules = _read_json(model, "modules.json")
     if modules is None:
         return "mean"
-    paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    try:
+        paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(_unsupported_message(model, f"no list ({error!r}, modules.json)")) from error
     for kind in paths:
         if kind not in ("Transformer", "Pooling", "Normalize"):
             raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))
     if "Pooling" not in paths:
         return "mean"
-    modes = _pooling_modes(_read_json(model, f"{paths['Pooling']}/config.json") or {})
+    settings = _read_json(model, f"{paths['Pooling']}/config.json") or {}
+    modes = _pooling_modes(settings) if isinstance(settings, dict) else ["none"]
     if len(modes) != 1 or modes[0] not in _PUBLISHED_POOLINGS:
         raise ValueError(_unsupported_message(model, f"the pooling {'+'.join(modes)!r}"))
     return _PUBLISHED_POOLINGS[modes[0]]
@@ -330,7 +368,7 @@ def _pooling_modes(settings: Mapping[str, Any]) -> list[str]:
         modes = [
             key for key, is_on in settings.items() if key.startswith("pooling_mode_") and is_on
         ]
-    return [modes] if isinstance(modes, str) else list(modes) or ["mean"]
+    return [modes] if isinstance(modes, str) else [str(mode) for mode in modes] or ["mean"]
 
 
 def _unsupported_message(model: str, what: str) -> str:
@@ -364,5 +402,8 @@ def _read_json(model: str, filename: str) -> Any | None:
             return None
         except EntryNotFoundError:
             return None
-    with open(path, encoding="utf8") as file:
-        return json.load(file)
+    try:
+        with open(path, encoding="utf8") as file:
+            return json.load(file)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"model={model!r}: {filename} is no JSON ({error}).") from error

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
@@ -167,6 +166,8 @@ class TransformerEncoder(Encoder, BaseEstimator):
             pooling = _hub.published_pooling(self.model) if self.pooling == "auto" else self.pooling
             tokenizer = _hub.load_tokenizer(self.model)
             transformer, missing = _hub.load_transformer(self.model, config)
+            for name, parameter in transformer.named_parameters():
+                check_numbers(f"model={self.model!r}: {name}", parameter.detach().numpy())
             self._check_max_length(transformer, tokenizer)
             pad_token_id = _hub.padding_token(tokenizer, config)
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
@@ -176,6 +177,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
+        _check_tokenizer(self.tokenizer_json_, None)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
@@ -192,7 +194,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             block = [_composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
-            with _panics_told():
+            with _hub.panics_told():
                 encodings = tokenizer.encode_batch_fast(block)
             rows = [e.ids or [self.pad_token_id_] for e in encodings]
             ids.append(self._known_ids(rows).astype(dtype))
@@ -269,8 +271,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         special = self.special_tokens_
         if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
             raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
-        _files.check_tokenizer(self.tokenizer_json_, _hub.n_positions(transformer))
-        _tokenizer_from_json(self.tokenizer_json_)
+        _check_tokenizer(self.tokenizer_json_, _hub.n_positions(transformer))
 
     @property
     def _embedding_dim(self) -> int:
@@ -397,18 +398,16 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text).encode("utf8", "replace").decode("utf8")
 
 
-@contextmanager
-def _panics_told() -> Iterator[None]:
-    """Raise errors of the Rust tokenizer as ValueError; panics are no `Exception` by themselves."""
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise ValueError(
-                f"The tokenizer failed ({' '.join(str(error).split())[:300]}). Use a "
-                f"tokenizer.json that transformers loads."
-            ) from error
-        raise
+def _check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
+    """Raise where a tokenizer, somebody else's, would not cut texts as it should."""
+    _files.check_tokenizer(tokenizer_json, n_positions)
+    tokenizer = _tokenizer_from_json(tokenizer_json)
+    with _hub.panics_told():
+        n_special = tokenizer.num_special_tokens_to_add(False)
+    if n_special >= (length := tokenizer.truncation["max_length"]):
+        raise ValueError(
+            f"tokenizer.json keeps {length} tokens of a text, and adds {n_special} special tokens."
+        )
 
 
 @lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data
@@ -416,5 +415,5 @@ def _tokenizer_from_json(tokenizer_json: str) -> Tokenizer:
     """The Rust tokenizer."""
     from tokenizers import Tokenizer
 
-    with _panics_told():
+    with _hub.panics_told():
         return Tokenizer.from_str(tokenizer_json)
