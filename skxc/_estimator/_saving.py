@@ -120,9 +120,7 @@ class SavingMixin(FittedModel, BaseEstimator):
             raise ValueError(f"{files.root} holds no sound model: {error}") from error
 
     @classmethod
-    def _described(
-        cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool
-    ) -> Self:
+    def _described(cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool) -> Self:
         labels = {name: np.array(items, object) for name, items in files.json(_LABELS).items()}
         packed = Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
         parameters = dict(config["parameters"])

@@ -154,10 +154,12 @@ def _words(name: str, value: Any, sizes: Sizes) -> None:
     _array(np.int64, sizes["n_labels"] + 1)(f"{name}.offsets", offsets, sizes)
     is_ascending = offsets[0] == 0 and offsets[-1] == len(words) and (np.diff(offsets) >= 0).all()
     if not is_ascending:
-        raise ValueError(f"{name}.offsets does not lead from 0 to {len(words)} without a step back.")
+        raise ValueError(
+            f"{name}.offsets does not lead from 0 to {len(words)} without a step back."
+        )
     if n_words != sizes["n_words"]:
         raise ValueError(f"{name} is of {n_words} words, and the encoder has {sizes['n_words']}.")
-    if len(words) and not (0 <= words.min() and words.max() < n_words):
+    if len(words) and (words.min() < 0 or words.max() >= n_words):
         raise ValueError(f"{name}.words names words that the encoder does not have.")
 
 
@@ -210,9 +212,7 @@ _OTHERS: dict[str, Check] = {
 }
 
 
-def check_fitted(
-    cls: type, fitted: Mapping[str, Any], encoder_dim: int, n_words: int
-) -> None:
+def check_fitted(cls: type, fitted: Mapping[str, Any], encoder_dim: int, n_words: int) -> None:
     """Raise unless all attributes are there and as `fit` sets them.
 
     Others are the user's own: they may have any name that the class does not use.

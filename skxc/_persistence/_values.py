@@ -166,12 +166,15 @@ def check_numbers(name: str, array: NDArray[Any]) -> None:
     for start in range(0, len(flat), _CHUNK):
         part = flat[start : start + _CHUNK]
         # the sum of squares, as fast as memory, is small only where every number is
-        if part.dtype == np.float16 or not np.dot(part, part) <= LARGEST**2:
-            if not (np.abs(part) <= LARGEST).all():
-                raise ValueError(
-                    f"{name} holds {part[~(np.abs(part) <= LARGEST)][0]}. Models hold no nan and "
-                    f"nothing beyond {LARGEST:g}: train this one anew."
-                )
+        with np.errstate(all="ignore"):
+            if part.dtype != np.float16 and np.dot(part, part) <= LARGEST**2:
+                continue
+        is_bad = ~(np.abs(part) <= LARGEST)
+        if is_bad.any():
+            raise ValueError(
+                f"{name} holds {part[is_bad][0]}. Models hold no nan and nothing beyond "
+                f"{LARGEST:g}: train this one anew."
+            )
 
 
 def _typed(kind: Any, value: Any) -> Any:

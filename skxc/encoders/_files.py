@@ -144,8 +144,8 @@ def read_tokenizer(files: ModelFolder) -> str:
         raise ValueError(f"{files.path(path)} is no text in UTF-8 ({error}).") from error
 
 
-def check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
-    """Raise unless the tokenizer cuts texts to the model's positions, and makes none far longer."""
+def check_tokenizer(tokenizer_json: str, n_positions: int | None) -> int:
+    """The tokens that it keeps, if it cuts texts to the positions and makes none far longer."""
     try:
         tokenizer = json.loads(tokenizer_json)
         length, padding = tokenizer["truncation"]["max_length"], tokenizer["padding"]
@@ -162,6 +162,8 @@ def check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
         raise ValueError("tokenizer.json pads texts, which skxc does itself.")
     if growth > _MOST_GROWTH:
         raise ValueError(f"tokenizer.json makes texts up to {growth:g} times as long.")
+    kept: int = length
+    return kept
 
 
 def _growth(normalizer: Any) -> float:

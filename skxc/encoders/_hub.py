@@ -127,9 +127,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
     try:
         with panics_told() if os.path.isdir(model) else nullcontext():
-            tokenizer = AutoTokenizer.from_pretrained(
-                model, use_fast=True, trust_remote_code=False
-            )
+            tokenizer = AutoTokenizer.from_pretrained(model, use_fast=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(_no_tokenizer_message(model, str(error))) from error
     if not tokenizer.is_fast:
@@ -173,7 +171,8 @@ def _stored_shapes(folder: str) -> list[tuple[int, ...]]:
     shapes = []
     for path in sorted(Path(folder).glob("*.safetensors")):
         with safe_open(path, "numpy") as file:
-            shapes += [tuple(file.get_slice(name).get_shape()) for name in file.keys()]
+            names = file.keys()  # no dict: it has no __iter__
+            shapes += [tuple(file.get_slice(name).get_shape()) for name in names]
     return shapes
 
 
@@ -348,7 +347,9 @@ def published_pooling(model: str) -> str:
     try:
         paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
     except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(_unsupported_message(model, f"no list ({error!r}, modules.json)")) from error
+        raise ValueError(
+            _unsupported_message(model, f"no list ({error!r}, modules.json)")
+        ) from error
     for kind in paths:
         if kind not in ("Transformer", "Pooling", "Normalize"):
             raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))

@@ -347,7 +347,14 @@ class _TransformerModule(EncoderModule):
     def _states(self, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """The last hidden states, (n_texts, longest, hidden)."""
         if not self.is_compiled:
-            return self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+            try:
+                states = self.transformer(input_ids=ids, attention_mask=attention_mask)
+                return states.last_hidden_state
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"The encoder's configuration makes {type(self.transformer).__name__} fail "
+                    f"({error!r:.300}). Use a model with its own config.json."
+                ) from error
         has_graph = torch.is_grad_enabled()
         # training that encodes twice, first without a graph, is compiled once: with it
         with _compiled.many_graphs(), torch.set_grad_enabled(has_graph or self.training):
@@ -400,11 +407,11 @@ def _composed(text: str) -> str:
 
 def _check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
     """Raise where a tokenizer, somebody else's, would not cut texts as it should."""
-    _files.check_tokenizer(tokenizer_json, n_positions)
+    length = _files.check_tokenizer(tokenizer_json, n_positions)
     tokenizer = _tokenizer_from_json(tokenizer_json)
     with _hub.panics_told():
         n_special = tokenizer.num_special_tokens_to_add(False)
-    if n_special >= (length := tokenizer.truncation["max_length"]):
+    if n_special >= length:
         raise ValueError(
             f"tokenizer.json keeps {length} tokens of a text, and adds {n_special} special tokens."
         )

@@ -134,12 +134,14 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def changed_json(value: Any, rng: random.Random) -> Any:
     """A JSON value with something else somewhere."""
-    if not value or rng.random() < 0.02:
+    if not value or not isinstance(value, dict | list) or rng.random() < 0.02:
         return copy.deepcopy(rng.choice(VALUES))
     # what is near the top is tried as often as what is deep inside
     by_depth: dict[Any, list[tuple[Any, ...]]] = {}
     for path in places(value):
-        by_depth.setdefault((len(path), path[0] if isinstance(path[0], str) else 0), []).append(path)
+        by_depth.setdefault((len(path), path[0] if isinstance(path[0], str) else 0), []).append(
+            path
+        )
     *above, key = rng.choice(rng.choice(sorted(by_depth.items(), key=str))[1])
     inner = value
     for step in above:
