@@ -1258,6 +1258,7 @@ BAD_BERTS = {
     "a huge vocabulary": ({"vocab_size": 10**10}, "is more than the 37 stored tensors hold"),
     "a huge width": ({"hidden_size": 10**6}, "describes no model of these weights"),
     "heads that do not fit": ({"num_attention_heads": 7}, "describes no model of these weights"),
+    "less than no heads": ({"num_attention_heads": -2}, "num_attention_heads=-2 is negative"),
     "no known model": ({"model_type": "none"}, "describes no model of these weights"),
 }
 

@@ -270,6 +270,8 @@ def check_counts(plain: Mapping[str, Any], n_tensors: int) -> None:
         if isinstance(value, dict):
             check_counts(value, n_tensors)
         elif isinstance(value, int):
+            if value < 0 and "head" in name:
+                raise ValueError(f"{name}={value} is negative")
             is_count = "size" not in name and any(part in name for part in _COUNTED)
             if abs(value) > (n_tensors + _MOST_COUNTED if is_count else 2**40):
                 raise ValueError(f"{name}={value:.3g} is more than {n_tensors} tensors can hold")
