@@ -125,8 +125,8 @@ def _heads(name: str, value: Any, sizes: Sizes) -> None:
     if not isinstance(value, dict) or set(value) not in (set(), names):
         raise _wrong(name, value, f"a dict of {', '.join(sorted(names))}, or empty")
     if not value:
-        sizes["dim"] = sizes["width"] = sizes["encoder_dim"]
         return
+    sizes.pop("dim", None)  # the heads' own
     for view in views:
         _array(np.float32, "dim", "encoder_dim")(f"{name}.{view}", value[f"{view}.weight"], sizes)
         _array(np.float32, "dim")(f"{name}.{view}", value[f"{view}.bias"], sizes)
@@ -212,7 +212,9 @@ _OTHERS: dict[str, Check] = {
 }
 
 
-def check_fitted(cls: type, fitted: Mapping[str, Any], encoder_dim: int, n_words: int) -> None:
+def check_fitted(
+    cls: type, fitted: Mapping[str, Any], encoder_dim: int | None, n_words: int
+) -> None:
     """Raise unless all attributes are there and as `fit` sets them.
 
     Others are the user's own: they may have any name that the class does not use.
@@ -220,9 +222,10 @@ def check_fitted(cls: type, fitted: Mapping[str, Any], encoder_dim: int, n_words
     needed = {**_OF_ALL, **_OF_CLASS[cls.__name__]}
     if lacking := [name for name in needed if name not in fitted]:
         raise ValueError(f"{lacking[0]} is missing.")
-    sizes = {"encoder_dim": encoder_dim, "n_words": n_words, "dim": encoder_dim}
-    # a linear classifier's rows end with the intercept
-    sizes["width"] = encoder_dim + (cls.__name__ == "ReneeClassifier")
+    sizes = {"n_words": n_words}
+    if encoder_dim is not None:  # a linear classifier's rows end with the intercept
+        width = encoder_dim + (cls.__name__ == "ReneeClassifier")
+        sizes |= {"encoder_dim": encoder_dim, "dim": encoder_dim, "width": width}
     for name, check in needed.items():
         check(name, fitted[name], sizes)
     if fitted["_target_kind"] != "classes":
