@@ -931,7 +931,7 @@ BAD = {
     ),
     "labels too few": (
         changed_tensors(lambda t: t.update(label_counts_=np.ones(4, int)), is_resealed=True),
-        "label_counts_ has 4 entries, and the model 5 labels",
+        "model holds no sound model: label_counts_ has the shape (4,), and should have (5,)",
     ),
     "a format of the future": (
         changed_config(lambda c: c.update(format_version=3)),
@@ -973,7 +973,7 @@ BAD = {
     ),
     "no list of files": (
         changed_config(lambda c: c.pop("files")),
-        "does not describe a model that this skxc knows (KeyError('files'))",
+        "config.json has no list of its files",
     ),
     "a file that is not listed": (
         changed_config(lambda c: c["files"].pop("labels.json")),
@@ -996,6 +996,89 @@ BAD = {
     "words that are no JSON": (
         lambda f: ((f / "encoder" / "words.json").write_text("[a]"), reseal(f)),
         "words.json is no JSON",
+    ),
+    "a format that is True": (
+        changed_config(lambda c: c.update(format_version=True)),
+        "config.json has format version True",
+    ),
+    "a format of 0": (changed_config(lambda c: c.update(format_version=0)), "format version 0"),
+    "a file in two cases": (
+        changed_config(lambda c: c["files"].update({"LABELS.json": c["files"]["labels.json"]})),
+        "names a file twice, in another case",
+    ),
+    "a file without a size": (
+        changed_config(lambda c: set_in(c, "files", "labels.json", value=3)),
+        "says of 'labels.json' neither size nor content",
+    ),
+    "nan": (
+        changed_tensors(lambda t: t["label_embeddings_"].fill(np.nan), is_resealed=True),
+        "label_embeddings_ holds nan. Models hold no nan and nothing beyond 1e+12",
+    ),
+    "a number too large": (
+        changed_tensors(lambda t: t["label_embeddings_"].fill(1e30), is_resealed=True),
+        "label_embeddings_ holds 1.",
+    ),
+    "float64": (
+        changed_tensors(
+            lambda t: t.update(label_embeddings_=t["label_embeddings_"].astype(float)),
+            is_resealed=True,
+        ),
+        "label_embeddings_ is an array of float64, (5, 7), and should be an array of float32",
+    ),
+    "rows too short": (
+        changed_tensors(
+            lambda t: t.update(label_embeddings_=t["label_embeddings_"][:, 1:].copy()),
+            is_resealed=True,
+        ),
+        "label_embeddings_ has the shape (5, 6), and should have (5, 7)",
+    ),
+    "a name that hides a method": (
+        changed_config(lambda c: set_in(c, "fitted", "predict", value=1)),
+        "'predict' is no name of a fitted attribute",
+    ),
+    "a name that hides the class": (
+        changed_config(lambda c: set_in(c, "fitted", "__class__", value=1)),
+        "'__class__' is no name of a fitted attribute",
+    ),
+    "epochs that were not run": (
+        changed_config(lambda c: set_in(c, "fitted", "n_iter_", value=10**12)),
+        "n_iter_=1000000000000, but history_ has 1 entries",
+    ),
+    "a threshold above 1": (
+        changed_config(lambda c: set_in(c, "fitted", "threshold_", value=2.0)),
+        "threshold_=2.0 is out of range",
+    ),
+    "a huge dtype": (
+        changed_config(
+            lambda c: set_in(c, "fitted", "_target_dtype", value={"$": "dtype", "name": "<U99999"})
+        ),
+        "and should be a dtype of numbers",
+    ),
+    "a RandomState that reads beyond its end": (
+        lambda folder: (
+            changed_tensors(lambda t: t.update(key=np.zeros(624, np.uint32)))(folder),
+            reseal(
+                folder,
+                lambda c: set_in(
+                    c,
+                    "parameters",
+                    "random_state",
+                    value={
+                        "$": "RandomState",
+                        "key": {"$": "tensor", "name": "key"},
+                        "rest": [10**6, 0, 0.0],
+                    },
+                ),
+            ),
+        ),
+        "a RandomState is not as NumPy writes it",
+    ),
+    "labels that are lists": (
+        lambda f: (
+            (f / "labels.json").write_text(json.dumps({"label_texts": [["a"]] * 5})),
+            reseal(f),
+        ),
+        "the labels label_texts are no list of plain values",
     ),
     "words too few": (
         lambda f: ((f / "encoder" / "words.json").write_text('["a"]'), reseal(f)),
@@ -1268,3 +1351,146 @@ def test_a_saved_folder_says_what_wrote_it(bag_model, tmp_path):
     for name, entry in config["files"].items():
         assert entry["size"] == (tmp_path / "model" / name).stat().st_size
         assert entry.get("sha256", files[name]) == files[name]
+
+
+# ------------------------------------------------------------------------- encoders of strangers
+BAD_BERTS = {
+    "too many layers": ({"num_hidden_layers": 10**7}, "num_hidden_layers=1e+07 is more than"),
+    "some layers too many": ({"num_hidden_layers": 99}, "is more than the 37 stored tensors hold"),
+    "one layer too few": ({"num_hidden_layers": 1}, "encoder.layer.1.attention.output.LayerNorm"),
+    "a huge vocabulary": ({"vocab_size": 10**10}, "is more than the 37 stored tensors hold"),
+    "a huge width": ({"hidden_size": 10**6}, "describes no model of these weights"),
+    "heads that do not fit": ({"num_attention_heads": 7}, "describes no model of these weights"),
+    "less than no heads": ({"num_attention_heads": -2}, "num_attention_heads=-2 is negative"),
+    "no known model": ({"model_type": "none"}, "describes no model of these weights"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BERTS)
+def test_a_configuration_of_other_weights_is_refused_before_it_is_built(bert_model, tmp_path, case):
+    change, message = BAD_BERTS[case]
+    bert_model.save(tmp_path / "model")
+    path = tmp_path / "model" / "encoder" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    reseal(tmp_path / "model")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        skxc.load(tmp_path / "model")
+
+
+BAD_TOKENIZERS = {
+    "no truncation": ({"truncation": None}, "tokenizer.json is none that skxc wrote"),
+    "no room for a text": (
+        {
+            "truncation": {
+                "max_length": 2,
+                "strategy": "LongestFirst",
+                "stride": 0,
+                "direction": "Right",
+            }
+        },
+        "keeps 2 tokens of a text, and adds 2 special tokens",
+    ),
+    "beyond the positions": (
+        {
+            "truncation": {
+                "max_length": 65,
+                "strategy": "LongestFirst",
+                "stride": 0,
+                "direction": "Right",
+            }
+        },
+        "keeps 65 tokens of a text, and the model has 64 positions",
+    ),
+    "texts that grow": (
+        {"normalizer": {"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 1001}},
+        "makes texts up to 1001 times as long",
+    ),
+    "a text many times": (
+        {
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 20,
+                "pair": [],
+                "special_tokens": {},
+            }
+        },
+        "makes texts up to 20000 times as long",
+    ),
+    "a panic when it is read": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "CAAAAP////8AAAAA"}},
+        "The tokenizer failed",
+    ),
+    "a panic with a text": (
+        {
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": "(a|aa)+b"},
+                "behavior": "Isolated",
+                "invert": False,
+            }
+        },
+        "The tokenizer failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TOKENIZERS)
+def test_a_tokenizer_that_would_fail_is_refused(bert_model, tmp_path, case):
+    change, message = BAD_TOKENIZERS[case]
+    bert_model.save(tmp_path / "model")
+    path = tmp_path / "model" / "encoder" / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    reseal(tmp_path / "model")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        skxc.load(tmp_path / "model").predict_top_k(["a" * 300])
+
+
+def test_a_pattern_that_takes_for_ever_is_stopped(bag_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("skxc.encoders._words._SECONDS_A_TEXT", 0.2)
+    bag_model.save(tmp_path / "model")
+    change = {"fitted": {"token_pattern": "(a|aa)+$"}}
+    reseal(tmp_path / "model", lambda c: c["encoder"]["fitted"].update(change["fitted"]))
+    model = skxc.load(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"token_pattern='\(a\|aa\)\+\$' takes more than 0.2 s"):
+        model.transform(["a" * 3000 + "!"])
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"\S+", r"\w+(?:'\w+)?", r"(?:\d+|[a-z]+)(?:-\w+)*", r"(\w+)s?"]
+)
+def test_a_loaded_model_finds_the_words_of_its_own_pattern(pattern, tmp_path):
+    texts = ["the cat's well-known ² 3½ क\u093fत\u093eब\x1ce\u0301te 字 houses"] * 2 + TEXTS
+    encoder = BagOfWordsEncoder(dim=4, min_df=1, token_pattern=pattern)
+    model = ReneeClassifier(encoder, epochs=1).fit(texts, [[0], [1]] * 13)
+    again = saved(model, tmp_path / "model")
+    assert_same(*(vars(m.encoder_.tokenize(texts)) for m in (model, again)))
+    assert (again.predict_proba(texts) != model.predict_proba(texts)).nnz == 0
+
+
+def test_an_optimizer_s_state_of_another_model_is_told(trained, tmp_path):
+    trained.save(tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(path)
+    name = next(
+        n for n in tensors if n.startswith("_optimizer_state.optimizers") and tensors[n].ndim
+    )
+    tensors[name] = np.ones(3, np.float32)
+    save_file(tensors, path, metadata={"format": "pt"})
+    reseal(tmp_path / "model")
+    model = skxc.load(tmp_path / "model")
+    with pytest.raises(ValueError, match="What the model remembers of its training does not fit"):
+        model.partial_fit(TEXTS, Y)
+
+
+def test_a_distilbert_comes_back(tiny_bert, tmp_path):
+    from transformers import DistilBertConfig, DistilBertModel
+
+    shutil.copytree(tiny_bert, tmp_path / "distilbert")
+    (tmp_path / "distilbert" / "model.safetensors").unlink()
+    config = DistilBertConfig(
+        vocab_size=200, dim=8, n_layers=1, n_heads=2, hidden_dim=8, max_position_embeddings=16
+    )
+    DistilBertModel(config).save_pretrained(tmp_path / "distilbert")
+    encoder = TransformerEncoder(str(tmp_path / "distilbert"), max_length=9)
+    model = ReneeClassifier(encoder, epochs=1).fit(TEXTS, Y)
+    assert_same_answers(saved(model, tmp_path / "model"), model)

@@ -247,8 +247,21 @@ def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
         config = unreplaced(model, read_config)
+        try:
+            rows = _told(config)
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{model}: config.json does not describe a model that this skxc knows ({error!r})."
+            ) from error
+    width = max(map(len, rows))
+    lines = (_printable(f"{name:<{width}}  {value}".rstrip()) for name, value in rows.items())
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _told(config: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to tell, under its names."""
     fitted, sizes = config["fitted"], {k: v["size"] for k, v in config["files"].items()}
-    rows = {
+    return {
         "class": config["class"],
         "labels": f"{fitted['n_labels_']:,}",
         "training texts": f"{fitted['n_samples_seen_']:,}",
@@ -260,9 +273,11 @@ def info(*, model: str) -> None:
         "parameters": "",
         **{f"  {name}": _shown(value) for name, value in config["parameters"].items()},
     }
-    width = max(map(len, rows))
-    lines = (f"{name:<{width}}  {value}".rstrip() for name, value in rows.items())
-    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _printable(line: str) -> str:
+    """The line without characters that a terminal would obey."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -27,6 +27,7 @@ from skxc._validation import check_texts
 from skxc.encoders._registry import encoder_classes
 
 from ._fitted import FittedModel
+from ._sound import check_first_format, check_fitted
 
 _LIBRARIES = (
     "numpy",
@@ -48,15 +49,6 @@ _NOT_SAVED = {
 }
 # the methods whose metadata (sample_weight, exclude) scikit-learn routes by request
 _ROUTED = ("fit", "partial_fit", "predict", "predict_proba", "score")
-_PER_LABEL = (
-    "classes_",
-    "label_counts_",
-    "label_embeddings_",
-    "label_names_",
-    "label_texts_",
-    "classifier_weights_",
-    "is_seen_",
-)
 
 
 class SavingMixin(FittedModel, BaseEstimator):
@@ -131,24 +123,27 @@ class SavingMixin(FittedModel, BaseEstimator):
     @classmethod
     def _from_folder(cls, files: ModelFolder, *, is_mapped: bool) -> Self:
         """The estimator that `save` wrote."""
-        config = files.config
+        try:
+            return cls._described(files, files.config, is_mapped=is_mapped)
+        except (MemoryError, ValueError) as error:
+            raise ValueError(f"{files.root} holds no sound model: {error}") from error
+
+    @classmethod
+    def _described(cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool) -> Self:
         labels = {name: np.array(items, object) for name, items in files.json(_LABELS).items()}
         packed = Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
+        encoder = model.encoder_ = _unpack_encoder(config["encoder"], packed)
+        encoder.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
         fitted = packed.unpack(config["fitted"])
         if fitted["_target_kind"] != "classes":
             fitted.setdefault("threshold_", 0.5)  # older files have none
-        model.__dict__.update(fitted if config["format_version"] > 1 else _upgraded(fitted))
-        model.encoder_ = _unpack_encoder(config["encoder"], packed)
-        model.encoder_.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
-        for name in _PER_LABEL:
-            if hasattr(model, name) and len(getattr(model, name)) != model.n_labels_:
-                raise ValueError(
-                    f"{files.root}: {name} has {len(getattr(model, name))} entries, and the model "
-                    f"{model.n_labels_} labels."
-                )
+        if config["format_version"] == 1:
+            fitted = _upgraded(fitted)
+        check_fitted(cls, fitted, encoder._embedding_dim, encoder.n_words)
+        model.__dict__.update(fitted)
         with sklearn.config_context(enable_metadata_routing=True):
             for method in _ROUTED:
                 if requests := config["requests"].get(method):
@@ -175,6 +170,7 @@ class SavingMixin(FittedModel, BaseEstimator):
 
 def _upgraded(fitted: dict[str, Any]) -> dict[str, Any]:
     """Fitted attributes of the format's first version, by their names of today."""
+    check_first_format(fitted)
     table, fitted["label_names_"] = fitted["label_embeddings_"], fitted.pop("_label_names")
     if "_is_taught" in fitted:  # UniDEC
         is_seen, fitted["lexical_weights_"] = fitted.pop("_is_taught"), fitted.pop("lexicon_")

@@ -6,7 +6,7 @@ arrays are views of bytes. What the folder says of itself is checked before anyt
 
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, real_path
-from ._values import Packed
+from ._values import LARGEST, Packed, check_numbers
 from ._writing import (
     check_replaceable,
     replaced_folder,
@@ -19,8 +19,10 @@ from ._writing import (
 __all__ = [
     "CONFIG",
     "ENCODER",
+    "LARGEST",
     "ModelFolder",
     "Packed",
+    "check_numbers",
     "check_replaceable",
     "read_config",
     "real_path",

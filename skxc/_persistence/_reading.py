@@ -166,13 +166,13 @@ def read_config(root: Path) -> dict[str, Any]:
     """The content of `config.json`, whole and of a format that we know."""
     path = _path_inside(root, CONFIG)
     raw = path.read_bytes()
-    config = _parsed(path, raw)
+    config = _parsed(path, raw, object_pairs_hook=_unique)
     if not isinstance(config, dict) or config.get("format") != "skxc":
         raise ValueError(
             f"{path} was not written by skxc. Pass a folder that an estimator's save wrote."
         )
     version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ValueError(
             f"{path} has format version {version!r}; this skxc reads up to {FORMAT_VERSION}. "
             f"Upgrade skxc (the model was saved by {config.get('skxc_version')})."
@@ -180,12 +180,38 @@ def read_config(root: Path) -> dict[str, Any]:
     seal = _SEAL.search(raw)
     if seal is None or hashlib.sha256(raw[: seal.start()]).hexdigest() != seal[1].decode():
         raise ValueError(f"{path} was changed: its SHA-256 is another. {_AGAIN}")
+    _check_files(path, config.get("files"))
     return config
 
 
-def _parsed(path: Path, content: bytes) -> Any:
+def _check_files(path: Path, files: Any) -> None:
+    """Raise unless `files` describes files of the folder, each once."""
+    if not isinstance(files, dict):
+        raise ValueError(f"{path} has no list of its files. {_AGAIN}")
+    for name, entry in files.items():
+        parts = name.split("/")
+        is_plain = name.isascii() and name.isprintable() and "\\" not in name and len(name) < 200
+        if not is_plain or {"", ".", ".."} & {*parts}:
+            raise ValueError(f"{path} names {name!r:.200}, which is outside its folder. {_AGAIN}")
+        what = "tensors" if name.endswith(".safetensors") else "sha256"
+        size, content = (entry.get(k) if isinstance(entry, dict) else None for k in ("size", what))
+        kind = dict if what == "tensors" else str
+        if type(size) is not int or size < 0 or not isinstance(content, kind):
+            raise ValueError(f"{path} says of {name!r:.200} neither size nor content. {_AGAIN}")
+    if len({name.casefold() for name in files}) < len(files):
+        raise ValueError(f"{path} names a file twice, in another case. {_AGAIN}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose keys differ."""
+    if len(content := dict(pairs)) < len(pairs):
+        raise ValueError("a key is there twice")
+    return content
+
+
+def _parsed(path: Path, content: bytes, **kwargs: Any) -> Any:
     try:
-        return json.loads(content)
+        return json.loads(content, **kwargs)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}). {_AGAIN}") from error
 

@@ -27,15 +27,16 @@ DTYPES = {
     "F64": np.float64,
 }
 _DTYPE_NAMES: dict[np.dtype[Any], str] = {np.dtype(dtype): name for name, dtype in DTYPES.items()}
+LARGEST = 1e12  # of a float in a model: products and sums of such stay within float32
+_MOST_PADDING = 64  # of a saved array of str: how much larger than its characters
+_CHUNK = 1 << 24  # numbers looked at together
+_PLAIN = (type(None), bool, int, float, str)  # what JSON holds as it is
+_DTYPE = re.compile(r"[<>|](?:[biuf]\d+|U\d+|O)")
 
 
 def dtype_name(array: NDArray[Any]) -> str:
     """safetensors' name of an array's numbers."""
     return _DTYPE_NAMES[array.dtype]
-
-
-_PLAIN = (type(None), bool, int, float, str)  # what JSON holds as it is
-_DTYPE = re.compile(r"[<>|](?:[biuf]\d+|U\d+|O)")
 
 
 @dataclass
@@ -124,32 +125,86 @@ class Packed:
         if kind is None:
             return {key: self.unpack(item) for key, item in value.items()}
         if kind == "tuple":
-            return tuple(self.unpack(value["items"]))
+            return tuple([self.unpack(item) for item in _typed(list, value["items"])])
         if kind == "tensor":
             return self.tensors[value["name"]]
         if kind == "labels":
-            dtype = {"str": np.str_, "object": object}[value["dtype"]]
-            return np.array(self.labels[value["name"]], dtype=dtype)
+            return self._unpack_labels(**{k: v for k, v in value.items() if k != "$"})
         if kind == "dict":
             keys, values = (self.unpack(value[part]).tolist() for part in ("keys", "values"))
+            if len(set(keys)) < len(keys):
+                raise ValueError("a dict has a key twice")
             return dict(zip(keys, values, strict=True))
         if kind == "dtype":
             if not _DTYPE.fullmatch(value["name"]):
                 raise ValueError(f"{value['name']!r} is no value that skxc writes")
             return np.dtype(value["name"])
         if kind == "str_":
-            return np.str_(value["value"])
+            return np.str_(_typed(str, value["value"]))
         if kind == "number":
-            return DTYPES[value["dtype"]](value["value"])
+            return DTYPES[value["dtype"]](_typed(bool | int | float, value["value"]))
         if kind == "RandomState":
-            result = np.random.RandomState()
-            result.set_state(("MT19937", self.unpack(value["key"]), *value["rest"]))
-            return result
+            return _random_state(self.unpack(value["key"]), *value["rest"])
         if kind == "device":
             import torch
 
             return torch.device(value["name"])
         raise ValueError(f"a value is of the unknown kind {kind!r}")
+
+    def _unpack_labels(self, name: str, dtype: str) -> NDArray[Any]:
+        items = self.labels[name]
+        if np.ndim(items) != 1 or not set(map(type, items)) <= set(_PLAIN):
+            raise ValueError(f"the labels {name} are no list of plain values")
+        if dtype == "str" and set(map(type, items)) <= {str}:
+            lengths = [*map(len, items), 0]
+            # every item takes as much as the longest: one long label among many short ones
+            if len(items) * max(lengths) > max(_MOST_PADDING * sum(lengths), 1 << 28):
+                raise ValueError(f"the labels {name} are too unequal in length for an array")
+            return np.array(items, dtype=np.str_)
+        if dtype != "object":
+            raise ValueError(f"the labels {name} are no {dtype}")
+        return np.array(items, dtype=object)
+
+
+def check_numbers(name: str, array: NDArray[Any]) -> None:
+    """Raise where floats are nan, infinite or too large to compute with; read once, in parts."""
+    if array.dtype.kind != "f":
+        return
+    flat = array.reshape(-1)
+    for start in range(0, len(flat), _CHUNK):
+        part = flat[start : start + _CHUNK]
+        # the sum of squares, as fast as memory, is small only where every number is
+        with np.errstate(all="ignore"):
+            if part.dtype != np.float16 and np.dot(part, part) <= LARGEST**2:
+                continue
+        is_bad = ~(np.abs(part) <= LARGEST)
+        if is_bad.any():
+            raise ValueError(
+                f"{name} holds {part[is_bad][0]}. Models hold no nan and nothing beyond "
+                f"{LARGEST:g}: train this one anew."
+            )
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """The value, if it is of this type."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.60} is no {kind}")
+    return value
+
+
+def _random_state(
+    key: NDArray[np.uint32],  # (624,)
+    place: int,  # in `key`: NumPy would read beyond its end
+    has_gauss: int,
+    gauss: float,
+) -> np.random.RandomState:
+    """Mersenne Twister's."""
+    is_state = getattr(key, "dtype", None) == np.uint32 and key.shape == (624,)
+    if not is_state or not 0 <= _typed(int, place) <= 624 or has_gauss not in (0, 1):
+        raise ValueError("a RandomState is not as NumPy writes it")
+    result = np.random.RandomState()
+    result.set_state(("MT19937", key, place, has_gauss, float(_typed(float, gauss))))
+    return result
 
 
 def _unsavable(value: Any, name: str) -> TypeError:

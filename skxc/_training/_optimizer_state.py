@@ -44,6 +44,16 @@ def _array(tensor: Tensor) -> NDArray[Any]:
 
 def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]) -> None:
     """Set the state that `optimizer_arrays` gave."""
+    try:
+        _restore_(optimizers, step, arrays)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"What the model remembers of its training does not fit its weights ({error}). Fit it "
+            f"anew with warm_start=False, or load it from where it was saved first."
+        ) from error
+
+
+def _restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]) -> None:
     for optimizer, state in zip(optimizers, arrays["optimizers"], strict=True):
         if state:
             current = optimizer.state_dict()
@@ -51,7 +61,21 @@ def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any])
             current["state"] = {
                 int(i): {k: torch.tensor(v) for k, v in s.items()} for i, s in state.items()
             }
+            _check_shapes(optimizer, current["state"])
             optimizer.load_state_dict(current)
     for name, tensor in step.optimizer_state().items():
         if name in arrays["step"]:
-            tensor.copy_(torch.tensor(arrays["step"][name]))
+            array = arrays["step"][name]
+            if array.shape != tuple(tensor.shape):  # copy_ would repeat a smaller one
+                raise ValueError(f"{name} has the shape {array.shape}")
+            tensor.copy_(torch.tensor(array))
+
+
+def _check_shapes(optimizer: Optimizer, state: Mapping[int, Mapping[str, Tensor]]) -> None:
+    """Raise unless each tensor is a number, or one of each row or entry of its parameter."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for i, tensors in state.items():
+        shape = parameters[i].shape
+        for name, tensor in tensors.items():
+            if tensor.shape not in (torch.Size(), shape, shape[:1]):
+                raise ValueError(f"{name} has the shape {tuple(tensor.shape)}")

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from torch import Tensor, nn
 
@@ -24,11 +24,11 @@ from skxc._docstrings import completed_by
 from skxc._functional._row_sparse import row_sparse
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
-from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
+from skxc._persistence import ENCODER, ModelFolder, check_numbers, write_json, write_tensors
 from skxc._validation import check_integer, check_real, short
 
 from ._base import WEIGHTS, Encoder, EncoderModule, check_fits
-from ._words import lowered, split_words
+from ._words import TimedWords, lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
 _LENGTH = 16.0
@@ -39,6 +39,8 @@ _TENSORS_A_WORD = 2
 _BYTES_A_WORD = 215
 _BYTES_A_TOKEN = 22
 _WORDS = "words.json"  # of a saved encoder
+# regular expressions that cannot take long: one thing is repeated at most, and there is no choice
+_ONE_REPEAT = re.compile(r"(\(\?u\))?[^*+?{|(]*[*+]?[^*+?{|(]*")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -200,15 +202,39 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         }
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
-        words, idf = files.json(f"{ENCODER}/{_WORDS}"), self.weights_.pop("idf")
-        if not len(words) == len(idf) == len(self.weights_["table"]):
+        arrays = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
+        words, name = files.json(f"{ENCODER}/{_WORDS}"), files.root / ENCODER
+        if not isinstance(words, list) or not set(map(type, words)) <= {str}:
+            raise ValueError(f"{name / _WORDS} is no list of words. Save the model again.")
+        if set(arrays) != {"table", "idf"} or not len(words) == len(arrays["idf"]) == len(
+            arrays["table"]
+        ):
             raise ValueError(
-                f"{files.root / ENCODER} has {len(words)} words and arrays of another length. "
-                f"Save the model again."
+                f"{name} has {len(words)} words and arrays of another length. Save the model again."
             )
-        reading = _reading(rest["token_pattern"], is_nfc=rest.get("is_nfc", False))
-        self.vectorizer_ = _vectorizer(words, idf, tuple(rest["ngram_range"]), reading)
+        for key, ndim in (("table", 2), ("idf", 1)):
+            array = arrays[key]
+            if array.dtype != np.float32 or array.ndim != ndim or not array.size:
+                raise ValueError(
+                    f"{name / WEIGHTS}: {key} is an array of {array.dtype}, {array.shape}, and "
+                    f"should be one of float32 with {ndim} axes. Save the model again."
+                )
+            check_numbers(key, array)
+        if len(set(words)) < len(words) or not (arrays["idf"] > 0).all():
+            raise ValueError(
+                f"{name} has a word twice, or one without a weight. Save the model again."
+            )
+        pattern, ngram_range = rest["token_pattern"], tuple(rest["ngram_range"])
+        clone(self).set_params(token_pattern=pattern, ngram_range=ngram_range).check_parameters()
+        reading = _reading(pattern, is_nfc=rest.get("is_nfc", False))
+        if pattern is not None and not _ONE_REPEAT.fullmatch(pattern):
+            reading["tokenizer"] = TimedWords(pattern)
+        self.weights_ = {"table": arrays["table"]}
+        self.vectorizer_ = _vectorizer(words, arrays["idf"], ngram_range, reading)
+
+    @property
+    def _embedding_dim(self) -> int:
+        return self.weights_["table"].shape[1]
 
 
 def _reading(token_pattern: str | None, *, is_nfc: bool = True) -> dict[str, Any]:

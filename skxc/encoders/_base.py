@@ -187,6 +187,11 @@ class Encoder(Protocol):
         """Words whose TF-IDF weights `tokenize` gives; 0 where `has_words` is False."""
         return 0
 
+    @property
+    def _embedding_dim(self) -> int | None:
+        """Width of the fitted embeddings; None: a loaded model's rows are not compared with it."""
+        return None
+
     def check_parameters(self) -> None:
         """Raise where a parameter is not accepted: when a saved encoder is loaded.
 

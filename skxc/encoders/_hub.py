@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import numpy as np
 import torch
 from torch import nn
+
+from skxc._persistence import check_numbers
 
 from ._files import without_code
 
@@ -33,6 +38,10 @@ _PUBLISHED_POOLINGS = {
 }
 
 _SECONDS_TO_CONNECT = 5
+# what entries of a configuration count whose names have these parts
+_COUNTED = ("layer", "block", "depth", "stage", "expert", "label")
+_MOST_COUNTED = 100_000  # beyond the number of stored tensors: some share one
+_MOST_BUFFERS = 1 << 28  # bytes of positions, masks and the like, beyond those of the weights
 
 
 @contextmanager
@@ -61,11 +70,27 @@ def silence() -> Iterator[None]:
 
 
 @contextmanager
+def panics_told() -> Iterator[None]:
+    """Raise errors of the Rust tokenizer as ValueError; panics are no `Exception` by themselves."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(
+                f"The tokenizer failed ({' '.join(str(error).split())[:300]}). Use a "
+                f"tokenizer.json that transformers loads."
+            ) from error
+        raise
+
+
+@contextmanager
 def _explain_missing(model: str) -> Iterator[None]:
     """Say which model cannot be loaded, and what to do."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, OSError | ValueError) and not os.path.isdir(model):
+            raise
         reason = str(error).strip().split("\n")[0].rstrip(".: ")
         if os.path.isdir(model):
             raise OSError(
@@ -105,6 +130,8 @@ def load_config(model: str, *, local_files_only: bool = False) -> PretrainedConf
     from transformers import AutoConfig
 
     with _explain_missing(model):
+        if os.path.isdir(model):
+            check_counts(_read_json(model, "config.json") or {}, len(_stored_shapes(model)))
         config = AutoConfig.from_pretrained(
             model, trust_remote_code=False, local_files_only=local_files_only
         )
@@ -125,9 +152,10 @@ def load_tokenizer(model: str, *, local_files_only: bool = False) -> PreTrainedT
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            model, use_fast=True, trust_remote_code=False, local_files_only=local_files_only
-        )
+        with panics_told() if os.path.isdir(model) else nullcontext():
+            tokenizer = AutoTokenizer.from_pretrained(
+                model, use_fast=True, trust_remote_code=False, local_files_only=local_files_only
+            )
     except (OSError, ValueError, ImportError) as error:
         raise ValueError(_no_tokenizer_message(model, str(error))) from error
     if not tokenizer.is_fast:
@@ -153,7 +181,8 @@ def load_transformer(
     """The pretrained model in float32, and the names of the weights that its files lack."""
     from transformers import AutoModel
 
-    with _explain_missing(model):
+    shapes = _stored_shapes(model) if os.path.isdir(model) else []
+    with _explain_missing(model), _no_larger_than(shapes) if shapes else nullcontext():
         transformer, report = AutoModel.from_pretrained(
             model,
             config=config,
@@ -164,6 +193,18 @@ def load_transformer(
             **_without_pooler(config),
         )
     return transformer.float(), sorted(report["missing_keys"])
+
+
+def _stored_shapes(folder: str) -> list[tuple[int, ...]]:
+    """Of the tensors in a folder's safetensors files."""
+    from safetensors import safe_open
+
+    shapes = []
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            names = file.keys()  # no dict: it has no __iter__
+            shapes += [tuple(file.get_slice(name).get_shape()) for name in names]
+    return shapes
 
 
 def missing_weights_message(model: str, missing: Sequence[str]) -> str:
@@ -197,8 +238,100 @@ def build_transformer(plain: Mapping[str, Any]) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.for_model(**plain)
+    config.return_dict = True
     _refuse_kernels(config)
     return AutoModel.from_config(config, **_without_pooler(config)).float()
+
+
+def hidden_size(plain: Mapping[str, Any]) -> int:
+    """The width of a model's states, by whatever name its configuration has it."""
+    from transformers import AutoConfig
+
+    width: int = AutoConfig.for_model(**plain).hidden_size
+    return width
+
+
+def sound_transformer(
+    plain: Mapping[str, Any], weights: Mapping[str, np.ndarray]
+) -> PreTrainedModel:
+    """The model of a configuration that somebody else wrote, without memory (on "meta").
+
+    Raises
+    ------
+    ValueError
+        If the weights are not all those of the configuration. Nothing large is built to see that:
+        sizes and counts are compared with the weights' while the model is made.
+    """
+    try:
+        check_counts(plain, len(weights))
+        with torch.device("meta"), _no_larger_than([w.shape for w in weights.values()]):
+            transformer = build_transformer(plain)
+    except Exception as error:  # whatever transformers and torch raise
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"the encoder's config.json describes no model of these weights "
+            f"({type(error).__name__}: {reason})."
+        ) from error
+    is_text_encoder = isinstance(getattr(transformer.config, "hidden_size", None), int)
+    if transformer.main_input_name != "input_ids" or not is_text_encoder:
+        raise ValueError(f"the encoder, a {type(transformer).__name__}, reads no texts.")
+    expected = transformer.state_dict()
+    for name in sorted({*expected, *weights}):
+        needed, found = expected.get(name), weights.get(name)
+        has = None if found is None else (str(found.dtype), found.shape)
+        needs = None if needed is None else (str(needed.dtype)[6:], tuple(needed.shape))
+        if has != needs:
+            raise ValueError(
+                f"the encoder's weight {name} should be {needs or 'absent'} by its config.json, "
+                f"and is {has or 'missing'}."
+            )
+    for name, _ in transformer.named_parameters():
+        check_numbers(name, weights[name])
+    n_bytes = sum(array.nbytes for array in weights.values())
+    if (n_buffers := sum(b.nbytes for b in transformer.buffers())) > n_bytes + _MOST_BUFFERS:
+        raise ValueError(
+            f"the encoder's config.json asks for {n_buffers / 2**20:.0f} MiB beside the weights."
+        )
+    return transformer
+
+
+def check_counts(plain: Mapping[str, Any], n_tensors: int) -> None:
+    """Raise where an entry counts more layers, experts or labels than the weights can be of."""
+    for name, value in plain.items():
+        if isinstance(value, dict):
+            check_counts(value, n_tensors)
+        elif isinstance(value, int):
+            if value < 0 and "head" in name:
+                raise ValueError(f"{name}={value} is negative")
+            is_count = "size" not in name and any(part in name for part in _COUNTED)
+            if abs(value) > (n_tensors + _MOST_COUNTED if is_count else 2**40):
+                raise ValueError(f"{name}={value:.3g} is more than {n_tensors} tensors can hold")
+
+
+@contextmanager
+def _no_larger_than(shapes: Sequence[tuple[int, ...]]) -> Iterator[None]:
+    """Raise as soon as this thread makes a longer parameter, or far more of them."""
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    longest = max((n for shape in shapes for n in shape), default=0)
+    most, thread, made = 4 * len(shapes) + 64, threading.get_ident(), 0
+
+    def check(module: nn.Module, name: str, parameter: Any) -> None:
+        nonlocal made
+        if threading.get_ident() != thread or parameter is None:
+            return
+        made += 1
+        if made > most or max(parameter.shape, default=0) > longest:
+            raise ValueError(
+                f"{type(module).__name__}.{name}, {tuple(parameter.shape)}, is more than the "
+                f"{len(shapes)} stored tensors hold"
+            )
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _refuse_kernels(config: PretrainedConfig) -> None:
@@ -244,14 +377,20 @@ def published_pooling(model: str, *, local_files_only: bool = False) -> str:
     modules = _read_json(model, "modules.json", local_files_only=local_files_only)
     if modules is None:
         return "mean"
-    paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    try:
+        paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(
+            _unsupported_message(model, f"no list ({error!r}, modules.json)")
+        ) from error
     for kind in paths:
         if kind not in ("Transformer", "Pooling", "Normalize"):
             raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))
     if "Pooling" not in paths:
         return "mean"
     path = f"{paths['Pooling']}/config.json"
-    modes = _pooling_modes(_read_json(model, path, local_files_only=local_files_only) or {})
+    settings = _read_json(model, path, local_files_only=local_files_only) or {}
+    modes = _pooling_modes(settings) if isinstance(settings, dict) else ["none"]
     if len(modes) != 1 or modes[0] not in _PUBLISHED_POOLINGS:
         raise ValueError(_unsupported_message(model, f"the pooling {'+'.join(modes)!r}"))
     return _PUBLISHED_POOLINGS[modes[0]]
@@ -264,7 +403,7 @@ def _pooling_modes(settings: Mapping[str, Any]) -> list[str]:
         modes = [
             key for key, is_on in settings.items() if key.startswith("pooling_mode_") and is_on
         ]
-    return [modes] if isinstance(modes, str) else list(modes) or ["mean"]
+    return [modes] if isinstance(modes, str) else [str(mode) for mode in modes] or ["mean"]
 
 
 def _unsupported_message(model: str, what: str) -> str:
@@ -298,5 +437,8 @@ def _read_json(model: str, filename: str, *, local_files_only: bool) -> Any | No
             return None
         except EntryNotFoundError:
             return None
-    with open(path, encoding="utf8") as file:
-        return json.load(file)
+    try:
+        with open(path, encoding="utf8") as file:
+            return json.load(file)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"model={model!r}: {filename} is no JSON ({error}).") from error

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
 from skxc._kernels import to_device
-from skxc._persistence import ModelFolder
+from skxc._persistence import ModelFolder, check_numbers
 from skxc._validation import check_choice, check_integer
 
 from . import _compiled, _files, _hub
@@ -169,6 +169,8 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 pooling = _hub.published_pooling(self.model, **where)
             tokenizer = _hub.load_tokenizer(self.model, **where)
             transformer, missing = _hub.load_transformer(self.model, config, **where)
+            for name, parameter in transformer.named_parameters():
+                check_numbers(f"model={self.model!r}: {name}", parameter.detach().numpy())
             self._check_max_length(transformer, tokenizer)
             if self.projection_dim is not None:
                 check_fits(int(self.projection_dim) * config.hidden_size)
@@ -180,6 +182,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
+        _check_tokenizer(self.tokenizer_json_, None)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
@@ -196,10 +199,22 @@ class TransformerEncoder(Encoder, BaseEstimator):
             block = [_composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
-            rows = [e.ids or [self.pad_token_id_] for e in tokenizer.encode_batch_fast(block)]
-            ids.append(np.fromiter(chain.from_iterable(rows), dtype))
+            with _hub.panics_told():
+                encodings = tokenizer.encode_batch_fast(block)
+            rows = [e.ids or [self.pad_token_id_] for e in encodings]
+            ids.append(self._known_ids(rows).astype(dtype))
             lengths.extend(map(len, rows))
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
+
+    def _known_ids(self, rows: list[list[int]]) -> np.ndarray:
+        """The tokens of all rows, which the model can embed."""
+        ids = np.fromiter(chain.from_iterable(rows), np.int64)
+        if len(ids) and ids.max() >= self.config_["vocab_size"]:
+            raise ValueError(
+                f"The tokenizer gives the token {ids.max()}, and the model has an embedding for "
+                f"{self.config_['vocab_size']}. Use a tokenizer.json that belongs to the weights."
+            )
+        return ids
 
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
         return len(self.tokenizer_json_), 2 * n_tokens
@@ -226,7 +241,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         _files.write_modules(
             folder,
             self.weights_,
-            hidden_size=self.config_["hidden_size"],
+            hidden_size=_hub.hidden_size(self.config_),
             pooling=self.pooling_,
             max_length=max_length,
             is_normalized=is_normalized,
@@ -238,6 +253,35 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.tokenizer_json_ = _files.read_tokenizer(files)
         for name in _REST:
             setattr(self, name, rest[name])
+        self._check_fitted()
+
+    def _check_fitted(self) -> None:
+        """Raise unless configuration, weights and tokenizer, somebody else's, are of one model."""
+        own, projection = _files.split_weights(self.weights_)
+        with _hub.silence():
+            transformer = _hub.sound_transformer(self.config_, own)
+        width = transformer.config.hidden_size
+        if projection is not None:
+            if projection.dtype != np.float32 or projection.shape[1:] != (width,):
+                raise ValueError(
+                    f"the encoder's projection is an array of {projection.dtype}, "
+                    f"{projection.shape}, and should be of float32, (n, {width})."
+                )
+            check_numbers("projection", projection)
+        check_choice("pooling_", self.pooling_, _POOLINGS[1:])
+        check_integer("pad_token_id_", self.pad_token_id_, 0)
+        check_integer("vocab_size", self.config_.get("vocab_size"), 1)
+        if self.pad_token_id_ >= self.config_["vocab_size"]:
+            raise ValueError(f"pad_token_id_={self.pad_token_id_} is no token of the encoder's.")
+        special = self.special_tokens_
+        if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
+            raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
+        _check_tokenizer(self.tokenizer_json_, _hub.n_positions(transformer))
+
+    @property
+    def _embedding_dim(self) -> int:
+        projection = _files.split_weights(self.weights_)[1]
+        return _hub.hidden_size(self.config_) if projection is None else len(projection)
 
     def check_parameters(self) -> None:
         if not isinstance(self.model, str):
@@ -308,7 +352,14 @@ class _TransformerModule(EncoderModule):
     def _states(self, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """The last hidden states, (n_texts, longest, hidden)."""
         if not self.is_compiled:
-            return self.transformer(input_ids=ids, attention_mask=attention_mask).last_hidden_state
+            try:
+                states = self.transformer(input_ids=ids, attention_mask=attention_mask)
+                return states.last_hidden_state
+            except (AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"The encoder's configuration makes {type(self.transformer).__name__} fail "
+                    f"({error!r:.300}). Use a model with its own config.json."
+                ) from error
         has_graph = torch.is_grad_enabled()
         # training that encodes twice, first without a graph, is compiled once: with it
         with _compiled.many_graphs(), torch.set_grad_enabled(has_graph or self.training):
@@ -359,9 +410,22 @@ def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text).encode("utf8", "replace").decode("utf8")
 
 
+def _check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
+    """Raise where a tokenizer, somebody else's, would not cut texts as it should."""
+    length = _files.check_tokenizer(tokenizer_json, n_positions)
+    tokenizer = _tokenizer_from_json(tokenizer_json)
+    with _hub.panics_told():
+        n_special = tokenizer.num_special_tokens_to_add(False)
+    if n_special >= length:
+        raise ValueError(
+            f"tokenizer.json keeps {length} tokens of a text, and adds {n_special} special tokens."
+        )
+
+
 @lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data
 def _tokenizer_from_json(tokenizer_json: str) -> Tokenizer:
     """The Rust tokenizer."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_str(tokenizer_json)
+    with _hub.panics_told():
+        return Tokenizer.from_str(tokenizer_json)
