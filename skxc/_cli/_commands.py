@@ -52,7 +52,7 @@ def fit(
         resolve_device(clf.device)
         dataset = _dataset(data, layout, fields)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
-        check_space(clf, dataset.texts, dataset.Y, folder)
+        check_space(clf.encoder, dataset.Y.shape[1], folder)
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
     save(clf, out, folder, overwrite=overwrite)

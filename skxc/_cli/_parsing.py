@@ -98,8 +98,16 @@ def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
             others.append(f"--{name[2:].replace('-', '_')}{equals}{value}")
         else:
             others.append(word)
-    with input_checked():
-        options = parser.parse_args(configs + others)
+    try:
+        with input_checked():
+            options = parser.parse_args(configs + others)
+    except InputError:
+        raise
+    except Exception as error:  # what jsonargparse itself meets in odd files, `config: {}`
+        raise InputError(
+            f'An option or a line of --config has a value of a kind that is not accepted. "'
+            f'{parser.prog} --help" lists the options.'
+        ) from error
     return {name: value for name, value in options.as_dict().items() if name != "config"}
 
 

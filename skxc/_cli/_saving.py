@@ -6,7 +6,6 @@ import os
 import secrets
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,8 +16,6 @@ from skxc._persistence._leftovers import claimed
 
 from ._errors import InputError, one_line
 
-_N_TEXTS = 1000  # to estimate by: the vocabulary of more is larger
-
 
 def check_is_free(out: str, *, overwrite: bool) -> Path:
     """The folder's absolute path; raise, before training, if it cannot be saved to."""
@@ -27,14 +24,17 @@ def check_is_free(out: str, *, overwrite: bool) -> Path:
     folder = real_path(out)
     if (folder / CONFIG).is_file() and not overwrite:
         raise InputError(f"--out {out} holds a model. Pass another folder, or --overwrite.")
-    check_replaceable(folder)
-    place = _existing(folder)
+    place = next(path for path in folder.parents if path.exists())
     try:
+        check_replaceable(folder)
+        place = _existing(folder)
         with claimed(folder, place) as trial:  # named as a save's, which later ones delete
             try:
                 (trial / CONFIG).write_bytes(b"{}")
             finally:
                 shutil.rmtree(trial)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise InputError(
             f"--out {out}: {place} cannot be written to ({error.strerror}). Pass another folder."
@@ -42,26 +42,32 @@ def check_is_free(out: str, *, overwrite: bool) -> Path:
     return folder
 
 
-def check_space(clf: Any, texts: list[str], Y: Any, folder: Path) -> None:
-    """Refuse, before training, a disk without space for the least that the model will take."""
-    from skxc._training._memory import size
+def check_space(encoder: Any, n_labels: int, folder: Path) -> None:
+    """Refuse, before training, a disk without space for the label embeddings.
 
+    The model takes more: its size is known only once all texts are tokenised.
+    """
     place = _existing(folder)
     try:
         usage = shutil.disk_usage(place)
     except OSError:  # some file systems cannot tell
         return
-    try:
-        with warnings.catch_warnings(action="ignore"):  # `fit` says what is wrong with all of them
-            parts = clf.memory_estimate(texts[:_N_TEXTS], Y[:_N_TEXTS])
-    except (ValueError, TypeError):
-        return
-    n_bytes, n_free = sum(part["weights"] for part in parts.values()), usage.free
-    if usage.total and n_bytes > n_free:
+    n_bytes = 4 * n_labels * _dim(encoder)
+    if usage.total and n_bytes > usage.free:
         raise InputError(
-            f"--out {folder}: the model takes {size(n_bytes)} at least, and {place} has "
-            f"{size(n_free)} free. Make room, or pass another folder."
+            f"--out {folder}: the model takes more than {n_bytes / 1e6:,.2f} MB, and {place} has "
+            f"{usage.free / 1e6:,.2f} MB free. Make room, or pass another folder."
         )
+
+
+def _dim(encoder: Any) -> int:
+    dim: int | None = getattr(encoder, encoder.dim_parameter)
+    if dim is not None:
+        return dim
+    from skxc.encoders._hub import load_config
+
+    hidden_size: int = load_config(encoder.model).hidden_size
+    return hidden_size
 
 
 def _existing(folder: Path) -> Path:
