@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import inspect
 import io
@@ -260,13 +261,24 @@ def test_fit_needs_a_folder_that_it_can_write_to(data, tmp_path, capsys, monkeyp
     (here / "model").mkdir(parents=True)
     (tmp_path / "link").symlink_to(here / "model")
     monkeypatch.setattr(skxc.ReneeClassifier, "fit", None)
-    monkeypatch.setattr(os, "access", lambda path, mode: path != here)
+    mkdir = os.mkdir
+
+    def refuse_in(folder):
+        def refusing(path, *args, **kwargs):
+            if Path(path).parent == folder:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            mkdir(path, *args, **kwargs)
+
+        monkeypatch.setattr(os, "mkdir", refusing)
+
+    refuse_in(here)
     for out in (here / "model", here / "new" / "model", tmp_path / "link"):
         told = failing(capsys, "fit", "renee", data, "--out", out)
-        assert told == f"--out {out}: {here} cannot be written to. Pass another folder.\n"
+        words = f"--out {out}: {here} cannot be written to (Permission denied)."
+        assert told == f"{words} Pass another folder.\n"
     monkeypatch.chdir(here / "model")  # which can be written to itself, and that is enough
     assert "NoneType" in failing(capsys, "fit", "renee", data, "--out", ".", code=1)
-    monkeypatch.setattr(os, "access", lambda path, mode: path != here / "model")
+    refuse_in(here / "model")
     assert "model cannot be written" in failing(capsys, "fit", "renee", data, "--out", ".")
 
 

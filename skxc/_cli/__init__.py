@@ -82,11 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as ``skxc --help`` lists them.
     """
     prepare_output()
-    with warnings.catch_warnings(), orderly_end():
+    with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             try:
-                _run(list(sys.argv[1:] if argv is None else argv))
+                with orderly_end():
+                    _run(list(sys.argv[1:] if argv is None else argv))
             finally:
                 sys.stdout.flush()  # --help and --print-config end in SystemExit
             return 0

@@ -45,17 +45,17 @@ def fit(
     start = time.perf_counter()
     of_encoders = {name: parameters.pop(name, {}) for name in ENCODERS}
     with input_checked():
-        check_is_free(out, overwrite=overwrite)
+        folder = check_is_free(out, overwrite=overwrite)
         # () is not None: label texts are set last, since reading the data may take long
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
         clf.check_parameters()
         resolve_device(clf.device)
         dataset = _dataset(data, layout, fields)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
-        check_space(clf, dataset.texts, dataset.Y, out)
+        check_space(clf.encoder, dataset.Y.shape[1], folder)
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
-    save(clf, out, overwrite=overwrite)
+    save(clf, out, folder, overwrite=overwrite)
     tell_done(
         f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "

@@ -1,54 +1,75 @@
-"""Files of options: small, plain YAML, before the parser reads them."""
+"""Options as YAML: small and plain, or growth and hanging are somebody's aim."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
+
+from jsonargparse import get_loader, set_loader
 
 from ._errors import InputError
 
+MODE = "plain yaml"  # the parser's: files of options, and each value of one
 _LARGEST = 100_000  # bytes: parameters of NumPy arrays' size have no place there
 _DEEPEST = 20
+_LONGEST_NUMBER = 1000  # characters; YAML's sexagesimal ones take quadratic time
 
 
-def checked_config(value: str) -> str:
-    """The value of --config, or what it names if that can be read only once.
+def readable_config(path: str | os.PathLike[str]) -> str:
+    """The text of a file of options.
 
     Raises
     ------
     InputError
-        If it is too large, no UTF-8 text, or YAML that grows when it is read.
+        If it cannot be read, is too large, or is no UTF-8 text.
     """
+    name = f"--config {os.fspath(path)}"
     try:
-        with open(value, "rb") as file:
+        with open(path, "rb") as file:
             content = file.read(_LARGEST + 1)
-        is_lasting = Path(value).is_file()  # and no pipe
-    except (OSError, ValueError):
-        content, is_lasting = value.encode("utf8", "surrogateescape"), True
-    name = f"--config {value}" if len(value) < 100 else "--config"
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}") from error
     if len(content) > _LARGEST:
         raise InputError(f"{name} holds more than {_LARGEST:,} bytes. Pass a file of options.")
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{name} is not UTF-8 ({error.reason}). Pass a file of options."
         ) from error
-    _check_growth(text, name)
-    return value if is_lasting else text
 
 
-def _check_growth(text: str, name: str) -> None:
+def _load(text: str) -> Any:
+    """The value of YAML that does not grow when it is read."""
+    _check_growth(text)
+    return get_loader("yaml")(text)
+
+
+def _check_growth(text: str) -> None:
     """Raise for aliases, a few of which can stand for gigabytes, and for deep nesting."""
-    import yaml
+    import yaml  # type: ignore[import-untyped,unused-ignore]  # of jsonargparse
 
     depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise InputError(f"{name} holds the alias *{event.anchor}. Write the value out.")
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise InputError(f"{name} is nested more than {_DEEPEST} times. Pass plain values.")
-    except yaml.YAMLError:
-        return  # which the parser explains
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"YAML alias *{event.anchor} is not accepted. Write the value out.")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise InputError(f"YAML nested more than {_DEEPEST} times is not accepted.")
+        is_number = isinstance(event, yaml.ScalarEvent) and event.value.strip("+-")[:1].isdigit()
+        if is_number and len(event.value) > _LONGEST_NUMBER:
+            raise InputError(f"A number of {len(event.value):,} characters is not accepted.")
+
+
+def register() -> None:
+    """Make the mode known to jsonargparse."""
+    import yaml
+
+    set_loader(MODE, _load, (yaml.YAMLError,))
+
+
+def is_read_once(path: str | os.PathLike[str]) -> bool:
+    """Whether it is a pipe."""
+    return not Path(path).is_file()

@@ -12,7 +12,7 @@ from typing import Any, Literal, NoReturn, get_args, get_type_hints
 
 from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultHelpFormatter
 
-from ._config_files import checked_config
+from ._config_files import MODE, is_read_once, readable_config, register
 from ._errors import InputError, input_checked
 
 _DATA_HELP = (
@@ -44,6 +44,13 @@ class Parser(ArgumentParser):
         message = re.sub(r'^Parser key "([^"]+)":', r"--\1:", " ".join(message.split()).rstrip("."))
         raise InputError(f'{message}. "{self.prog} --help" lists the options.') from ex
 
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Options of a file, also of one that another names, if it is small UTF-8 text."""
+        text = readable_config(path)
+        if is_read_once(path):
+            return self.parse_string(text, path, *args, **kwargs)
+        return super().parse_path(path, *args, **kwargs)
+
     def dump(self, *args: Any, **kwargs: Any) -> str:
         """Options as YAML, or as JSON where stdout lacks a character and escapes it.
 
@@ -58,8 +65,10 @@ class Parser(ArgumentParser):
 
 
 def _parser(command: str, usage: str, description: str, *, has_options: bool = True) -> Parser:
+    register()
     parser = Parser(
         prog=f"skxc {command}",
+        parser_mode=MODE,
         usage=f"skxc {command} {usage}",
         description=description,
         formatter_class=_HelpFormatter,
@@ -84,13 +93,21 @@ def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, value = word.partition("=")
         if name == "--config" and (equals or (value := next(words, ""))):
-            configs.append(f"--config={checked_config(value)}")
+            configs.append(f"--config={value}")
         elif name.startswith("--"):
             others.append(f"--{name[2:].replace('-', '_')}{equals}{value}")
         else:
             others.append(word)
-    with input_checked():
-        options = parser.parse_args(configs + others)
+    try:
+        with input_checked():
+            options = parser.parse_args(configs + others)
+    except InputError:
+        raise
+    except Exception as error:  # what jsonargparse itself meets in odd files, `config: {}`
+        raise InputError(
+            f'An option or a line of --config has a value of a kind that is not accepted. "'
+            f'{parser.prog} --help" lists the options.'
+        ) from error
     return {name: value for name, value in options.as_dict().items() if name != "config"}
 
 

@@ -6,50 +6,68 @@ import os
 import secrets
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from skxc._persistence import CONFIG, check_replaceable, real_path, staging_folder
+from skxc._persistence._leftovers import claimed
 
 from ._errors import InputError, one_line
 
-_N_TEXTS = 1000  # to estimate by: the vocabulary of more is larger
 
-
-def check_is_free(out: str, *, overwrite: bool) -> None:
-    """Refuse, before training, a folder that cannot be saved to or must not be replaced."""
+def check_is_free(out: str, *, overwrite: bool) -> Path:
+    """The folder's absolute path; raise, before training, if it cannot be saved to."""
+    if not out:  # which would mean the working directory
+        raise InputError("--out is empty. Pass the path of a folder.")
     folder = real_path(out)
     if (folder / CONFIG).is_file() and not overwrite:
         raise InputError(f"--out {out} holds a model. Pass another folder, or --overwrite.")
-    check_replaceable(folder)
-    place = _existing(folder)
+    place = next(path for path in folder.parents if path.exists())
     try:
-        with tempfile.TemporaryDirectory(prefix=".skxc-", dir=place) as trial:
-            (Path(trial) / CONFIG).write_bytes(b"{}")
+        check_replaceable(folder)
+        place = _existing(folder)
+        with claimed(folder, place) as trial:  # named as a save's, which later ones delete
+            try:
+                (trial / CONFIG).write_bytes(b"{}")
+            finally:
+                shutil.rmtree(trial)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise InputError(
             f"--out {out}: {place} cannot be written to ({error.strerror}). Pass another folder."
         ) from error
+    return folder
 
 
-def check_space(clf: Any, texts: list[str], Y: Any, out: str) -> None:
-    """Refuse, before training, a disk without space for the least that the model will take."""
-    from skxc._training._memory import size
+def check_space(encoder: Any, n_labels: int, folder: Path) -> None:
+    """Refuse, before training, a disk without space for the label embeddings.
 
-    place = _existing(real_path(out))
+    The model takes more: its size is known only once all texts are tokenised.
+    """
+    place = _existing(folder)
     try:
-        with warnings.catch_warnings(action="ignore"):  # `fit` says what is wrong with all of them
-            parts = clf.memory_estimate(texts[:_N_TEXTS], Y[:_N_TEXTS])
-    except (ValueError, TypeError):
+        usage = shutil.disk_usage(place)
+    except OSError:  # some file systems cannot tell
         return
-    n_bytes, n_free = sum(part["weights"] for part in parts.values()), shutil.disk_usage(place).free
-    if n_bytes > n_free:
+    n_bytes = 4 * n_labels * _dim(encoder)
+    if usage.total and n_bytes > usage.free:
         raise InputError(
-            f"--out {out}: the model takes {size(n_bytes)} at least, and {place} has "
-            f"{size(n_free)} free. Make room, or pass another folder."
+            f"--out {folder}: the model takes more than {n_bytes / 1e6:,.2f} MB, and {place} has "
+            f"{usage.free / 1e6:,.2f} MB free. Make room, or pass another folder."
         )
+
+
+def _dim(encoder: Any) -> int:
+    dim: int | None = getattr(encoder, encoder.dim_parameter)
+    if dim is not None:
+        return dim
+    from skxc.encoders._hub import load_config
+
+    hidden_size: int = load_config(encoder.model).hidden_size
+    return hidden_size
 
 
 def _existing(folder: Path) -> Path:
@@ -58,34 +76,34 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (place, *place.parents) if path.exists())
 
 
-def save(clf: Any, out: str, *, overwrite: bool) -> None:
-    """Save to `out`, or else to a place that the error names.
+def save(clf: Any, out: str, folder: Path, *, overwrite: bool) -> None:
+    """Save to `folder`, which the user calls `out`, or else to a place that the error names.
 
     Raises
     ------
     OSError
-        If `out` cannot be written, or has meanwhile become what must not be replaced.
+        If it cannot be written, or has meanwhile become what must not be replaced.
     """
     try:
-        clf._save(out, may_replace=overwrite)
+        clf._save(folder, may_replace=overwrite)
         return
     except OSError as error:
         problem = error
-    for place in _other_places(out):
+    what = f"--out {out}: {one_line(problem).rstrip('.')}. The model is trained, "
+    to = "a free name" if isinstance(problem, FileExistsError) else str(folder)
+    for place in _other_places(folder):
         try:
             clf.save(place)
         except OSError:
             continue
-        raise OSError(
-            f"--out {out}: {one_line(problem).rstrip('.')}. The model is trained, and saved to "
-            f"{place}: move it from there."
-        ) from problem
-    raise problem
+        raise OSError(f"{what}and saved to {place}: move it to {to}.") from problem
+    raise OSError(f"{what}but no other place could be written to: it is lost.") from problem
 
 
-def _other_places(out: str) -> Iterator[Path]:
-    folder = real_path(out)
+def _other_places(folder: Path) -> Iterator[Path]:
+    """Beside the folder, and where there is often space."""
     name = f"{folder.name or 'model'}-{secrets.token_hex(4)}"
     yield folder.parent / name
-    for place in (tempfile.gettempdir(), os.curdir, Path.home()):
-        yield Path(os.path.realpath(place)) / name
+    for place in (tempfile.gettempdir, os.getcwd, Path.home):
+        with suppress(OSError, RuntimeError):  # there is none
+            yield Path(os.path.realpath(place())) / name
