@@ -131,7 +131,8 @@ def load_config(model: str, *, local_files_only: bool = False) -> PretrainedConf
 
     with _explain_missing(model):
         if os.path.isdir(model):
-            check_counts(_read_json(model, "config.json") or {}, len(_stored_shapes(model)))
+            config_json = _read_json(model, "config.json", local_files_only=True)
+            check_counts(config_json or {}, len(_stored_shapes(model)))
         config = AutoConfig.from_pretrained(
             model, trust_remote_code=False, local_files_only=local_files_only
         )
