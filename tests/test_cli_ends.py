@@ -1,4 +1,4 @@
-"""The command line when something goes wrong: what was trained is kept, and nothing half is left."""
+"""The command line when something goes wrong: what was trained is kept, nothing half is left."""
 
 from __future__ import annotations
 
@@ -256,15 +256,20 @@ def test_a_terminated_prediction_leaves_no_part(model, tmp_path):
 
 
 def test_a_second_signal_does_not_break_off_the_end_and_handlers_come_back():
-    is_cleaned = False
-    with pytest.raises(Terminated) as end, orderly_end():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGHUP)
-            is_cleaned = True
-    assert is_cleaned
+    cleaned = []
+
+    def ended():
+        with orderly_end():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGHUP)
+                cleaned.append(True)
+
+    with pytest.raises(Terminated) as end:
+        ended()
+    assert cleaned
     assert end.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 

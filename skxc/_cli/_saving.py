@@ -64,9 +64,10 @@ def _dim(encoder: Any) -> int:
     dim: int | None = getattr(encoder, encoder.dim_parameter)
     if dim is not None:
         return dim
-    from skxc.encoders._hub import load_config
+    from skxc.encoders._hub import is_out_of_reach, load_config
 
-    hidden_size: int = load_config(encoder.model).hidden_size
+    model = encoder.model
+    hidden_size: int = load_config(model, local_files_only=is_out_of_reach(model)).hidden_size
     return hidden_size
 
 

@@ -134,7 +134,7 @@ values = st.one_of(
     st.sampled_from(
         "0 -1 1 2 3 1e3 1e309 nan .inf -.inf null true false auto [] {} [1] [1,3] [1,1] {a:1} "
         "model data texts fit.yaml . - -- = title [title] tsv jsonl npz pairs cpu cuda bag 1_0 "
-        "1:1 0x1 [[1]] [null] '' ~ !!int !x &a *a @model fruit 99999999999999999999".split(" ")
+        "1:1 0x1 [[1]] [null] '' ~ !!int !x &a *a @model fruit 99999999999999999999".split()  # noqa: SIM905
     ).filter(lambda word: word != "~"),
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(str),
