@@ -34,6 +34,12 @@ CODES = (0, 1, 2, 130, 141, 143)
 SMALL = ["--epochs=1", "--bag.dim=4", "--verbose=0", "--device=cpu", "--random-state=0"]
 METHODS = ["renee", "dual-encoder", "unidec"]
 
+VALUES = """
+0 -1 1 2 3 1e3 1e309 nan .inf -.inf null true false auto [] {} [1] [1,3] [1,1] {a:1}
+model data texts fit.yaml . - -- = title [title] tsv jsonl npz pairs cpu cuda bag 1_0
+1:1 0x1 [[1]] [null] '' ~ !!int !x &a *a @model fruit 99999999999999999999
+"""
+
 
 class Refused(Exception):  # noqa: N818
     """The command ended with an error, told as it should be."""
@@ -131,11 +137,7 @@ words = st.text(st.characters(exclude_characters="/\0", codec="utf-8"), max_size
 )
 values = st.one_of(
     words,
-    st.sampled_from(
-        "0 -1 1 2 3 1e3 1e309 nan .inf -.inf null true false auto [] {} [1] [1,3] [1,1] {a:1} "
-        "model data texts fit.yaml . - -- = title [title] tsv jsonl npz pairs cpu cuda bag 1_0 "
-        "1:1 0x1 [[1]] [null] '' ~ !!int !x &a *a @model fruit 99999999999999999999".split()  # noqa: SIM905
-    ).filter(lambda word: word != "~"),
+    st.sampled_from(VALUES.split()).filter(lambda word: word != "~"),
     st.integers(-(2**70), 2**70).map(str),
     st.floats().map(str),
 )
