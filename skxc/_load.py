@@ -13,10 +13,10 @@ from skxc._validation import resolve_device
 def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) -> Any:
     """Load an estimator that :meth:`~skxc.ReneeClassifier.save` wrote.
 
-    What the folder says of itself is checked first: the sizes of all files, the SHA-256 of those
-    that are no tensors, and the names, dtypes and shapes of the tensors; the tensors' numbers are
-    not. Nothing in the folder is executed. If another process replaces the folder meanwhile, the
-    model is the old one or the new one, whole.
+    What the folder holds is checked first: the sizes of all files, the SHA-256 of those that are no
+    tensors, names, dtypes and shapes of the tensors, whether their numbers are finite (but for the
+    optimiser's), and whether all parts fit together. Nothing in the folder is executed. If another
+    process replaces the folder meanwhile, the model is the old one or the new one, whole.
 
     Parameters
     ----------
