@@ -300,7 +300,9 @@ def test_a_class_is_predicted_whatever_the_threshold(data):
 # ---------------------------------------------------------------------------------- the check
 @pytest.mark.parametrize("threshold", [0, 1, 0.5, np.float32(0.3), np.float64(0.3)])
 def test_a_number_is_a_threshold(threshold):
-    assert check_threshold(threshold, 3) is threshold
+    found = check_threshold(threshold, 3)
+    assert type(found) is float
+    assert found == threshold
 
 
 @pytest.mark.parametrize(

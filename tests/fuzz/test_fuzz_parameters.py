@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tries import Fault, fuzzed, tried
+from tries import FaultError, fuzzed, tried
 
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -103,7 +103,7 @@ def try_fit(cls, encoder, parameters):
             clf.fit(TEXTS, LABELS)
         except (ValueError, TypeError, OSError) as error:
             if any(word in str(error) for word in UNCLEAR):
-                raise Fault(str(error)) from error
+                raise FaultError(str(error)) from error
             raise
         repr(clf)
         proba = clf.predict_proba(TEXTS)
