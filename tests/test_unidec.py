@@ -770,3 +770,15 @@ def test_a_fit_by_one_loss_alone(data, make, dual_weight):
     model = make(dual_weight=dual_weight).fit(data.texts, data.Y)
     assert model.lexical_weights_["learnt"].any() == (dual_weight < 1)
     assert np.isfinite(model.predict_proba(data.texts).data).all()
+
+
+def test_weights_of_words_that_overflow_are_told():
+    clf = UniDEC(
+        BagOfWordsEncoder(dim=4, min_df=1),
+        temperature=1e20,
+        lexical_learning_rate=1e20,
+        random_state=0,
+        epochs=1,
+    )
+    with pytest.raises(ValueError, match="Training diverged"):
+        clf.fit(["red apple", "green pear"] * 9, [["apple"], ["pear"]] * 9)

@@ -288,14 +288,17 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     def _score_parts(self, device: torch.device) -> ScoreParts:
         """What scores are made of, as it is now."""
         self.optimizer.flush()
-        rows = self.classifier.to(device)
+        rows, temperature = self.classifier.to(device), float((-self.log_scale.detach()).exp())
+        if self.words is not None:
+            with np.errstate(over="ignore"):
+                check_finite(self.words.learnt.numpy() * np.float32(temperature))
         return ScoreParts(
             self.heads.label_text_space(self._embed_all(self.label_tokens)).to(device),
             rows if self.is_one_vs_all else unit_rows(rows),
             torch.from_numpy(self.is_seen).to(device),
             self.heads.is_shared,
             self.words,
-            float((-self.log_scale.detach()).exp()),
+            temperature,
         )
 
     def ranker(self) -> Ranker:

@@ -133,7 +133,7 @@ def resolve_device(device: Any) -> Any:
         NotImplementedError,
     ) as error:
         is_name = not isinstance(error, TypeError)
-        reason = str(error).splitlines()[0] if is_name else f"a {type(device).__name__}"
+        reason = str(error).splitlines()[0] if is_name else "no str and no torch.device"
         raise ValueError(
             f"device={short(device)} is not available here ({reason}). "
             f"Pass 'auto', 'cpu' or a device that this torch build sees, such as 'cuda:0'."
