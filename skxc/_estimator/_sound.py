@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from skxc._persistence import LARGEST, check_numbers
+from skxc._persistence import check_numbers
 from skxc._validation import TargetKind, check_choice, check_integer, check_real, short
 
 Sizes = dict[str, int]  # lengths by their names: what has been met first, others must equal
@@ -102,8 +102,8 @@ def _dtype(name: str, value: Any, sizes: Sizes) -> None:
 def _sigmoid(name: str, value: Any, sizes: Sizes) -> None:
     if not isinstance(value, tuple) or len(value) != 2:
         raise _wrong(name, value, "a slope and an intercept")
-    check_real(f"{name}[0]", value[0], 0, LARGEST, ends="(]")
-    check_real(f"{name}[1]", value[1], -LARGEST, LARGEST)
+    check_real(f"{name}[0]", value[0], ends="(]")
+    check_real(f"{name}[1]", value[1], -math.inf)
 
 
 def _optimizer_state(name: str, value: Any, sizes: Sizes) -> None:

@@ -290,8 +290,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         self.optimizer.flush()
         rows, temperature = self.classifier.to(device), float((-self.log_scale.detach()).exp())
         if self.words is not None:
+            learnt = self.words.learnt.numpy()
             with np.errstate(over="ignore"):
-                check_finite(self.words.learnt.numpy() * np.float32(temperature))
+                for values in (learnt, learnt * np.float32(temperature)):
+                    check_finite(values)
         return ScoreParts(
             self.heads.label_text_space(self._embed_all(self.label_tokens)).to(device),
             rows if self.is_one_vs_all else unit_rows(rows),
@@ -313,8 +315,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     def end(self, setup: TrainingSetup[UniDECSettings]) -> Ended:
         """Likewise, weighted by what ranks held-out texts best."""
         parts, weights = self._score_parts(torch.device("cpu")), self.weights
-        for half in (parts.label_texts, parts.classifier):
-            check_finite(half.numpy())
+        heads, classifier = self.heads.arrays(), self.classifier.cpu().numpy()
+        halves = (parts.label_texts.numpy(), parts.classifier.numpy())
+        for array in (*halves, classifier, *heads.values()):
+            check_finite(array)
         if setup.tuning_rows is not None:
             is_dual_fixed = self.settings.dual_score_weight != "auto"
             weights = parts.tuned_weights(
@@ -323,8 +327,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         rows = parts.rows(weights.dual)
         arrays = self._common_arrays(setup) | {
             "label_embeddings_": rows.numpy(),
-            "classifier_weights_": self.classifier.cpu().numpy(),
-            "head_weights_": self.heads.arrays(),
+            "classifier_weights_": classifier,
+            "head_weights_": heads,
             "lexical_weights_": {} if self.words is None else self.words.arrays(),
             "temperature_": parts.temperature,
             "dual_score_weight_": weights.dual,

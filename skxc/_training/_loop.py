@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
 from skxc._data._batches import Batch, TrainingRows, epoch_batches, padding_share
+from skxc._persistence import LARGEST
 
 from ._optim import clip_gradients_, warmup_cosine
 
@@ -24,8 +25,6 @@ logger = logging.getLogger("skxc")
 
 # the loss is monitored on every such step: it costs a pass over the scores
 _MONITOR_EVERY = 10
-# weights beyond it have no length in float32, in which squares are added up
-_LARGEST = 1e15
 
 History = list[dict[str, float]]
 
@@ -159,7 +158,7 @@ def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
 def check_finite(table: NDArray[np.float32]) -> None:
     """Raise where training has left the numbers that prediction can multiply with each other."""
     largest = float(np.maximum(table.max(initial=0), -table.min(initial=0)))  # nan stays nan
-    if not largest < _LARGEST:
+    if not largest <= LARGEST:
         raise _diverged(largest)
 
 

@@ -112,7 +112,10 @@ def try_fit(cls, encoder, parameters):
             assert ((proba >= 0) & (proba < 1)).all()
             assert (proba > 0).any(1).all()
             assert np.isfinite(clf.transform(TEXTS)).all()
-            check_saved(clf, proba)
+            try:
+                check_saved(clf, proba)
+            except (ValueError, TypeError, OSError) as error:  # what `fit` makes can be loaded
+                raise FaultError(f"{type(error).__name__}: {error}") from error
 
 
 @fuzzed(150)
