@@ -308,6 +308,7 @@ def test_a_number_is_a_threshold(threshold):
 @pytest.mark.parametrize(
     ("threshold", "error", "message"),
     [
+        (1j, TypeError, "Pass a number in"),
         (1.5, ValueError, "threshold=1.5 is out of range. Pass a number in [0, 1]."),
         (np.nan, ValueError, "threshold=nan is out of range"),
         ("0.5", TypeError, "threshold must be a number in [0, 1], got '0.5'."),

@@ -87,7 +87,7 @@ def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
         return threshold
     try:
         thresholds = np.asarray(threshold)
-        if thresholds.dtype.kind not in "biufO" and thresholds.ndim:
+        if thresholds.dtype.kind not in "biufO":
             raise TypeError
         thresholds = thresholds.astype(np.float64)
     except (OverflowError, TypeError, ValueError):
