@@ -39,6 +39,7 @@ from skxc._validation import (
     check_same_classes,
     check_sample_weight,
     check_target,
+    check_threshold,
     is_nameless,
     resolve_device,
 )
@@ -206,6 +207,8 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
         target = check_target(y, len(texts), mode.classes, kind)
         if mode.is_partial and mode.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
+        if not mode.is_resumed and target.kind != "classes":
+            check_threshold(self.threshold, len(target.labels))
         weights = check_sample_weight(sample_weight, len(texts))
         mask = check_exclude(exclude, target.Y.shape)
         label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)

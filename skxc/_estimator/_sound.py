@@ -30,8 +30,14 @@ def _integer(low: int) -> Check:
     return check
 
 
-def _real(low: float, high: float = math.inf, ends: str = "[]") -> Check:
-    return lambda name, value, sizes: check_real(name, value, low, high, ends)
+def _real(low: float, high: float) -> Check:
+    return lambda name, value, sizes: check_real(name, value, low, high)
+
+
+def _positive(name: str, value: Any, sizes: Sizes) -> None:
+    """What training may have led far beyond what a parameter may be."""
+    if type(value) not in (int, float) or not 0 < value < math.inf:
+        raise _wrong(name, value, "a positive number")
 
 
 def _choice(*accepted: Any) -> Check:
@@ -102,8 +108,9 @@ def _dtype(name: str, value: Any, sizes: Sizes) -> None:
 def _sigmoid(name: str, value: Any, sizes: Sizes) -> None:
     if not isinstance(value, tuple) or len(value) != 2:
         raise _wrong(name, value, "a slope and an intercept")
-    check_real(f"{name}[0]", value[0], ends="(]")
-    check_real(f"{name}[1]", value[1], -math.inf)
+    _positive(f"{name}[0]", value[0], sizes)
+    if type(value[1]) not in (int, float) or not math.isfinite(value[1]):
+        raise _wrong(f"{name}[1]", value[1], "a finite number")
 
 
 def _optimizer_state(name: str, value: Any, sizes: Sizes) -> None:
@@ -193,7 +200,7 @@ _OF_CLASS: dict[str, dict[str, Check]] = {
         **_TABLE,
         **_OF_TEXTS,
         "_is_normalized": _choice(True, False),
-        "_temperature": _real(0, ends="(]"),
+        "_temperature": _positive,
     },
     "UniDEC": {
         "head_weights_": _heads,
@@ -201,7 +208,7 @@ _OF_CLASS: dict[str, dict[str, Check]] = {
         **_OF_TEXTS,
         "classifier_weights_": _array(np.float32, "n_labels", "dim"),
         "lexical_weights_": _words,
-        "temperature_": _real(0, ends="(]"),
+        "temperature_": _positive,
         "dual_score_weight_": _real(0, 1),
         "word_score_weights_": _array(np.float64, 2),
     },

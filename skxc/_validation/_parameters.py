@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-# Numbers that float32 still holds after it is multiplied by others; and what torch can count.
-_LARGEST = 1e30
+# Numbers whose products float32 still holds; and what torch can count.
+_LARGEST = 1e15
 _MOST = 2**63 - 1
 
 

@@ -48,7 +48,7 @@ def as_scalar(number, dtype):
 
 
 FLOATS = st.floats() | st.sampled_from(
-    [0.0, -0.0, 5e-324, 1e-300, 1e-40, 1e-10, 0.1, 0.5, 0.9, 1 - 1e-16, 1.0, 1.5, 1e10, 1e20,
+    [0.0, -0.0, 5e-324, 1e-300, 1e-40, 1e-10, 0.1, 0.5, 0.9, 1 - 1e-16, 1.0, 1.5, 1e10, 1e15,
      1e30, 3.5e38, 1e300, float("inf"), float("nan")]
 )  # fmt: skip
 INTEGERS = st.integers() | st.sampled_from([0, 1, 2, 3, 5, 2**31, 2**32, 2**63, 10**30, 10**400])
@@ -129,8 +129,8 @@ def test_a_parameter_of_an_estimator_is_used_saved_and_loaded_or_refused(cls, da
 
 
 COUNTS = [1, 2, 7, 10**12, 2**63 - 1]
-RATES = [0.5, 0.125, 1, 100, 1e-20, 1e-30, 1e20, 1e30]
-DECAYS = [0, 0.25, 0.5, 1e20, 1e30]
+RATES = [0.5, 0.125, 1, 100, 1e-10, 1e-15, 1e10, 1e15]
+DECAYS = [0, 0.25, 0.5, 1e10, 1e15]
 SHARES = [0, 0.25, 0.5, 1]
 # what each parameter may be; numbers come in many kinds
 PLAUSIBLE = {
