@@ -156,6 +156,26 @@ def test_a_loaded_model_holds_and_answers_what_the_saved_one_does(trained, tmp_p
     assert_same_answers(trained, model)
 
 
+@pytest.mark.parametrize(
+    "clf",
+    [
+        UniDEC(lexical_learning_rate=0),
+        UniDEC(dual_score_weight=0.5),
+        UniDEC(temperature=1),
+        DualEncoderXC(temperature=2),
+        ReneeClassifier(label_texts=None),
+    ],
+    ids=repr,
+)
+def test_a_model_of_other_settings_comes_back(clf, tmp_path):
+    given = {"encoder": BagOfWordsEncoder(dim=4, min_df=1), "epochs": 1, "random_state": 0}
+    names = [[LABEL_TEXTS[j] for j in row] for row in LABELS]
+    model = clone(clf).set_params(**given).fit(TEXTS, names)
+    again = saved(model, tmp_path / "model")
+    assert_same(again, model)
+    assert_same_answers(again, model)
+
+
 def test_an_attribute_that_is_not_saved_would_be_noticed(trained, tmp_path):
     model = saved(trained, tmp_path / "model")
     for name in set(vars(trained)) - {"_ranker"}:

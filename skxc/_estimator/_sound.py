@@ -150,9 +150,9 @@ _WORD_ARRAYS: dict[str, Check] = {
 
 def _words(name: str, value: Any, sizes: Sizes) -> None:
     """Of UniDEC: a sparse matrix with two values at each place, or nothing."""
-    names = {*_WORD_ARRAYS, "offsets"} if sizes["n_words"] else set()
-    if not isinstance(value, dict) or set(value) != names:
-        raise _wrong(name, value, f"a dict of {', '.join(sorted(names)) or 'nothing'}")
+    names = {*_WORD_ARRAYS, "offsets"}
+    if not isinstance(value, dict) or set(value) not in (set(), names):
+        raise _wrong(name, value, f"a dict of {', '.join(sorted(names))}, or empty")
     if not value:
         return
     for part, check in _WORD_ARRAYS.items():
