@@ -6,6 +6,7 @@ moment would stay locked in the child for ever, and it would wait for ever for O
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
@@ -18,7 +19,9 @@ from tqdm.std import TqdmDefaultWriteLock
 # torch's random state is the process's: fits in several threads take turns
 _torch_random = threading.RLock()
 _bar_lock: threading.RLock | None = None  # tqdm's, in a child
-_ASKED_FOR_AFTER = 0.2  # seconds until a waiting thread asks for the interpreter's lock
+_ASKED_FOR_AFTER = 0.5  # seconds until a waiting thread asks for the interpreter's lock
+_PAUSES = (0.02, 0.04, 0.08, 0.16, 0.32)  # seconds
+_AT_ONCE = 1e-4  # seconds, too few for another thread to begin something
 _intervals = list[float]()  # of before the fork
 
 
@@ -31,14 +34,20 @@ def _wait_for_generator() -> None:
     """Wait until no thread draws random numbers, and let none begin before the fork.
 
     torch's generator has a lock of its own, which nobody can renew. To take it, the thread that
-    fits (they take turns) needs the interpreter's lock, which is held from here to the fork, unless
-    it is asked for.
+    fits (they take turns) needs the interpreter's lock. Here it is held, unless it is asked for:
+    in the pauses too, in which a thread that just let go of it ends what it was about to do.
     """
     _intervals.append(sys.getswitchinterval())
-    if threading.active_count() > 1:
-        sys.setswitchinterval(_ASKED_FOR_AFTER)
-        time.sleep(2 * _intervals[-1])  # by then, others wait for it by the new interval
-    torch.default_generator.get_state()
+    if threading.active_count() == 1:
+        return
+    sys.setswitchinterval(_ASKED_FOR_AFTER)
+    time.sleep(2 * _intervals[-1])  # by then, others wait for it by the new interval
+    for pause in _PAUSES:
+        ctypes.PyDLL(None).usleep(int(1e6 * pause))
+        start = time.perf_counter()
+        torch.default_generator.get_state()  # lets go of the interpreter's lock where it waits
+        if time.perf_counter() - start < _AT_ONCE:
+            break
 
 
 def _go_on() -> None:
