@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from skxc._functional._top_k import UNSEEN_SCORE
+from skxc._methods._attributes import Check, Sizes, a_positive_number, wrong_attribute
 
 from ._threshold import ThresholdMixin
+
+
+def _slope_and_intercept(name: str, value: Any, sizes: Sizes) -> None:
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise wrong_attribute(name, value, "a slope and an intercept")
+    a_positive_number(f"{name}[0]", value[0], sizes)
+    if type(value[1]) not in (int, float) or not math.isfinite(value[1]):
+        raise wrong_attribute(f"{name}[1]", value[1], "a finite number")
 
 
 class CalibratedMixin(ThresholdMixin):
@@ -22,6 +33,7 @@ class CalibratedMixin(ThresholdMixin):
     """
 
     _is_tuned: ClassVar[bool] = True
+    _attributes: ClassVar[Mapping[str, Check]] = {"_sigmoid": _slope_and_intercept}
     _sigmoid: tuple[float, float]  # slope, above 0, and intercept
 
     def _fit_log_odds(

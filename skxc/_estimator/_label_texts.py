@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from skxc._methods._attributes import Check, one_a_label
 from skxc._methods._two_towers import TwoTowerMethod, warn_of_unknown_words
 from skxc._search._building import building
 from skxc._validation import (
@@ -31,6 +32,7 @@ class LabelTextsMixin(FittedModel):
     """`transform_labels` and `add_labels`, of estimators that embed the labels' texts."""
 
     _has_rows: ClassVar[bool] = False  # labels are more than their texts
+    _attributes: ClassVar[Mapping[str, Check]] = {"label_texts_": one_a_label("O", {str})}
 
     _method: ClassVar[type[TwoTowerMethod[Any]]]
     label_texts_: NDArray[Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from skxc._training._memory import Memory
 from skxc._training._setup import TrainingSetup
 from skxc.encoders._base import EncoderModule
 
+from ._attributes import Check, a_positive_number, an_array, one_of
 from ._method import Ended
 from ._pools import draw_negatives, draw_positives, fill_pool
 from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
@@ -56,6 +57,11 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
     """Embed texts and labels; the loss's gradient is known in closed form and goes back to both."""
 
     Settings = DualEncoderSettings
+    attributes: ClassVar[Mapping[str, Check]] = {
+        "label_embeddings_": an_array(np.float32, "n_labels", "width"),
+        "_is_normalized": one_of(True, False),
+        "_temperature": a_positive_number,
+    }
 
     @classmethod
     def begin(cls, setup: TrainingSetup[DualEncoderSettings]) -> Self:

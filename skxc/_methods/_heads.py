@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from skxc._functional._unit_rows import unit_rows
+
+from ._attributes import Sizes, an_array, wrong_attribute
+
+
+def heads_attribute(name: str, value: Any, sizes: Sizes) -> None:
+    """Two linear layers, or none."""
+    views = ("of_label_texts", "of_classifier")
+    names = {f"{view}.{part}" for view in views for part in ("weight", "bias")}
+    if not isinstance(value, dict) or set(value) not in (set(), names):
+        raise wrong_attribute(name, value, f"a dict of {', '.join(sorted(names))}, or empty")
+    if not value:
+        return
+    sizes.pop("dim", None)  # the heads' own
+    for view in views:
+        an_array(np.float32, "dim", "encoder_dim")(f"{name}.{view}", value[f"{view}.weight"], sizes)
+        an_array(np.float32, "dim")(f"{name}.{view}", value[f"{view}.bias"], sizes)
+    sizes["width"] = 2 * sizes["dim"]
 
 
 class Heads(nn.Module):

@@ -20,6 +20,8 @@ from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
 from skxc.encoders._base import EncoderModule, autocast
 
+from ._attributes import Check
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -37,6 +39,8 @@ class Method(Step, Generic[S]):
     Settings: ClassVar[type[Settings]]
     # less memory when lowered, the least harmful first
     memory_parameters: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size")
+    # its fitted attributes, and what they are in a model that is loaded: in this order
+    attributes: ClassVar[Mapping[str, Check]]
 
     def __init__(self, setup: TrainingSetup[S]) -> None:
         self.settings, self.rows, self.module = setup.settings, setup.rows, setup.module

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +29,7 @@ from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
 from skxc.encoders._base import EncoderModule
 
+from ._attributes import Check, Sizes, an_array
 from ._method import Ended, Method, encoder_bytes
 
 # The classifier's last input is this constant: a label's intercept is the last entry of its row,
@@ -56,10 +57,17 @@ class ReneeSettings(Settings):
     label_chunk_size: Any  # int or "auto"
 
 
+def _rows_with_intercept(name: str, value: Any, sizes: Sizes) -> None:
+    if "encoder_dim" in sizes:
+        sizes["width"] = sizes["encoder_dim"] + 1
+    an_array(np.float32, "n_labels", "width")(name, value, sizes)
+
+
 class ReneeMethod(Method[ReneeSettings]):
     """Encode, step the classifier chunk by chunk, go back to the encoder (section 4.1)."""
 
     Settings = ReneeSettings
+    attributes: ClassVar[Mapping[str, Check]] = {"label_embeddings_": _rows_with_intercept}
 
     def __init__(
         self,

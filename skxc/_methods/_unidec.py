@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -29,9 +29,10 @@ from skxc._training._row_adam import RowAdam
 from skxc._training._setup import TrainingSetup
 from skxc.encoders._base import EncoderModule
 
+from ._attributes import Check, a_number, a_positive_number, an_array
 from ._clusters import balanced_clusters, cluster_bytes
-from ._heads import Heads
-from ._lexical_weights import LexicalWeights, as_csr, with_new_labels
+from ._heads import Heads, heads_attribute
+from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
 from ._two_towers import TwoTowerMethod, warn_of_unknown_words
@@ -88,6 +89,15 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     """One pool of labels, two losses over it: of the label texts, and of the classifier's rows."""
 
     Settings = UniDECSettings
+    attributes: ClassVar[Mapping[str, Check]] = {
+        "head_weights_": heads_attribute,
+        "label_embeddings_": an_array(np.float32, "n_labels", "width"),
+        "classifier_weights_": an_array(np.float32, "n_labels", "dim"),
+        "lexical_weights_": words_attribute,
+        "temperature_": a_positive_number,
+        "dual_score_weight_": a_number(0, 1),
+        "word_score_weights_": an_array(np.float64, 2),
+    }
 
     def __init__(
         self,
