@@ -24,7 +24,7 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder, check_numbers
 from skxc._validation import check_choice, check_integer
 
-from . import _compiled, _files, _hub
+from . import _architecture, _compiled, _files, _hub
 from ._base import Encoder, EncoderModule, check_fits
 from ._draws import OwnGenerator
 
@@ -178,7 +178,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
         if missing:
             warnings.warn(_hub.missing_weights_message(self.model, missing), stacklevel=2)
-        self.config_ = _hub.plain_config(config)
+        self.config_ = _architecture.plain_config(config)
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
@@ -224,7 +224,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
         projection_dim = None if projection is None else len(projection)
         with _hub.silence(), OwnGenerator(0):  # it draws weights, replaced below
-            model = _hub.build_transformer(self.config_)
+            model = _architecture.build_transformer(self.config_)
             module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
         # torch.tensor copies: weights_ may be a read-only memory map
         state = {name: torch.tensor(w) for name, w in self.weights_.items()}
@@ -241,7 +241,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         _files.write_modules(
             folder,
             self.weights_,
-            hidden_size=_hub.hidden_size(self.config_),
+            hidden_size=_architecture.hidden_size(self.config_),
             pooling=self.pooling_,
             max_length=max_length,
             is_normalized=is_normalized,
@@ -259,7 +259,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         """Raise unless configuration, weights and tokenizer, somebody else's, are of one model."""
         own, projection = _files.split_weights(self.weights_)
         with _hub.silence():
-            transformer = _hub.sound_transformer(self.config_, own)
+            transformer = _architecture.sound_transformer(self.config_, own)
         width = transformer.config.hidden_size
         if projection is not None:
             if projection.dtype != np.float32 or projection.shape[1:] != (width,):
@@ -276,12 +276,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
         special = self.special_tokens_
         if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
             raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
-        _check_tokenizer(self.tokenizer_json_, _hub.n_positions(transformer))
+        _check_tokenizer(self.tokenizer_json_, _architecture.n_positions(transformer))
 
     @property
     def _embedding_dim(self) -> int:
         projection = _files.split_weights(self.weights_)[1]
-        return _hub.hidden_size(self.config_) if projection is None else len(projection)
+        return _architecture.hidden_size(self.config_) if projection is None else len(projection)
 
     def check_parameters(self) -> None:
         if not isinstance(self.model, str):
@@ -310,7 +310,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 f"max_length={self.max_length} leaves no room for a text beside the {n_special} "
                 f"special tokens of model={self.model!r}. Pass at least {n_special + 1}."
             )
-        longest = _hub.n_positions(transformer)
+        longest = _architecture.n_positions(transformer)
         if longest is not None and self.max_length > longest:
             raise ValueError(
                 f"max_length={self.max_length} exceeds the {longest} positions that "
