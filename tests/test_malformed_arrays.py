@@ -8,11 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 
 from skxc import ReneeClassifier
 from skxc._validation import frame_to_csr
 from skxc.encoders import BagOfWordsEncoder
-from skxc.metrics import XMCScorer, propensities, propensities_from_counts, ranking_metrics
+from skxc.metrics import (
+    LabelFrequencyDisplay,
+    XMCScorer,
+    precision_at_k,
+    propensities,
+    propensities_from_counts,
+    ranking_metrics,
+)
 from skxc.metrics._checks import check_matrix
 from skxc.metrics._top_k import top_k_scores
 from skxc.model_selection import MultilabelStratifiedShuffleSplit, cross_val_predict_top_k
@@ -43,6 +51,11 @@ MASKED = {
     "sample_weight, metrics": lambda: ranking_metrics(Y, Y, sample_weight=masked(np.ones(4))),
     "Y": lambda: propensities(masked(Y)),
     "label_counts": lambda: propensities_from_counts(masked([1.0, 2.0]), 3),
+    "label_counts, display": lambda: LabelFrequencyDisplay.from_predictions(
+        Y, Y, label_counts=masked([5, 5, 5, 5]), k=1
+    ),
+    "threshold": lambda: clone(CLF).set_params(threshold=masked([0.1] * 4)).fit(TEXTS, Y),
+    "classes": lambda: clone(CLF).partial_fit(TEXTS, Y, classes=masked([1, 2, 3, 4])),
 }
 
 
@@ -156,3 +169,82 @@ def test_pairs_of_y_stored_twice_are_one_pair_to_splits_and_cross_validation():
         np.testing.assert_array_equal(ours, plain)
     ours, plain = (cross_val_predict_top_k(CLF, TEXTS, y, cv=2) for y in (Y_twice, sp.csr_array(Y)))
     np.testing.assert_array_equal(ours.toarray(), plain.toarray())
+
+
+def test_numbers_in_strings_are_no_numbers_whatever_their_container():
+    for container in (np.array, pd.Series, lambda v: np.array(v, object), list):
+        with pytest.raises(ValueError, match=r"(?s)sample_weight is .+ Pass one number per text"):
+            CLF.fit(TEXTS, Y, sample_weight=container(["1", "2", "1", "1"]))
+        with pytest.raises(ValueError, match=r"(?s)propensities is .+ Pass one propensity"):
+            ranking_metrics(Y, Y, propensities=container(["1", "1", "1", "1"]))
+    with pytest.raises(TypeError, match="Y has dtype object"):
+        CLF.fit(TEXTS, Y.astype(int).astype(str).astype(object))
+
+
+@pytest.mark.parametrize("largest", [1e308, 1, 5e-324])
+def test_metrics_know_only_the_ratios_of_weights(largest):
+    Y_score = np.eye(4)[[0, 1, 1, 0]] * 0.5
+    weights = largest * np.ones(4)
+    found = ranking_metrics(Y, Y_score, (1,), sample_weight=weights)
+    assert found == ranking_metrics(Y, Y_score, (1,))
+
+
+def test_a_propensity_whose_inverse_cannot_be_added_is_refused():
+    with pytest.raises(ValueError, match=r"holds 1e-308, whose inverse .+ at least 1e-100"):
+        ranking_metrics(Y, Y, propensities=[1e-308, 1, 1, 1])
+    assert ranking_metrics(Y, Y, (1,), propensities=[1e-99, 1, 1, 1])["PSP@1"] == 1
+
+
+def test_large_ids_in_a_data_frame_are_not_taken_for_relevances():
+    ids = pd.DataFrame([[2**60, 5, 0, 0], [2**60 + 1, 7, 0, 0], [0] * 4, [0] * 4])
+    for wrong in (ids, ids % 100):
+        with pytest.raises(ValueError, match="a label id"):
+            ranking_metrics(wrong, Y)
+
+
+def test_score_weighs_as_accuracy_does():
+    fitted = ReneeClassifier(**CLF.get_params(deep=False)).fit(TEXTS, [0, 1, 0, 1])
+    weights = np.array([1.0, 3.0, 7.0, 5.0])
+    expected = np.average(fitted.predict(TEXTS) == np.array([1, 1, 0, 0]), weights=weights)
+    found = fitted.score(TEXTS, [1, 1, 0, 0], sample_weight=weights)
+    assert abs(found - expected) < 1e-15
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f8", ">i4"])
+def test_diagonals_of_any_dtype_are_read(dtype):
+    dia = sp.dia_array((np.ones((1, 4), dtype), [0]), shape=(4, 4))
+    np.testing.assert_array_equal(check_matrix(dia, "Y").toarray(), np.eye(4))
+
+
+def test_a_dictionary_of_one_dimension_is_split():
+    row = sp.dok_array(np.array([1.0, 0, 1, 1]))
+    np.testing.assert_array_equal(sound_rows(row, "X").toarray(), [1, 0, 1, 1])
+
+
+@pytest.mark.parametrize("format", ["csr", "csc", "coo", "bsr", "dia", "lil"])
+def test_a_length_that_no_int64_holds_is_damage(format):
+    wrong = sp.eye_array(4, format=format)
+    wrong._shape = (4, 2**70)
+    with pytest.raises(ValueError, match="Y is a damaged"):
+        check_matrix(wrong, "Y")
+
+
+def test_a_relevance_that_float32_rounds_to_nothing_is_refused():
+    for tiny in (Y * 1e-50, sp.csr_array(Y * 1e-50)):
+        with pytest.raises(ValueError, match="Y holds a relevance that float32 rounds to 0"):
+            CLF.fit(TEXTS, tiny)
+
+
+def test_complex_classes_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"y holds the label .+ of type complex"):
+        CLF.fit(TEXTS, np.array([1 + 1j, 2, 1, 2]))
+
+
+def test_an_iterator_of_classes_is_refused():
+    with pytest.raises(TypeError, match=r"classes is a generator\. Pass a list or an array"):
+        clone(CLF).partial_fit(TEXTS, Y, classes=(c for c in "abcd"))
+
+
+def test_a_span_of_time_is_no_cut():
+    with pytest.raises(ValueError, match="k is"):
+        precision_at_k(Y, Y, k=np.timedelta64(3))

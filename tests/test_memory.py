@@ -19,6 +19,7 @@ from skxc._estimator._inputs import FitMode
 from skxc._methods._unidec_start import classifier_device
 from skxc._search import _ranker
 from skxc._search._ranker import Ranker
+from skxc._training import _optimizer_state
 from skxc._training._memory import (
     Memory,
     check_memory,
@@ -307,6 +308,19 @@ def test_an_unforeseen_lack_of_memory_is_the_same_sentence(estimator, data, monk
     )
     assert "encoder=BagOfWordsEncoder(dim=128)" in str(raised.value)
     assert not hasattr(clf, "classes_")
+
+
+@ESTIMATORS
+def test_a_lack_of_memory_for_the_optimizers_state_is_the_same_sentence(
+    estimator, data, monkeypatch
+):
+    def out_of_memory(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    clf = make(estimator, data, warm_start=True).fit(data.texts, data.Y)
+    monkeypatch.setattr(_optimizer_state, "_restore_", out_of_memory)
+    with pytest.raises(ValueError, match="Training needs more memory than cpu has free"):
+        clf.fit(data.texts, data.Y)
 
 
 @ESTIMATORS

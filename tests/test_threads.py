@@ -136,11 +136,20 @@ def test_a_device_and_precision_set_while_others_predict_change_no_prediction(sa
         np.testing.assert_array_equal(all_at_once(*changes, *others), [want] * N_THREADS)
 
 
+def test_a_first_prediction_waits_for_no_other_model(saved):
+    clf, other = skxc.load(saved), skxc.load(saved)
+    with _building.building(other), _building.building(other._get_ranker()):
+        thread = threading.Thread(target=lambda: clf.predict(TEXTS))
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_prediction_waits_for_no_lock_once_the_model_is_built(saved):
     clf = skxc.load(saved)
     want = clf.predict_proba(TEXTS).toarray()
     found = []
-    with _building.building():
+    with _building.building(clf), _building.building(clf._get_ranker()):
         thread = threading.Thread(target=lambda: found.append(clf.predict_proba(TEXTS).toarray()))
         thread.start()
         thread.join(60)

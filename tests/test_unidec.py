@@ -7,6 +7,7 @@ import math
 import pickle
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -782,3 +783,10 @@ def test_weights_of_words_that_overflow_are_told():
     )
     with pytest.raises(ValueError, match="Training diverged"):
         clf.fit(["red apple", "green pear"] * 9, [["apple"], ["pear"]] * 9)
+
+
+def test_heads_and_rows_of_a_gpu_begin_with_numbers_of_their_own():
+    setup = make_setup(UniDECSettings, SimpleNamespace(dim=4), rows=None)
+    setup = replace(setup, device=torch.device("cuda"))
+    first, second = (torch.randn(8, generator=setup.host_generator) for _ in range(2))
+    assert not torch.equal(first, second)

@@ -192,7 +192,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
         fitted._ranker = ended.ranker
-        with building():  # no thread is putting a model of the old arrays in its place
+        with building(self):  # no thread is putting a model of the old arrays in its place
             self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
         for callback in callbacks:
             callback.end_fit()
@@ -209,7 +209,8 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
             raise ValueError("classes must be passed on the first call to partial_fit.")
         if not mode.is_resumed and target.kind != "classes":
             check_threshold(self.threshold, len(target.labels))
-        weights = check_sample_weight(sample_weight, len(texts))
+        given = check_sample_weight(sample_weight, len(texts))
+        weights = None if given is None else given.astype(np.float32)
         mask = check_exclude(exclude, target.Y.shape)
         label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)
         return CheckedInputs(texts, target, weights, mask, label_texts, mode)

@@ -60,7 +60,7 @@ class FittedModel(CommonParameters):
         where = torch.empty(0, device=device).device  # "cuda" is "cuda:0" there
         if ranker is not None and ranker.device == where and ranker.dtype == dtype:
             return ranker
-        with building():
+        with building(self):
             ranker = self._ranker  # another thread may have built it by now
             if ranker is None or ranker.device != where:
                 fitted = vars(self).copy()  # its own: tables are read from it later

@@ -106,7 +106,7 @@ class LabelTextsMixin(FittedModel):
             "_ranker": None,  # of the labels before
             **self._method.grown(vars(self), tokens),
         }
-        with building():  # no thread is putting a model of the old arrays in its place
+        with building(self):  # no thread is putting a model of the old arrays in its place
             self.__dict__.update(grown)  # at once
         return self
 

@@ -69,7 +69,7 @@ class LabelTable(NamedTuple):
         return added
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranker:
     """Embeds texts and finds their best labels. It trains nothing."""
 
@@ -83,7 +83,7 @@ class Ranker:
         """The labels."""
         cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
         if "_table" not in cache:
-            with building():
+            with building(self):
                 if "_table" not in cache:
                     cache["_table"] = self.make_table()
         table: LabelTable = cache["_table"]

@@ -46,6 +46,8 @@ def restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any])
     """Set the state that `optimizer_arrays` gave."""
     try:
         _restore_(optimizers, step, arrays)
+    except torch.OutOfMemoryError:  # a RuntimeError, too
+        raise
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"What the model remembers of its training does not fit its weights ({error}). Fit it "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -56,7 +57,7 @@ class TrainingSetup(Generic[S]):
     fitted: Mapping[str, Any] | None  # fitted attributes, where training goes on from them
     is_partial: bool  # one pass of `partial_fit`
 
-    @property
+    @cached_property
     def host_generator(self) -> torch.Generator:
         """The generator, or, where that is a GPU's, one on the CPU."""
         if self.device.type == "cpu":

@@ -1,6 +1,6 @@
 """Everything that users pass in is checked here, before anything is computed."""
 
-from ._arrays import as_numbers, refuse_masked
+from ._arrays import addable, as_numbers, check_threshold, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._free_memory import check_free, free_host_bytes, left_in_container, size
 from ._label_lists import TargetKind
@@ -20,8 +20,8 @@ from ._parameters import (
     check_integer,
     check_real,
     check_seed,
-    check_threshold,
     is_auto,
+    is_number,
     resolve_device,
     short,
 )
@@ -30,6 +30,7 @@ from ._texts import check_label_texts, check_texts, names_of
 __all__ = [
     "Target",
     "TargetKind",
+    "addable",
     "as_classes",
     "as_numbers",
     "callers_stack_level",
@@ -54,6 +55,7 @@ __all__ = [
     "is_auto",
     "is_frame",
     "is_nameless",
+    "is_number",
     "is_sparse_frame",
     "left_in_container",
     "merge_duplicates",

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._arrays import refuse_masked
 from ._free_memory import check_free
 from ._label_lists import TargetKind, is_label_lists
 from ._parameters import callers_stack_level, short
@@ -127,6 +128,9 @@ def check_classes(classes: Any, y: Any) -> NDArray[Any] | None:
     if hasattr(classes, "__len__"):
         what = f"A list of {len(classes)} classes"
         check_free(_BYTES_A_NAME * len(classes), what, "Pass fewer classes.")
+    refuse_masked(classes, "classes")
+    if isinstance(classes, Iterator):
+        raise TypeError(f"classes is a {type(classes).__name__}. Pass a list or an array.")
     is_unordered = isinstance(classes, set | frozenset)
     names = exact_array(list(classes) if is_unordered else classes)
     check_distinct(names, "classes")

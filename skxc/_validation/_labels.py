@@ -15,7 +15,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from ._arrays import as_numbers, refuse_masked
+from ._arrays import addable, as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._label_lists import TargetKind, is_label_lists
 from ._label_names import (
@@ -210,13 +210,15 @@ def _classes_target(
     array: NDArray[Any], classes: NDArray[Any] | None, *, may_be_unknown: bool
 ) -> Target:
     """1-d classes: one label a text."""
+    if array.dtype.kind == "c":  # column_or_1d refuses it without a remedy
+        check_labels(array.ravel().tolist(), lambda _: "y holds")
     array = column_or_1d(array)
     if array.dtype.kind == "f":
         _check_finite(array)
     if array.dtype == object and any(map(is_missing, array)):
         position = next(i for i, label in enumerate(array) if is_missing(label))
         raise ValueError(f"y[{position}] is {array[position]}. Pass a class for every text.")
-    if array.dtype.kind in "OScV":
+    if array.dtype.kind in "OSV":
         check_labels(array.tolist(), lambda _: "y holds")
     if classes is None:
         if array.dtype != object:
@@ -287,11 +289,15 @@ def _own_csr(matrix: Any) -> sp.csr_array:
     """A float32 copy, with the duplicates that `matrix` stores."""
     is_convertible = matrix.dtype.kind in "biuf"
     if matrix.dtype == object and not sp.issparse(matrix):
-        with suppress(OverflowError, TypeError, ValueError):
-            matrix, is_convertible = matrix.astype(np.float32), True
+        with suppress(ValueError):
+            matrix, is_convertible = as_numbers(matrix, "Y", "numbers"), True
     if not is_convertible:
         raise TypeError(f"Y has dtype {matrix.dtype}. Pass 0 and 1, or relevances in (0, 1].")
-    return csr_with_duplicates(matrix, np.float32)
+    Y = csr_with_duplicates(matrix, np.float32)
+    given = matrix.data if sp.issparse(matrix) else matrix
+    if np.count_nonzero(Y.data) < np.count_nonzero(given):
+        raise ValueError("Y holds a relevance that float32 rounds to 0. Pass 0 for none.")
+    return Y
 
 
 def _check_finite(values: NDArray[Any]) -> None:
@@ -300,14 +306,14 @@ def _check_finite(values: NDArray[Any]) -> None:
         raise ValueError(f"Input y contains {what}. Pass finite values.")
 
 
-def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float32] | None:
+def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float64] | None:
     """One weight of at least 0 per text, not all of them 0; their mean is 1.
 
     The learning rates are made for weights around 1.
     """
     if sample_weight is None:
         return None
-    weights = as_numbers(sample_weight, "sample_weight", "one number per text").astype(np.float64)
+    weights = as_numbers(sample_weight, "sample_weight", "one number per text")
     if weights.ndim == 0:
         weights = np.full(n_samples, weights)
     if weights.ndim != 1:
@@ -321,8 +327,9 @@ def check_sample_weight(sample_weight: Any, n_samples: int) -> NDArray[np.float3
         raise ValueError("sample_weight holds negative, NaN or infinite weights. Pass >= 0.")
     if not weights.any():
         raise ValueError("All sample_weight are zero: nothing to fit. Pass a positive weight.")
-    weights = weights / weights.max()  # a sum of large ones would overflow, the mean of small ones
-    return (weights / weights.mean()).astype(np.float32)  # be 0
+    weights = addable(weights)
+    mean: NDArray[np.float64] = weights / weights.mean()
+    return mean
 
 
 def check_exclude(exclude: Any, shape: tuple[int, int]) -> sp.csr_array | None:

@@ -46,18 +46,20 @@ def sound_sparse(matrix: Any, name: str) -> Any:
             if np.any(own.indptr[1:] < own.indptr[:-1]):  # a difference may overflow
                 raise ValueError("indptr must be a non-decreasing sequence")
             own.check_format(full_check=True)
+        kind = "array" if isinstance(matrix, sp.sparray) else "matrix"
+        return getattr(sp, f"{own.format}_{kind}")(own)  # it has not looked at its order yet
     except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(
             f"{name} is a damaged {matrix.format} matrix: {error}. Pass one as scipy.sparse makes "
             f"it, such as csr_array((values, (rows, columns)), shape=(n_samples, n_labels))."
         ) from error
-    kind = "array" if isinstance(matrix, sp.sparray) else "matrix"
-    return getattr(sp, f"{own.format}_{kind}")(own)  # it has not looked at its order yet
 
 
 def _compressed_or_coo(matrix: Any) -> Any:
     """An object of its own with the arrays of `matrix`; CSR for DIA, DOK and LIL."""
     _check_integers(set(map(type, matrix.shape)))
+    if max(matrix.shape) > _INT64.max:
+        raise ValueError("it is longer than an int64 counts")
     if matrix.format in ("csr", "csc", "bsr", "coo"):
         return copy(matrix)
     if matrix.format == "lil":
@@ -67,7 +69,9 @@ def _compressed_or_coo(matrix: Any) -> Any:
     else:  # the constructor compares offsets and diagonals
         _check_unmasked(matrix.data, "values")
         (offsets,) = _alike((matrix.offsets,))
-        matrix = type(matrix)((matrix.data, offsets), shape=matrix.shape)
+        data = np.asarray(matrix.data)
+        data = data.astype(native(data.dtype), copy=False)
+        matrix = type(matrix)((data, offsets), shape=matrix.shape)
     return matrix.tocsr()
 
 
@@ -82,9 +86,10 @@ def _check_lil(matrix: Any) -> None:
 
 def _check_dok(matrix: Any) -> None:
     """Raise for what tocsr takes for something else."""
-    if any(len(place) != len(matrix.shape) for place in matrix.keys()):  # noqa: SIM118
+    places = [(p,) if matrix.ndim == 1 else p for p in matrix.keys()]  # noqa: SIM118
+    if any(len(place) != matrix.ndim for place in places):
         raise ValueError("an entry has not one row and one column")
-    _check_integers({type(index) for place in matrix.keys() for index in place})  # noqa: SIM118
+    _check_integers({type(index) for place in places for index in place})
 
 
 def _check_integers(kinds: set[type]) -> None:

@@ -25,7 +25,7 @@ def check_choice(name: str, value: object, accepted: Sequence[object]) -> None:
 
 def check_integer(name: str, value: object, low: int) -> None:
     """Raise unless `value` is an integer of at least `low`."""
-    if not _is_number(value, Integral):
+    if not is_number(value, Integral):
         raise TypeError(f"{name} must be an integer of at least {low}, got {short(value)}.")
     number: Any = value
     if number < low:
@@ -40,7 +40,7 @@ def check_real(
     """Raise unless `value` is a number between `low` and `high`; `ends` says which are included."""
     number: Any = value.item() if isinstance(value, np.generic) else value
     interval = f"{ends[0]}{low:g}, {high:g}{ends[1] if high < math.inf else ')'}"
-    if not _is_number(value, Real):
+    if not is_number(value, Real):
         raise TypeError(f"{name} must be a number in {interval}, got {short(value)}.")
     above = number >= low if ends[0] == "[" else number > low
     below = number <= high if ends[1] == "]" else number < high
@@ -59,7 +59,7 @@ def check_real(
 
 def check_seed(name: str, value: Any) -> None:
     """Raise unless NumPy's RandomState can be seeded with `value`, or it is one."""
-    if _is_number(value, Integral):
+    if isinstance(value, bool) or is_number(value, Integral):  # scikit-learn takes True for 1
         if not 0 <= value < 2**32:
             raise ValueError(
                 f"{name}={short(value)} is no seed. Pass an integer from 0 to 2**32 - 1."
@@ -76,42 +76,9 @@ def is_auto(value: object) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-def _is_number(value: object, kind: type) -> bool:
+def is_number(value: object, kind: type) -> bool:
     """Whether it is a number of this kind; NumPy counts spans of time as integers."""
     return isinstance(value, kind) and not isinstance(value, bool | np.timedelta64)
-
-
-def check_threshold(threshold: Any, n_labels: int | None = None) -> Any:
-    """`threshold`, "auto", a number in [0, 1] or, as a float64 array, one for each label."""
-    if is_auto(threshold):
-        return threshold
-    try:
-        thresholds = np.asarray(threshold)
-        if thresholds.dtype.kind not in "biufO":
-            raise TypeError
-        thresholds = thresholds.astype(np.float64)
-    except (OverflowError, TypeError, ValueError):
-        thresholds = np.empty(0)
-    if thresholds.ndim == 0 or isinstance(threshold, str | Real):
-        check_real("threshold", threshold, high=1)
-        return float(threshold)
-    if thresholds.ndim != 1 or not len(thresholds):
-        raise TypeError(
-            f"threshold is {short(threshold)}. Pass a number in [0, 1], or a 1-d array of one "
-            f"such number per label."
-        )
-    is_bad = ~((thresholds >= 0) & (thresholds <= 1))
-    if is_bad.any():
-        raise ValueError(
-            f"threshold[{is_bad.argmax()}]={thresholds[is_bad][0]} is out of range. Pass numbers "
-            f"in [0, 1]."
-        )
-    if n_labels is not None and len(thresholds) != n_labels:
-        raise ValueError(
-            f"threshold has {len(thresholds)} entries, but the model has {n_labels} labels. Pass "
-            f"one number per label, in the order of classes_, or one for all."
-        )
-    return thresholds
 
 
 def resolve_device(device: Any) -> Any:

@@ -11,11 +11,13 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from skxc._validation import (
+    addable,
     as_numbers,
     csr_with_duplicates,
     frame_to_array,
     frame_to_csr,
     is_frame,
+    is_number,
     is_sparse_frame,
     native,
     refuse_masked,
@@ -26,6 +28,7 @@ from skxc._validation import (
 Matrix: TypeAlias = sp.sparray | sp.spmatrix | ArrayLike  # (n_samples, n_labels)
 
 
+_LEAST_PROPENSITY = 1e-100
 # what makes a matrix of lists of label ids
 _FROM_LISTS = (
     "MultiLabelBinarizer(classes=range(n_labels), sparse_output=True).fit_transform(lists)"
@@ -66,13 +69,13 @@ def _is_list(matrix: Any) -> bool:
 def check_labels(matrix: Matrix, name: str) -> Any:
     """`check_matrix` of truth or of a mask, in which label ids are not taken for relevances."""
     checked = check_matrix(matrix, name)
-    if _is_list(matrix) or (checked.dtype.kind in "iu" and not sp.issparse(matrix)):
-        largest = (checked.data if sp.issparse(checked) else checked).max(initial=0)
-        if largest > 1:
-            raise ValueError(
-                f"{name} holds {largest}: a label id? Pass 0 and 1, a column per label. Of lists "
-                f"of label ids, {_FROM_LISTS} makes such a matrix; of counts or grades, Y > 0."
-            )
+    largest = (checked.data if sp.issparse(checked) else checked).max(initial=0)
+    is_integer = checked.dtype.kind in "iu" or (is_frame(matrix) and largest >= 2**53)
+    if largest > 1 and (_is_list(matrix) or (is_integer and not sp.issparse(matrix))):
+        raise ValueError(
+            f"{name} holds {largest}: a label id? Pass 0 and 1, a column per label. Of lists "
+            f"of label ids, {_FROM_LISTS} makes such a matrix; of counts or grades, Y > 0."
+        )
     return checked
 
 
@@ -114,7 +117,7 @@ def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
     """The cuts as a tuple of int."""
     checked = tuple(ks) if isinstance(ks, Iterable) else (ks,)
     for k in checked:
-        if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
+        if not is_number(k, Integral) or k < 1:
             raise ValueError(f"k is {k!r}. Pass a positive integer, such as 5.")
     if not checked:
         raise ValueError("ks is empty. Pass positive integers, such as (1, 3, 5).")
@@ -136,6 +139,11 @@ def check_propensities(propensities: ArrayLike, n_labels: int) -> np.ndarray:
             f"propensities holds {checked[is_bad][0]:g}. Pass numbers in (0, 1]; if yours are "
             f"inverse propensities, pass 1 / them."
         )
+    if checked.min(initial=1) < _LEAST_PROPENSITY:
+        raise ValueError(
+            f"propensities holds {checked.min():g}, whose inverse is too large to add up. Pass at "
+            f"least {_LEAST_PROPENSITY:g}."
+        )
     return checked
 
 
@@ -156,4 +164,4 @@ def check_sample_weight(sample_weight: ArrayLike | None, n_samples: int) -> np.n
         )
     if not weights.any():
         raise ValueError("sample_weight sums to 0. Give at least one row a positive weight.")
-    return weights
+    return addable(weights)

@@ -192,6 +192,7 @@ def train_test_split(
     (array([1, 1, 1, 1]), array([1, 1, 1, 1]))
     """
     arrays = tuple(sound_rows(array, f"arrays[{place}]") for place, array in enumerate(arrays))
+    stratify = sound_rows(stratify, "stratify")
     if len(getattr(stratify, "shape", ())) != 2:
         return sklearn.model_selection.train_test_split(
             *arrays,
@@ -207,7 +208,7 @@ def train_test_split(
         raise ValueError("Stratified splits are random. Pass shuffle=True, or stratify=None.")
     if test_size is None and train_size is None:
         test_size = 0.25
-    *arrays, labels = indexable(*arrays, sound_rows(stratify, "stratify"))
+    *arrays, labels = indexable(*arrays, stratify)
     cv = MultilabelStratifiedShuffleSplit(
         1, test_size=test_size, train_size=train_size, random_state=random_state
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skxc._docstrings import completed_by
-from skxc._validation import check_choice, check_integer
+from skxc._validation import as_numbers, check_choice, check_integer
 
 from .._checks import Matrix, check_sample_weight
 from .._estimators import (
@@ -250,7 +250,7 @@ def frequency_bins(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Bin of each label, 0 for the head; each bin's least and greatest count, (n_bins, 2)."""
     check_integer("n_bins", n_bins, 1)
-    counts = np.asarray(label_counts)
+    counts = as_numbers(label_counts, "label_counts", "the training texts of each label")
     if counts.shape != (n_labels,):
         raise ValueError(
             f"label_counts has shape {counts.shape}, but Y_true has {n_labels} columns. Pass the "
