@@ -56,6 +56,8 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     if device is not None:
         resolve_device(device)
     path = os.fspath(folder)
+    if not isinstance(path, str):
+        raise TypeError(f"folder is {path!r}. Pass a str or a path.")
     try:
         files = unreplaced(path, ModelFolder)
         name = files.config["class"]

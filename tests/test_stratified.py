@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from containers import FEW_LABEL_CONTAINERS, labels_in
 from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.model_selection import train_test_split as sklearns_train_test_split
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from skxc.model_selection import (
     MultilabelStratifiedKFold,
@@ -349,3 +350,16 @@ def test_wrong_arguments_of_train_test_split_are_named():
         train_test_split(Y, stratify=Y, shuffle=False)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         train_test_split(Y[:5], stratify=Y)
+
+
+def test_lists_of_labels_stratify_as_their_matrix_does():
+    lists = [["a"], ["b", "c"], ["a", "b"], []] * 5
+    Y = MultiLabelBinarizer().fit_transform(lists)
+    rows = np.arange(len(lists))
+    found, expected = (
+        train_test_split(rows, stratify=labels, test_size=0.4, random_state=0)
+        for labels in (lists, Y)
+    )
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate(expected))
+    with pytest.raises(ValueError, match="holds nan"):
+        train_test_split(rows, stratify=[[0, 1], [1, np.nan]] * 10)

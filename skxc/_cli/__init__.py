@@ -43,8 +43,8 @@ examples:
   skxc evaluate model library-subjects
 
 An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
-Exit codes: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 output closed early,
-143 terminated.
+Exit codes: 0 done, 1 failed, 2 wrong usage or input, 129 hung up, 130 interrupted, 141 output
+closed early, 143 terminated.
 """
 
 _FIT_HELP = """\

@@ -50,10 +50,11 @@ def _check_growth(text: str) -> None:
     """Raise for aliases, a few of which can stand for gigabytes, and for deep nesting."""
     import yaml  # type: ignore[import-untyped,unused-ignore]  # of jsonargparse
 
-    depth = 0
+    depth, anchors = 0, set()
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
+        if isinstance(event, yaml.AliasEvent) and event.anchor in anchors:  # else it is no YAML
             raise InputError(f"YAML alias *{event.anchor} is not accepted. Write the value out.")
+        anchors.add(event.anchor if isinstance(event, yaml.NodeEvent) else None)
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

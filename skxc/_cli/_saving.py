@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from skxc._persistence import CONFIG, check_replaceable, real_path, staging_folder
-from skxc._persistence._leftovers import claimed
+from skxc._persistence import CONFIG, check_replaceable, claimed, real_path, staging_folder
 
 from ._errors import InputError, one_line
 
@@ -24,7 +23,7 @@ def check_is_free(out: str, *, overwrite: bool) -> Path:
     folder = real_path(out)
     if (folder / CONFIG).is_file() and not overwrite:
         raise InputError(f"--out {out} holds a model. Pass another folder, or --overwrite.")
-    place = next(path for path in folder.parents if path.exists())
+    place = folder
     try:
         check_replaceable(folder)
         place = _existing(folder)

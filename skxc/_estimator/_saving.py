@@ -39,9 +39,11 @@ _LIBRARIES = (
     "transformers",
 )
 _TENSORS, _LABELS = "model.safetensors", "labels.json"
-# torch's side of the model, and scikit-learn's of callbacks: no part of what was learnt
-_NOT_SAVED = {
+# saved by itself, torch's side of the model, and scikit-learn's: no part of what was learnt
+_NOT_FITTED = {
+    "encoder_",
     "_ranker",
+    "_metadata_request",
     "_skl_callbacks",
     "_skl_callbacks_to_teardown",
     "_callback_fit_ctx",
@@ -88,6 +90,8 @@ class SavingMixin(FittedModel, BaseEstimator):
         check_is_fitted(self)
         packed = Packed()
         config = self._packed(packed)
+        own = {key: value for key, value in vars(self).items() if key in config["fitted"]}
+        self._check_fitted(own)
         with replaced_folder(folder, may_replace=may_replace) as path:
             (path / ENCODER).mkdir()
             config["encoder"]["fitted"] = self.encoder_.write_files(
@@ -105,7 +109,7 @@ class SavingMixin(FittedModel, BaseEstimator):
                 f"no others. Use joblib.dump for it."
             )
         parameters = self.get_params(deep=False)
-        skipped = {*parameters, *_NOT_SAVED, "encoder_", "_metadata_request"}
+        skipped = {*parameters, *_NOT_FITTED}
         own = vars(self).copy()  # another thread may predict for the first time meanwhile
         fitted = {k: v for k, v in own.items() if k not in skipped}
         return {
@@ -142,13 +146,19 @@ class SavingMixin(FittedModel, BaseEstimator):
             fitted.setdefault("threshold_", 0.5)  # older files have none
         if config["format_version"] == 1:
             fitted = _upgraded(fitted)
-        check_fitted(cls, fitted, encoder._embedding_dim, encoder.n_words)
+        model._check_fitted(fitted)
         model.__dict__.update(fitted)
         with sklearn.config_context(enable_metadata_routing=True):
             for method in _ROUTED:
                 if requests := config["requests"].get(method):
                     getattr(model, f"set_{method}_request")(**requests)
         return model
+
+    def _check_fitted(self, fitted: dict[str, Any]) -> None:
+        """Raise unless these attributes are sound, as `fit` and `load` leave them."""
+        if reserved := sorted({*fitted} & {*self._get_param_names(), *_NOT_FITTED}):
+            raise ValueError(f"{reserved[0]!r} is no name of a fitted attribute.")
+        check_fitted(type(self), fitted, self.encoder_._embedding_dim, self.encoder_.n_words)
 
     def __getstate__(self) -> Mapping[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())

@@ -1,8 +1,4 @@
-"""What a loaded model's fitted attributes must be: checked before anything is computed with them.
-
-A folder may come from anybody. An attribute of another kind would fail far from here, or, worse,
-predict something.
-"""
+"""What a loaded model's fitted attributes must be: checked before anything uses them."""
 
 from __future__ import annotations
 

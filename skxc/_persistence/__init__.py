@@ -4,6 +4,7 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
+from ._leftovers import claimed
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, real_path
 from ._values import LARGEST, Packed, check_numbers
@@ -24,6 +25,7 @@ __all__ = [
     "Packed",
     "check_numbers",
     "check_replaceable",
+    "claimed",
     "read_config",
     "real_path",
     "replaced_folder",

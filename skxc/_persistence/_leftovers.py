@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 INSIDE = ".skxc-"  # what the names begin with in a folder that stays itself
-_PARTS = {CONFIG, "encoder", "labels.json", "model.safetensors"}  # what a save writes
+_SECONDS, _PAUSE = 60, 0.01
+SPARE = INSIDE + "spare"  # a file on its way into the folder, where there are no links
+_PARTS = {CONFIG, "encoder", "labels.json", "model.safetensors", SPARE}  # what a save writes
 
 
 def stem(target: Path, place: Path) -> str:
@@ -49,15 +52,38 @@ def claimed(target: Path, place: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def in_turn(folder: Path) -> Iterator[None]:
+    """Inside, no other save puts files into the folder; where there are no locks, nothing holds.
+
+    Raises
+    ------
+    BlockingIOError
+        If others do for too long.
+    """
+    end = time.monotonic() + _SECONDS
+    while True:
+        with _locked(folder) as is_ours:
+            if is_ours is not False:
+                yield
+                return
+        if time.monotonic() > end:
+            raise BlockingIOError(f"{folder} is locked by another process.")
+        time.sleep(_PAUSE)
+
+
+@contextmanager
 def _locked(folder: Path) -> Iterator[bool | None]:
     """Hold the folder's lock: True; where another process does: False; where none can: None."""
     if fcntl is None:
         yield None
         return
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         yield False
+        return
+    except OSError:  # somebody else's, or no folder
+        yield None
         return
     try:
         try:
@@ -67,7 +93,11 @@ def _locked(folder: Path) -> Iterator[bool | None]:
             is_held = False
         except OSError:  # a file system without locks
             is_held = None
-        yield is_held
+        try:
+            yield is_held
+        finally:
+            if is_held:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -92,8 +122,15 @@ def is_being_saved(target: Path) -> bool:
 
 
 def complete_leftovers(target: Path) -> list[Path]:
-    """Those that hold a complete model."""
-    return [path for path in leftovers(target) if model_files(path) is not None]
+    """Those of dead saves that hold a complete model."""
+    return [path for path in leftovers(target) if _is_dead(path) and model_files(path)]
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether the save that made the folder is over, as far as a lock tells."""
+    new = path.with_suffix(".new")
+    with _locked(new) as is_free:
+        return is_free is not False or not new.exists()
 
 
 def model_files(folder: Path) -> set[str] | None:
@@ -108,7 +145,7 @@ def model_files(folder: Path) -> set[str] | None:
 def collect(target: Path) -> None:
     """Delete what dead saves of `target`, which stands, have left; what is foreign stays."""
     for path in leftovers(target):
-        with _locked(path.with_suffix(".new")) as is_free, suppress(OSError):
+        with suppress(OSError), _locked(path.with_suffix(".new")) as is_free:
             is_dead = is_free or (is_free is False and not path.with_suffix(".new").exists())
             if is_dead and _PARTS.issuperset(os.listdir(path)):
                 shutil.rmtree(path)

@@ -33,10 +33,13 @@ def unreplaced(folder: str | os.PathLike[str], read: Callable[[Path], T]) -> T:
             if config_bytes(real_path(folder)) == before and not is_being_saved(root):
                 break
         time.sleep(_PAUSE)
+    root = real_path(folder)
     try:
-        return read(real_path(folder))
+        return read(root)
     except (OSError, ValueError) as error:
-        if not (complete := complete_leftovers(real_path(folder))):
+        if is_being_saved(root):
+            raise type(error)(f"{error} A process is saving it just now: try again.") from error
+        if not (complete := complete_leftovers(root)):
             raise
         raise type(error)(
             f"{error} A save that was broken off left a complete model in "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import mmap
 import os
 import re
@@ -21,6 +22,7 @@ CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
 DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of one save
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
+_LARGEST_CONFIG, _LARGEST_HEADER = 1 << 26, 100_000_000  # bytes; the second is safetensors' own
 _AGAIN = "Copy the folder anew from where it came, or save the model again."
 
 
@@ -109,12 +111,20 @@ class _TensorFile(NamedTuple):
         place in it, which are another array's when the folder has been saved again; and joblib 1.3
         takes 2-d parts of a 1-d map for Fortran-ordered.
         """
-        _check_safetensors(path)
+        size = os.fstat(file.fileno()).st_size
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if not 8 < start <= min(size, 8 + _LARGEST_HEADER):
+            raise ValueError(f"{path} is no intact safetensors file: its header is cut. {_AGAIN}")
+        header = _parsed(path, file.read(start - 8), object_pairs_hook=_unique)
         content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-        header = _parsed(path, content[8:start].tobytes())
-        metadata = header.pop("__metadata__", {})
-        return cls(header, metadata.get(DIGEST), content[start:])
+        try:
+            metadata = header.pop("__metadata__", {})
+            _check_places(header, size - start)
+            return cls(header, metadata.get(DIGEST), content[start:])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is no intact safetensors file ({error!r}). {_AGAIN}"
+            ) from error
 
     def entry(self) -> dict[str, Any]:
         """What config.json tells of the file."""
@@ -157,15 +167,23 @@ def tensor_entry(path: Path) -> dict[str, Any]:
 def config_bytes(root: Path) -> bytes | None:
     """What tells one save from another; None where there is no model."""
     try:
-        return (root / CONFIG).read_bytes()
-    except OSError:
+        return _read_config(root)
+    except (OSError, ValueError):
         return None
+
+
+def _read_config(root: Path) -> bytes:
+    path = _path_inside(root, CONFIG)
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_CONFIG + 1)
+    if len(content) > _LARGEST_CONFIG:
+        raise ValueError(f"{path} has more than {_LARGEST_CONFIG >> 20} MiB. {_AGAIN}")
+    return content
 
 
 def read_config(root: Path) -> dict[str, Any]:
     """The content of `config.json`, whole and of a format that we know."""
-    path = _path_inside(root, CONFIG)
-    raw = path.read_bytes()
+    path, raw = root / CONFIG, _read_config(root)
     config = _parsed(path, raw, object_pairs_hook=_unique)
     if not isinstance(config, dict) or config.get("format") != "skxc":
         raise ValueError(
@@ -228,12 +246,17 @@ def _path_inside(root: Path, name: str) -> Path:
     return path
 
 
-def _check_safetensors(path: Path) -> None:
-    """Raise unless lengths and places fit, by safetensors' own reader."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy"):
-            pass
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is no intact safetensors file ({error}). {_AGAIN}") from error
+def _check_places(header: Mapping[str, Any], n_bytes: int) -> None:
+    """Raise unless the tensors of a safetensors file lie one behind the other, and end with it."""
+    end = 0
+    for entry in sorted(header.values(), key=lambda entry: entry["data_offsets"]):
+        (first, last), shape = entry["data_offsets"], entry["shape"]
+        if not all(type(number) is int and number >= 0 for number in (first, last, *shape)):
+            raise ValueError("a place or a length is no whole number")
+        if entry["dtype"] in DTYPES:  # others are refused by name
+            size = math.prod(shape) * np.dtype(DTYPES[entry["dtype"]]).itemsize
+            if first != end or last - first != size:
+                raise ValueError("tensors overlap, or leave a gap")
+        end = last
+    if end != n_bytes:
+        raise ValueError(f"its tensors take {end} bytes, and it has {n_bytes}")

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._exchange import exchange
-from ._leftovers import INSIDE, claimed, collect, is_leftover, leftovers, model_files
+from ._leftovers import (
+    INSIDE,
+    SPARE,
+    claimed,
+    collect,
+    in_turn,
+    is_leftover,
+    leftovers,
+    model_files,
+)
 from ._reading import (
     CONFIG,
     DIGEST,
@@ -31,6 +40,10 @@ from ._values import dtype_name
 
 # another save puts its folder at the same place at the same time
 _TRIES, _MET = 10, {errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY}
+# a folder that cannot be renamed: of an overlay's lower layer, or mounted
+_FIXED = {errno.EXDEV, errno.EBUSY}
+# of a folder that cannot be flushed to the disk by itself
+_NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -107,22 +120,20 @@ def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True)
     target = real_path(folder)
     check_replaceable(target, may_replace=may_replace)
     place = staging_folder(target)
-    if not place.exists():
+    lacking = [path for path in (place, *place.parents) if not path.exists()]
+    if lacking:
         place.mkdir(parents=True, exist_ok=True)
     with claimed(target, place) as new:
         old = new.with_suffix(".old")
         is_complete = False
         try:
+            _take_over_permissions(target, new)
             yield new
             _flush_to_disk(new)
             is_complete = True
             check_replaceable(target, may_replace=may_replace)  # writing may have taken long
-            if place == target:
-                _refill(target, new, old)
-            elif may_replace:
-                _take_place(target, new, old)
-            else:
-                new.rename(target)  # which fails if another save has put its folder there
+            if place == target or not _took_place(target, new, old, may_replace=may_replace):
+                _refill(target, new, old, may_replace=may_replace)
             _flush(place)
         except OSError as error:
             kept = [path for path in (new, old) if model_files(path) is not None]
@@ -136,11 +147,23 @@ def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True)
             if not is_complete or _stands(target):
                 for leftover in (new, old):
                     shutil.rmtree(leftover, ignore_errors=True)
+                for parent in lacking:
+                    with suppress(OSError):  # where something is in it
+                        parent.rmdir()
     collect(target)
 
 
 def _stands(target: Path) -> bool:
-    return (target / CONFIG).exists()
+    return model_files(target) is not None
+
+
+def _take_over_permissions(target: Path, new: Path) -> None:
+    """Have `new` be as private as the folder that it replaces, as far as we may say."""
+    with suppress(FileNotFoundError):
+        before = target.stat()
+        with suppress(AttributeError, OSError):  # Windows, or a group of others
+            os.chown(new, -1, before.st_gid)
+        new.chmod(stat.S_IMODE(before.st_mode) | stat.S_IRWXU)
 
 
 def staging_folder(target: Path) -> Path:
@@ -153,6 +176,20 @@ def staging_folder(target: Path) -> Path:
     except FileNotFoundError:  # one of them is not there
         is_working = False
     return target if is_working or os.path.ismount(target) else target.parent
+
+
+def _took_place(target: Path, new: Path, old: Path, *, may_replace: bool) -> bool:
+    """Have `new` stand where `target` does; False where that folder cannot be renamed."""
+    try:
+        if may_replace:
+            _take_place(target, new, old)
+        else:
+            new.rename(target)  # which fails if another save has put its folder there
+    except OSError as error:
+        if error.errno not in _FIXED:
+            raise
+        return False
+    return True
 
 
 def _take_place(target: Path, new: Path, old: Path) -> None:
@@ -180,21 +217,23 @@ def _rename_both(target: Path, new: Path, old: Path) -> None:
             old.rename(target)
 
 
-def _refill(target: Path, new: Path, old: Path) -> None:
+def _refill(target: Path, new: Path, old: Path, *, may_replace: bool) -> None:
     """Put the files of `new` into `target` in the place of its own; `old` gets links to those.
 
     Both stay complete beside. config.json leaves first and comes last: without it, nothing is taken
     for a model.
     """
-    old.mkdir()
-    before = _own_files(target)
-    for name in before:
-        _link(target / name, old / name)
-    try:
-        _put_files(target, new, before)
-    except BaseException:
-        _put_files(target, old, _own_files(target))
-        raise
+    with in_turn(target):
+        check_replaceable(target, may_replace=may_replace)
+        old.mkdir()
+        before = _own_files(target)
+        for name in before:
+            _link(target / name, old / name, old / SPARE)
+        try:
+            _put_files(target, new, before)
+        except BaseException:
+            _put_files(target, old, _own_files(target))
+            raise
 
 
 def _own_files(target: Path) -> list[str]:
@@ -205,9 +244,17 @@ def _own_files(target: Path) -> list[str]:
 def _own_paths(target: Path) -> list[str]:
     """What is in a folder, but for what saves that are under way or dead have there."""
     paths = []
-    with suppress(FileNotFoundError):  # another save has replaced it
-        paths = [path.relative_to(target) for path in target.rglob("*")]
-    return [path.as_posix() for path in paths if not is_leftover(path.parts[0], INSIDE)]
+    for folder, folders, files in os.walk(target, onerror=_raise_unless_gone):
+        inside = Path(folder).relative_to(target)
+        if inside == Path():
+            folders[:] = [name for name in folders if not is_leftover(name, INSIDE)]
+        paths += [(inside / name).as_posix() for name in (*folders, *files) if name != SPARE]
+    return paths
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # another save has replaced the folder
+        raise error
 
 
 def _put_files(target: Path, source: Path, before: Sequence[str]) -> None:
@@ -217,14 +264,18 @@ def _put_files(target: Path, source: Path, before: Sequence[str]) -> None:
     for name in {*before} - {*files}:
         (target / name).unlink(missing_ok=True)
     for name in sorted(files, key=CONFIG.__eq__):
-        _link(source / name, target / name)
+        if name == CONFIG:  # the others are to be on the disk before it
+            for folder in {(target / name).parent for name in files}:
+                _flush(folder)
+        _link(source / name, target / name, target / SPARE)
     for folder in {(target / name).parent for name in before} - {target}:
         with suppress(OSError):  # of files that are left
             folder.rmdir()
+    _flush(target)
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name of a file, or a copy where the file system gives none."""
+def _link(source: Path, target: Path, spare: Path) -> None:
+    """A second name of a file, or a copy, by way of `spare`, where the file system gives none."""
     if target.exists() and target.samefile(source):
         return
     if not target.parent.exists():
@@ -233,8 +284,9 @@ def _link(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except (OSError, NotImplementedError):
-        shutil.copy2(source, target)
-        _flush(target)
+        shutil.copy2(source, spare)
+        _flush(spare)
+        spare.replace(target)
 
 
 def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
@@ -286,7 +338,7 @@ def _expected_files(target: Path) -> set[str]:
     """The files of the model in `target`, or of those that a killed save has left in it."""
     try:
         return {CONFIG, *read_config(target)["files"]}
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         complete = [files for path in leftovers(target) if (files := model_files(path))]
         if not complete:
             raise
@@ -309,8 +361,12 @@ def _flush_to_disk(folder: Path) -> None:
 def _flush(path: Path) -> None:
     if path.is_dir() and os.name != "posix":  # Windows opens no folders
         return
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSH or not path.is_dir():
+            raise

@@ -39,8 +39,11 @@ _TENSORS_A_WORD = 2
 _BYTES_A_WORD = 215
 _BYTES_A_TOKEN = 22
 _WORDS = "words.json"  # of a saved encoder
-# regular expressions that cannot take long: one thing is repeated at most, and there is no choice
-_ONE_REPEAT = re.compile(r"(\(\?u\))?[^*+?{|(]*[*+]?[^*+?{|(]*")
+# regular expressions that cannot take long: one thing is repeated, at the end, without a choice
+_ONE_REPEAT = re.compile(r"(\(\?u\))?[^*+?{|(]*([*+]|\\w[*+]\\b)?")
+_LONGEST_PATTERN = 1000  # characters: some take long to compile
+_COUNT = re.compile(r"\{(\d*)(?:,(\d*))?\}")
+_MOST_REPEATS = 10_000  # of all counts, multiplied: engines write them out
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -132,8 +135,16 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             raise TypeError(
                 f"token_pattern must be a str or None, got {short(self.token_pattern)}."
             )
+        pattern = self.token_pattern or ""
+        repeats = math.prod(max(int(n or 0) for n in c) or 1 for c in _COUNT.findall(pattern))
+        if len(pattern) > _LONGEST_PATTERN or repeats > _MOST_REPEATS:
+            raise ValueError(
+                f"token_pattern={short(pattern)} has {len(pattern)} characters, and its counts of "
+                f"repeats multiply to {repeats}. Pass one of at most {_LONGEST_PATTERN}, and "
+                f"{_MOST_REPEATS}."
+            )
         try:
-            re.compile(self.token_pattern or "")
+            re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(
                 f"token_pattern={short(self.token_pattern)} is no regular expression ({error}). "
@@ -250,9 +261,12 @@ def _vectorizer(
     ngram_range: tuple[int, int],
     reading: Mapping[str, Any],
 ) -> TfidfVectorizer:
-    """A fitted vectoriser of these words."""
+    """A fitted vectoriser of these words; it makes no longer n-grams than they are."""
+    shortest, longest = ngram_range
+    if longest > 1:
+        longest = min(longest, max(shortest, 1 + max(word.count(" ") for word in words)))
     vectorizer = TfidfVectorizer(
-        sublinear_tf=True, ngram_range=ngram_range, dtype=np.float32, **reading
+        sublinear_tf=True, ngram_range=(shortest, longest), dtype=np.float32, **reading
     )
     vectorizer.vocabulary_ = dict(zip(words, range(len(words)), strict=True))
     vectorizer.idf_ = idf

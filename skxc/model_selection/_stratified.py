@@ -142,6 +142,13 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
             yield rows[~is_test], rows[is_test]
 
 
+def _has_rows(labels: Any) -> bool:
+    """Whether they are a matrix, or a list of rows."""
+    if isinstance(labels, list | tuple) and len(labels):
+        return hasattr(labels[0], "__len__") and not isinstance(labels[0], str | bytes)
+    return len(getattr(labels, "shape", ())) == 2
+
+
 def train_test_split(
     *arrays: Any,
     test_size: float | None = None,
@@ -152,8 +159,8 @@ def train_test_split(
 ) -> list[Any]:
     """Split arrays into training and test parts, stratified by a label matrix if one is given.
 
-    scikit-learn's function, which takes no sparse `stratify`; a 2-d one is split here as by
-    :class:`MultilabelStratifiedShuffleSplit`.
+    scikit-learn's function, which takes no sparse `stratify`; a 2-d one, and lists of labels, are
+    split here as by :class:`MultilabelStratifiedShuffleSplit`.
 
     Parameters
     ----------
@@ -168,7 +175,8 @@ def train_test_split(
     shuffle : bool, default=True
         False needs ``stratify=None``.
     stratify : {sparse matrix, array-like} of shape (n_samples, n_labels), default=None
-        Labels of the rows. A 1-d array, or None: scikit-learn's own function.
+        Labels of the rows, also as a list of label lists. A 1-d array, or None: scikit-learn's own
+        function.
 
     Returns
     -------
@@ -193,7 +201,7 @@ def train_test_split(
     """
     arrays = tuple(sound_rows(array, f"arrays[{place}]") for place, array in enumerate(arrays))
     stratify = sound_rows(stratify, "stratify")
-    if len(getattr(stratify, "shape", ())) != 2:
+    if not _has_rows(stratify):
         return sklearn.model_selection.train_test_split(
             *arrays,
             test_size=test_size,
