@@ -321,6 +321,14 @@ def test_no_longer_n_grams_are_made_than_there_are(folder):
     clf.predict(["lamp " * 5000])
 
 
+@pytest.mark.parametrize("content", ["[]", '{"classes_": 1}', "null"])
+def test_labels_that_are_no_lists_are_told(folder, content):
+    (folder / "labels.json").write_text(content)
+    reseal(folder)
+    with pytest.raises(ValueError, match=r"labels\.json is no object of lists"):
+        skxc.load(folder)
+
+
 # ------------------------------------------------------------------------------ the command line
 def test_a_name_that_yaml_would_take_for_an_alias_is_a_name(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder.parent)

@@ -134,7 +134,10 @@ class SavingMixin(FittedModel, BaseEstimator):
 
     @classmethod
     def _described(cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool) -> Self:
-        labels = {name: np.array(items, object) for name, items in files.json(_LABELS).items()}
+        lists = files.json(_LABELS)
+        if not isinstance(lists, dict) or not {*map(type, lists.values())} <= {list}:
+            raise ValueError(f"{_LABELS} is no object of lists.")
+        labels = {name: np.array(items, object) for name, items in lists.items()}
         packed = Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)

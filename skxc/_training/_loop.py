@@ -170,8 +170,8 @@ def check_converged(value: float) -> None:
 
 def _diverged(value: float) -> ValueError:
     return ValueError(
-        f"Training diverged: it came to {value}. Lower classifier_learning_rate (where there "
-        f"is a classifier) or learning_rate."
+        f"Training diverged: it came to {value}. Lower the learning rates, or bring weight decay "
+        f"and temperature back to their defaults."
     )
 
 
