@@ -90,6 +90,12 @@ def test_a_half_config_json_beside_complete_models_is_replaced(here, model, othe
     with pytest.raises(ValueError, match="left a complete model in"):
         skxc.load(".")
     assert_same(saved(other, "."), other)
+    assert not (here / ".skxc-spare").exists()
+
+
+def test_a_file_system_without_permissions_is_no_failure(folder, other, monkeypatch):
+    monkeypatch.setattr(os, "chmod", raising(errno.EPERM))
+    assert_same(saved(other, folder), other)
 
 
 def test_two_saves_put_their_files_into_one_folder_in_turn(folder, model, other, monkeypatch):

@@ -159,7 +159,7 @@ def _stands(target: Path) -> bool:
 
 def _take_over_permissions(target: Path, new: Path) -> None:
     """Have `new` be as private as the folder that it replaces, as far as we may say."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # there is none, or a file system knows no such permissions
         before = target.stat()
         with suppress(AttributeError, OSError):  # Windows, or a group of others
             os.chown(new, -1, before.st_gid)
@@ -234,6 +234,9 @@ def _refill(target: Path, new: Path, old: Path, *, may_replace: bool) -> None:
         except BaseException:
             _put_files(target, old, _own_files(target))
             raise
+        finally:
+            with suppress(OSError):
+                (target / SPARE).unlink(missing_ok=True)
 
 
 def _own_files(target: Path) -> list[str]:
