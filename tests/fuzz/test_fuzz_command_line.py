@@ -100,7 +100,7 @@ def check_told(code: int, error: str) -> None:
             raise FaultError(f"a success tells {error!r}")
         return
     is_line = len(lines) == 2 and not lines[1] and lines[0].startswith("skxc: error: ")
-    if not is_line or len(lines[0].split()) < 5 or "SKXC_DEBUG" in error:
+    if not is_line or len(lines[0].split()) < 5 or "(SKXC_DEBUG=1" in error:
         raise FaultError(f"exit code {code} tells {error!r}")
     raise Refused(error)
 
