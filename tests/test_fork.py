@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._estimator import _fork
-from skxc._estimator._fit import isolated_torch_seed
+from skxc._estimator._fork import isolated_torch_seed
 from skxc._search._ranker import Ranker
 from skxc._validation import resolve_device
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder

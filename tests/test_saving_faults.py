@@ -17,7 +17,7 @@ from test_saving import assert_same, reseal, saved, set_in
 import skxc
 from skxc import ReneeClassifier
 from skxc._cli import main
-from skxc._persistence import _leftovers, _opening, _writing, replaced_folder
+from skxc._persistence import _leftovers, _opening, _writing
 from skxc.encoders import BagOfWordsEncoder
 from skxc.encoders._words import TimedWords
 
@@ -185,15 +185,9 @@ def test_a_stranger_s_leftovers_are_in_nobody_s_way(folder, other, monkeypatch):
 
 def test_a_model_that_is_being_saved_is_not_called_broken_off(folder, model, monkeypatch):
     monkeypatch.setattr(_opening, "_TRIES", 2)
-    (folder / "labels.json").unlink()
-    with replaced_folder(folder.with_name("model")) as new:
-        shutil.rmtree(new)
-        model.save(folder.with_name("second"))
-        shutil.copytree(folder.with_name("second"), new)
-    shutil.rmtree(folder)
-    place = folder.parent
-    with _leftovers.claimed(folder, place) as new:
-        shutil.copytree(folder.with_name("second"), new, dirs_exist_ok=True)
+    second = folder.rename(folder.with_name("second"))
+    with _leftovers.claimed(folder, folder.parent) as new:
+        shutil.copytree(second, new, dirs_exist_ok=True)
         with pytest.raises(FileNotFoundError, match="is saving it just now: try again") as told:
             skxc.load(folder)
         assert "broken off" not in str(told.value)
@@ -271,9 +265,7 @@ UNSOUND = {
 
 @pytest.mark.parametrize("name", UNSOUND)
 def test_what_could_not_be_loaded_is_not_saved(folder, other, model, name):
-    setattr(other, name, UNSOUND[name]) if name in vars(other) else vars(other).update(
-        {name: UNSOUND[name]}
-    )
+    vars(other)[name] = UNSOUND[name]
     with pytest.raises(ValueError, match=name):
         other.save(folder)
     assert_same(skxc.load(folder), model)
@@ -305,6 +297,11 @@ def test_patterns_that_take_long_to_compile_are_refused(folder, pattern):
     reseal(folder, lambda c: set_in(c, "encoder", "fitted", "token_pattern", value=pattern))
     with pytest.raises(ValueError, match=r"token_pattern=.+ at most 1000, and 10000"):
         skxc.load(folder)
+
+
+def test_a_pattern_that_could_not_be_loaded_is_refused_before_training():
+    with pytest.raises(ValueError, match=r"token_pattern=.+ has 2 groups\. Train with one"):
+        BagOfWordsEncoder(token_pattern="(a+)(b+)").check_parameters()
 
 
 @pytest.mark.parametrize("pattern", ["a+b", "[a-z]+1", r"\w+\.", "[^ ]*x"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from contract import CASES, assert_equal_models
 from sklearn.base import clone
 
 import skxc
+from skxc import ReneeClassifier
 from skxc._search import _building
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -143,6 +146,25 @@ def test_a_first_prediction_waits_for_no_other_model(saved):
         thread.start()
         thread.join(60)
         assert not thread.is_alive()
+
+
+@dataclass  # by its values: it has no hash
+class Equal(ReneeClassifier):
+    pass
+
+
+def test_an_estimator_without_a_hash_predicts_and_leaves_no_lock(tmp_path):
+    clf = fit(Equal)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(clf)
+    clf._ranker = None
+    want = fit(ReneeClassifier).predict_proba(TEXTS).toarray()
+    np.testing.assert_array_equal(clf.predict_proba(TEXTS).toarray(), want)
+    gone = {id(clf), id(clf._ranker)}
+    assert gone <= set(_building._locks)
+    del clf
+    gc.collect()
+    assert not gone & set(_building._locks)
 
 
 def test_prediction_waits_for_no_lock_once_the_model_is_built(saved):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -47,7 +46,7 @@ from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
-from ._fork import torch_random
+from ._fork import isolated_torch_seed
 from ._inputs import (
     CheckedInputs,
     FitMode,
@@ -397,15 +396,3 @@ def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:
     score = method.ranker().precision_at_1(setup.held_out)
     setup.module.train()
     return score
-
-
-@contextmanager
-def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch on the CPU and `device`; their random states are put back afterwards."""
-    is_cuda = device.type == "cuda"
-    with torch_random(), torch.random.fork_rng([device] if is_cuda else []):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, too
-        if is_cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield

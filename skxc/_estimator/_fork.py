@@ -11,6 +11,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from tqdm.auto import tqdm
@@ -28,6 +30,18 @@ _intervals = list[float]()  # of before the fork
 def torch_random() -> threading.RLock:
     """The lock of torch's random state in this process."""
     return _torch_random
+
+
+@contextmanager
+def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch on the CPU and `device`; their random states are put back afterwards."""
+    is_cuda = device.type == "cuda"
+    with torch_random(), torch.random.fork_rng([device] if is_cuda else []):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU, too
+        if is_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def _wait_for_generator() -> None:

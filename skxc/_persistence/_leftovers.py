@@ -23,7 +23,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 INSIDE = ".skxc-"  # what the names begin with in a folder that stays itself
-_SECONDS, _PAUSE = 60, 0.01
+_SECONDS, _PAUSE = 60, 0.01  # of waiting for one's turn
 SPARE = INSIDE + "spare"  # a file on its way into the folder, where there are no links
 _PARTS = {CONFIG, "encoder", "labels.json", "model.safetensors", SPARE}  # what a save writes
 
@@ -63,11 +63,13 @@ def in_turn(folder: Path) -> Iterator[None]:
     end = time.monotonic() + _SECONDS
     while True:
         with _locked(folder) as is_ours:
-            if is_ours is not False:
+            if is_ours is not False or not folder.exists():
                 yield
                 return
         if time.monotonic() > end:
-            raise BlockingIOError(f"{folder} is locked by another process.")
+            raise BlockingIOError(
+                f"{folder} is locked by another process. Try again, or pass another folder."
+            )
         time.sleep(_PAUSE)
 
 

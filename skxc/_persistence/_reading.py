@@ -105,7 +105,7 @@ class _TensorFile(NamedTuple):
 
     @classmethod
     def opened(cls, path: Path, file: BinaryIO) -> _TensorFile:
-        """The file, which lies at `path`.
+        """The file, which lies at `path`, where safetensors' own reader would open it once more.
 
         It is mapped, and by no np.memmap: joblib sends these to its workers as a file's name and a
         place in it, which are another array's when the folder has been saved again; and joblib 1.3

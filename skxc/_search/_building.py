@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import os
 import threading
-from weakref import WeakKeyDictionary
+import weakref
 
 _lock = threading.RLock()  # of the locks
-_locks = WeakKeyDictionary[object, threading.RLock]()  # by owner
+_locks = dict[int, threading.RLock]()  # by the owner's id: users' classes may have no hash
 
 
 def building(owner: object) -> threading.RLock:
     """The owner's lock, in this process."""
     with _lock:
-        return _locks.setdefault(owner, threading.RLock())
+        if id(owner) not in _locks:
+            _locks[id(owner)] = threading.RLock()
+            weakref.finalize(owner, _locks.pop, id(owner), None).atexit = False
+        return _locks[id(owner)]
 
 
 def _renew() -> None:
     """Locks that no other thread of the parent holds, in a new child."""
-    global _lock, _locks
-    _lock, _locks = threading.RLock(), WeakKeyDictionary()
+    global _lock
+    _lock = threading.RLock()
+    _locks.update((owner, threading.RLock()) for owner in [*_locks])
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

@@ -3,7 +3,7 @@
 from ._arrays import addable, as_numbers, check_threshold, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
 from ._free_memory import check_free, free_host_bytes, left_in_container, size
-from ._label_lists import TargetKind
+from ._label_lists import TargetKind, is_collection
 from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
 from ._matrices import (
@@ -53,6 +53,7 @@ __all__ = [
     "frame_to_csr",
     "free_host_bytes",
     "is_auto",
+    "is_collection",
     "is_frame",
     "is_nameless",
     "is_number",

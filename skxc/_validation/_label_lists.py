@@ -22,7 +22,7 @@ def is_label_lists(y: Any, kind: TargetKind | None, n_classes: int | None) -> bo
         return False
     if any(isinstance(row, set | frozenset) for row in rows):
         return True
-    if not any(map(_is_collection, rows)):
+    if not any(map(is_collection, rows)):
         return False
     if kind == "lists":
         return True
@@ -48,7 +48,8 @@ def is_label_lists(y: Any, kind: TargetKind | None, n_classes: int | None) -> bo
     return True
 
 
-def _is_collection(row: Any) -> bool:
+def is_collection(row: Any) -> bool:
+    """Whether it is a row or a collection of labels, and not one label."""
     if isinstance(row, str | bytes | dict):
         return False
     return hasattr(row, "__len__") and hasattr(row, "__iter__") and getattr(row, "ndim", 1) > 0

@@ -66,10 +66,11 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     max_features : int, default=None
         Words to keep, at most: the most frequent ones, label texts included. None: all.
     token_pattern : str, default=None
-        Regular expression of a word. None: words by Unicode's rules: letters, digits and "_", with
-        the marks that belong to them, also where there is only one; "c++" and "c#" are others than
-        "c"; Chinese, Japanese, Thai, Lao, Khmer and Burmese, written without spaces, become n-grams
-        of 1 to 2 or 3 characters. Texts are in lower case and Unicode's composed form (NFC).
+        Regular expression of a word, with one group at most, in up to 1,000 characters. None: words
+        by Unicode's rules: letters, digits and "_", with the marks that belong to them, also where
+        there is only one; "c++" and "c#" are others than "c"; Chinese, Japanese, Thai, Lao, Khmer
+        and Burmese, written without spaces, become n-grams of 1 to 2 or 3 characters. Texts are in
+        lower case and Unicode's composed form (NFC).
 
     Attributes
     ----------
@@ -150,6 +151,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
                 f"token_pattern={short(self.token_pattern)} is no regular expression ({error}). "
                 f"Pass one that matches a word."
             ) from error
+        if not _ONE_REPEAT.fullmatch(pattern):
+            TimedWords(pattern)  # a saved model is to be loaded
 
     def _fitted_vectorizer(
         self, texts: Sequence[str], label_texts: Sequence[str]

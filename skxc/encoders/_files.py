@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
-from skxc._validation import check_integer
 
 _PREFIX = "transformer."  # of the transformer's own weights in ours
 _PROJECTION = "projection.weight"
 _DENSE = "2_Dense/model.safetensors"
 _MODULES = "sentence_transformers.models"
-_MOST_GROWTH = 1000  # of a text, by a tokenizer's normaliser
 _POOLING_SWITCHES = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
@@ -142,48 +138,3 @@ def read_tokenizer(files: ModelFolder) -> str:
         return files.text(path).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{files.path(path)} is no text in UTF-8 ({error}).") from error
-
-
-def check_tokenizer(tokenizer_json: str, n_positions: int | None) -> int:
-    """The tokens that it keeps, if it cuts texts to the positions and makes none far longer."""
-    try:
-        tokenizer = json.loads(tokenizer_json)
-        length, padding = tokenizer["truncation"]["max_length"], tokenizer["padding"]
-        growth = _growth(tokenizer["normalizer"]) * _copies(tokenizer["post_processor"])
-    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise ValueError(f"tokenizer.json is none that skxc wrote ({error!r}).") from error
-    check_integer("max_length in tokenizer.json", length, 1)
-    if n_positions is not None and length > n_positions:
-        raise ValueError(
-            f"tokenizer.json keeps {length} tokens of a text, and the model has {n_positions} "
-            f"positions."
-        )
-    if padding is not None:
-        raise ValueError("tokenizer.json pads texts, which skxc does itself.")
-    if growth > _MOST_GROWTH:
-        raise ValueError(f"tokenizer.json makes texts up to {growth:g} times as long.")
-    kept: int = length
-    return kept
-
-
-def _growth(normalizer: Any) -> float:
-    """How many times as long the normaliser's replacements can make a text."""
-    if normalizer is None:
-        return 1
-    if normalizer["type"] == "Sequence":
-        return math.prod(map(_growth, normalizer["normalizers"]))
-    added = normalizer.get("content", normalizer.get("prepend", ""))
-    return max(len(added), 1) + (normalizer["type"] == "Prepend")
-
-
-def _copies(processor: Any) -> int:
-    """How often a template holds the text, over `_MOST_GROWTH` where more than once.
-
-    The tokenizer's time is exponential in that.
-    """
-    if processor is None:
-        return 1
-    if processor["type"] == "Sequence":
-        return math.prod(map(_copies, processor["processors"]))
-    n_copies = sum("Sequence" in piece for piece in processor.get("single", ()))
-    return 1 if n_copies < 2 else n_copies * _MOST_GROWTH

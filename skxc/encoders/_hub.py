@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from ._architecture import check_counts, no_larger_than, without_pooler
+from ._tokenizers import panics_told
 
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -55,20 +56,6 @@ def silence() -> Iterator[None]:
                 logging.enable_progress_bar()  # the hub's too
             if not has_hub_bar:
                 disable_progress_bars()
-
-
-@contextmanager
-def panics_told() -> Iterator[None]:
-    """Raise errors of the Rust tokenizer as ValueError; panics are no `Exception` by themselves."""
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise ValueError(
-                f"The tokenizer failed ({' '.join(str(error).split())[:300]}). Use a "
-                f"tokenizer.json that transformers loads."
-            ) from error
-        raise
 
 
 @contextmanager

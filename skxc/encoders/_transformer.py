@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -24,12 +22,11 @@ from skxc._kernels import to_device
 from skxc._persistence import ModelFolder, check_numbers
 from skxc._validation import check_choice, check_integer
 
-from . import _architecture, _compiled, _files, _hub
+from . import _architecture, _compiled, _files, _hub, _tokenizers
 from ._base import Encoder, EncoderModule, check_fits
 from ._draws import OwnGenerator
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
-    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _POOLINGS = ("auto", "mean", "cls", "last")
@@ -182,7 +179,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.pooling_ = pooling
         self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
-        _check_tokenizer(self.tokenizer_json_, None)
+        _tokenizers.check_tokenizer(self.tokenizer_json_, None)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
@@ -192,14 +189,14 @@ class TransformerEncoder(Encoder, BaseEstimator):
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
         """Cut texts into at most `max_length` token ids, special tokens included."""
         check_is_fitted(self, "tokenizer_json_")
-        tokenizer = _tokenizer_from_json(self.tokenizer_json_)
+        tokenizer = _tokenizers.tokenizer_from_json(self.tokenizer_json_)
         dtype = id_dtype(self.config_["vocab_size"])
         ids, lengths = [np.empty(0, dtype)], [0]
         for start in range(0, len(texts), _TOKENIZER_BLOCK):
-            block = [_composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
+            block = [_tokenizers.composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
-            with _hub.panics_told():
+            with _tokenizers.panics_told():
                 encodings = tokenizer.encode_batch_fast(block)
             rows = [e.ids or [self.pad_token_id_] for e in encodings]
             ids.append(self._known_ids(rows).astype(dtype))
@@ -276,7 +273,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         special = self.special_tokens_
         if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
             raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
-        _check_tokenizer(self.tokenizer_json_, _architecture.n_positions(transformer))
+        _tokenizers.check_tokenizer(self.tokenizer_json_, _architecture.n_positions(transformer))
 
     @property
     def _embedding_dim(self) -> int:
@@ -401,31 +398,3 @@ def _pool(
         return states[torch.arange(len(states), device=states.device), lengths - 1].to(dtype)
     total = states.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1, dtype=dtype)
     return total / lengths.unsqueeze(-1)
-
-
-def _composed(text: str) -> str:
-    """The text in Unicode's form NFC, with "?" for lone surrogates, which the tokenizer refuses."""
-    if text.isascii():
-        return text
-    return unicodedata.normalize("NFC", text).encode("utf8", "replace").decode("utf8")
-
-
-def _check_tokenizer(tokenizer_json: str, n_positions: int | None) -> None:
-    """Raise where a tokenizer, somebody else's, would not cut texts as it should."""
-    length = _files.check_tokenizer(tokenizer_json, n_positions)
-    tokenizer = _tokenizer_from_json(tokenizer_json)
-    with _hub.panics_told():
-        n_special = tokenizer.num_special_tokens_to_add(False)
-    if n_special >= length:
-        raise ValueError(
-            f"tokenizer.json keeps {length} tokens of a text, and adds {n_special} special tokens."
-        )
-
-
-@lru_cache(maxsize=2)  # parsing takes 0.1 to 2 s; kept here, since a fitted encoder is plain data
-def _tokenizer_from_json(tokenizer_json: str) -> Tokenizer:
-    """The Rust tokenizer."""
-    from tokenizers import Tokenizer
-
-    with _hub.panics_told():
-        return Tokenizer.from_str(tokenizer_json)

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold, ShuffleSplit
 from sklearn.utils import indexable
 
 from skxc._docstrings import completed_by
-from skxc._validation import check_target
+from skxc._validation import check_target, is_collection
 
 from ._balance import balanced_folds, balanced_sides
 from ._rows import sound_rows, take_rows
@@ -144,8 +144,8 @@ class MultilabelStratifiedShuffleSplit(ShuffleSplit):
 
 def _has_rows(labels: Any) -> bool:
     """Whether they are a matrix, or a list of rows."""
-    if isinstance(labels, list | tuple) and len(labels):
-        return hasattr(labels[0], "__len__") and not isinstance(labels[0], str | bytes)
+    if isinstance(labels, list | tuple):
+        return any(map(is_collection, labels))
     return len(getattr(labels, "shape", ())) == 2
 
 
