@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skxc._docstrings import completed_by
-from skxc._estimator import CalibratedMixin, CommonParameters, LabelTextsMixin, XCEstimator
+from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._validation import check_choice, check_integer, check_real
 from skxc.encoders._base import Encoder
@@ -15,7 +15,7 @@ from skxc.encoders._base import Encoder
 
 @completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
-class DualEncoderXC(LabelTextsMixin, CalibratedMixin, XCEstimator):
+class DualEncoderXC(LabelTextsMixin, XCEstimator):
     r"""Texts and label texts in one space, by one encoder: the nearest labels are predicted.
 
     DEXML [1]_: a label is nothing but its text, embedded by the encoder that embeds the texts, and

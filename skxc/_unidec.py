@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skxc._docstrings import completed_by
-from skxc._estimator import CalibratedMixin, CommonParameters, LabelTextsMixin, XCEstimator
+from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._unidec import UniDECMethod
 from skxc._validation import check_choice, check_integer, check_real, is_auto
 
 
 @completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
-class UniDEC(LabelTextsMixin, CalibratedMixin, XCEstimator):
+class UniDEC(LabelTextsMixin, XCEstimator):
     r"""Two views of a label, its text and a row of its own, trained together on picked labels.
 
     UniDEC [1]_: a dual encoder (the cosine of text and label text, as :class:`DualEncoderXC`) and a

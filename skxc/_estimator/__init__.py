@@ -16,11 +16,12 @@ from ._parameters import CommonParameters
 from ._predict import PredictMixin
 from ._saving import SavingMixin
 
-__all__ = ["CalibratedMixin", "CommonParameters", "LabelTextsMixin", "XCEstimator"]
+__all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 
 class XCEstimator(
     FitMixin,
+    CalibratedMixin,
     PredictMixin,
     SavingMixin,
     ClassNamePrefixFeaturesOutMixin,

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._methods._attributes import Check, Sizes, a_positive_number, wrong_attribute
+from skxc._methods._method import Ended
 
 from ._threshold import ThresholdMixin
 
@@ -25,14 +26,13 @@ def _slope_and_intercept(name: str, value: Any, sizes: Sizes) -> None:
 
 
 class CalibratedMixin(ThresholdMixin):
-    """Probabilities of an estimator whose scores mean nothing by themselves.
+    """Probabilities of scores that mean nothing by themselves.
 
     Platt's: the log-odds are `slope * score + intercept`, of the best labels of the texts that
     `fit` holds out: a twentieth of them, at most 500. Where that is fewer than 50, training texts
-    serve.
+    serve. Scores that are log-odds themselves, and no second stage's, are left as they are.
     """
 
-    _is_tuned: ClassVar[bool] = True
     _attributes: ClassVar[Mapping[str, Check]] = {"_sigmoid": _slope_and_intercept}
     _sigmoid: tuple[float, float]  # slope, above 0, and intercept
 
@@ -41,9 +41,12 @@ class CalibratedMixin(ThresholdMixin):
         scores: NDArray[np.float32],
         hits: NDArray[np.bool_],
         weights: NDArray[np.float32],
-        scale: float,
+        ended: Ended,
     ) -> None:
-        self._sigmoid = fit_sigmoid(scores, hits, weights, scale)
+        if self._method.has_log_odds and ended.ranker.reranker is None:
+            self._sigmoid = (1.0, 0.0)
+        else:
+            self._sigmoid = fit_sigmoid(scores, hits, weights, ended.score_scale)
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         slope, intercept = self._sigmoid

@@ -56,7 +56,7 @@ from ._inputs import (
     warn_of_no_label,
     without,
 )
-from ._threshold import ThresholdMixin
+from ._second_stage import SecondStageMixin
 
 # of `fit` and its like
 _SHARED = """
@@ -88,7 +88,7 @@ TypeError
 """
 
 
-class FitMixin(ThresholdMixin, CallbackSupportMixin):
+class FitMixin(SecondStageMixin, CallbackSupportMixin):
     """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
@@ -155,7 +155,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
         device, seeds = resolve_device(self.device), self._seeds(inputs.mode)
         with isolated_torch_seed(seeds[-1], device):
             setup = self._setup(inputs, device, seeds)
-        return training_memory(self._method.memory, setup, setup.settings).by_place(device)
+        return training_memory(self._memory, setup, setup.settings).by_place(device)
 
     # --------------------------------------------------------------------------------- the ladder
     def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode) -> Self:
@@ -184,7 +184,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
                 optimizers, history = self._train(setup, method, seeds[-1], callbacks)
         with explained_out_of_memory(setup, self._remedies(setup)):
             setup.module.eval()
-            ended = method.end(setup)
+            ended = self._with_second_stage(setup, method.end(setup))
             fitted._publish(inputs, setup, ended, history)
             is_partial = mode.is_partial
             fitted._optimizer_state = optimizer_arrays(optimizers, method, is_partial=is_partial)
@@ -294,7 +294,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
         probe = copy.copy(self)
         with isolated_torch_seed(0, setup.device):  # looking on changes no random number
             setup.module.eval()
-            ended = method.end(setup)
+            ended = self._with_second_stage(setup, method.end(setup))
             probe._publish(inputs, setup, ended, list(history))
             probe._calibrate(setup, ended)
             setup.module.train()
@@ -330,7 +330,7 @@ class FitMixin(ThresholdMixin, CallbackSupportMixin):
     # ------------------------------------------------------------------------------------- pieces
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""
-        estimate = partial(training_memory, self._method.memory, setup)
+        estimate = partial(training_memory, self._memory, setup)
         remedies, held = self._remedies(setup), held_bytes(setup)
         check_memory(estimate, setup.settings, remedies, setup.device, held)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from skxc._search._building import building
 from skxc._search._ranker import Ranker
+from skxc._search._reranker import Reranker
 from skxc._training._loop import History
 from skxc._validation import TargetKind, check_choice, check_texts, resolve_device
 from skxc.encoders._base import Encoder
@@ -38,7 +39,8 @@ class FittedModel(CommonParameters):
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
     _optimizer_state: dict[str, Any]
-    _is_tuned: ClassVar[bool] = False  # some texts are held out for what is chosen after training
+    reranker_: dict[str, Any]
+    rerank_weight_: float
     _ranker: Ranker | None = None  # torch's side of the model: rebuilt when missing, never pickled
 
     @contextmanager
@@ -66,7 +68,8 @@ class FittedModel(CommonParameters):
                 fitted = vars(self).copy()  # its own: tables are read from it later
                 fitted.pop("_ranker", None)
                 module = self.encoder_.build_module().to(device).eval()
-                ranker = self._method.restored(fitted, module, dtype)
+                reranker = Reranker.of_arrays(fitted["reranker_"], fitted["rerank_weight_"])
+                ranker = self._method.restored(fitted, module, dtype).with_reranker(reranker)
             elif ranker.dtype != dtype:
                 ranker = replace(ranker, dtype=dtype)
             self._ranker = ranker

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skxc._methods._attributes import Check, one_a_label
 from skxc._methods._two_towers import TwoTowerMethod, warn_of_unknown_words
 from skxc._search._building import building
+from skxc._search._reranker_training import with_new_labels
 from skxc._validation import (
     Target,
     as_classes,
@@ -103,6 +104,7 @@ class LabelTextsMixin(FittedModel):
             "label_names_": np.concatenate([self.label_names_, np.asarray(labels, object)]),
             "n_labels_": self.n_labels_ + len(rows),
             "_optimizer_state": self._optimizer_state | {"step": {}},  # one entry a label
+            "reranker_": with_new_labels(self.reranker_, tokens),
             "_ranker": None,  # of the labels before
             **self._method.grown(vars(self), tokens),
         }

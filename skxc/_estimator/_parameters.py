@@ -18,6 +18,7 @@ from skxc._validation import (
     check_real,
     check_seed,
     check_threshold,
+    is_auto,
 )
 from skxc.encoders._base import Encoder
 
@@ -49,6 +50,12 @@ class CommonParameters:
         Least probability of a label in `predict`; an array gives each label its own. "auto":
         `threshold_`. May be changed after `fit`; :func:`skxc.model_selection.tune_threshold` finds
         the best for other measures, and for each label.
+    rerank_weight : float or "auto", default="auto"
+        Weight of the second stage: of a text's 100 best labels, each one's score grows by so much
+        times the margin of a linear classifier of the text's exact words (TF-IDF; a transformer's
+        sub-words), trained on the texts that the label is mistaken for. "auto": the weight that
+        ranks held-out texts best (nDCG@5), which may be 0; 3 over the scale of scores in training
+        where fewer than 50 are held out. 0: no second stage.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
         for `n_iter_no_change` epochs, and keep the best epoch.
@@ -96,6 +103,12 @@ class CommonParameters:
         fewer than 50, on training texts; for y that is not 1-d.
     n_samples_seen_ : int
         Training texts given; over all calls of `partial_fit`.
+    rerank_weight_ : float
+        Weight of the second stage; 0: none.
+    reranker_ : dict of str to ndarray
+        Its linear classifiers, one row a label in CSR's form: "offsets" of shape (n_labels + 1,),
+        "words" and "weights" of shape (n_weights,), "n_words", "intercepts" of shape (n_labels,),
+        and "idf" of a transformer's sub-words. Empty where there is none.
     """
 
     encoder: Any = field(default="bag", kw_only=False)
@@ -110,6 +123,7 @@ class CommonParameters:
     dropout: float | None = None
     top_k: int = 100
     threshold: Any = "auto"  # or a float, or one for each label
+    rerank_weight: Any = "auto"  # or a float
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5
@@ -143,6 +157,8 @@ class CommonParameters:
                 check_real(name, getattr(self, name), ends="(]")
         check_real("weight_decay", self.weight_decay)
         check_threshold(self.threshold)
+        if not is_auto(self.rerank_weight):
+            check_real("rerank_weight", self.rerank_weight)
         check_real("warmup_fraction", self.warmup_fraction, high=1)
         if self.dropout is not None:
             check_real("dropout", self.dropout, high=1, ends="[)")

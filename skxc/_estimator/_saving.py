@@ -147,6 +147,8 @@ class SavingMixin(FittedModel, BaseEstimator):
         fitted = packed.unpack(config["fitted"])
         if fitted["_target_kind"] != "classes":
             fitted.setdefault("threshold_", 0.5)  # older files have none
+        if config["format_version"] <= 2:  # before the second stage
+            fitted = {"reranker_": {}, "rerank_weight_": 0.0, "_sigmoid": (1.0, 0.0)} | fitted
         if config["format_version"] == 1:
             fitted = _upgraded(fitted)
         model._check_fitted(fitted)

@@ -16,6 +16,7 @@ from skxc._methods._attributes import (
     an_integer,
     one_a_label,
     one_of,
+    sparse_rows,
     wrong_attribute,
 )
 from skxc._validation import TargetKind, check_choice, check_integer
@@ -83,6 +84,12 @@ _OF_ALL: dict[str, Check] = {
     "_target_kind": one_of(*get_args(TargetKind)),
     "_target_dtype": _dtype,
     "_optimizer_state": _optimizer_state,
+    "rerank_weight_": a_number(0, np.inf),
+    "reranker_": sparse_rows(
+        weights=an_array(np.float32, "n_pairs"),
+        intercepts=an_array(np.float32, "n_labels"),
+        idf=an_array(np.float32, "n_tokens"),
+    ),
 }
 _OTHERS: dict[str, Check] = {
     "threshold_": a_number(0, 1),

@@ -27,7 +27,7 @@ class ThresholdMixin(FittedModel):
         """Fit what turns scores into probabilities, and choose the threshold."""
         has_threshold = self._target_kind != "classes"
         rows = setup.choosing_rows
-        if rows is None or not (has_threshold or self._is_tuned):
+        if rows is None:
             return
         k = min(_CANDIDATES, self.n_labels_)
         labels, scores = ended.ranker.top_k(rows.tokens, k, rows.exclude)
@@ -37,7 +37,7 @@ class ThresholdMixin(FittedModel):
         is_given = labels >= 0
         hits = rows.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray() > 0
         self._fit_log_odds(
-            scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended.score_scale
+            scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended
         )
         if has_threshold:
             proba = top_k_matrix(labels, self._proba(scores), self.n_labels_)
@@ -52,6 +52,6 @@ class ThresholdMixin(FittedModel):
         scores: NDArray[np.float32],  # (n,)
         hits: NDArray[np.bool_],  # (n,)
         weights: NDArray[np.float32],  # (n,)
-        scale: float,
+        ended: Ended,
     ) -> None:
         """Fit what turns scores into log-odds, where they are none themselves."""

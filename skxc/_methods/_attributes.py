@@ -75,6 +75,43 @@ def one_a_label(kinds: str, types: set[type], *, is_unique: bool = False) -> Che
     return check
 
 
+def sparse_rows(**values: Check) -> Check:
+    """A sparse matrix with a row for each label, as a dict of CSR's arrays; or an empty dict.
+
+    It may have several values at each place ("n_pairs" of them), and other arrays.
+    """
+    parts = {"words": an_array(np.int32, "n_pairs"), "n_words": an_array(np.int64), **values}
+
+    def check(name: str, value: Any, sizes: Sizes) -> None:
+        names = {*parts, "offsets"}
+        if not isinstance(value, dict) or set(value) not in (set(), names):
+            raise wrong_attribute(name, value, f"a dict of {', '.join(sorted(names))}, or empty")
+        if not value:
+            return
+        inner = sizes.copy()  # other matrices have another number of pairs
+        for part, check_part in parts.items():
+            check_part(f"{name}.{part}", value[part], inner)
+        an_array(np.int64, sizes["n_labels"] + 1)(f"{name}.offsets", value["offsets"], inner)
+        n_known = len(value.get("idf", ())) or sizes["n_words"]
+        if value["n_words"] != n_known:
+            raise ValueError(
+                f"{name} is of {value['n_words']} words, and the encoder has {n_known}."
+            )
+        _check_csr(name, value["offsets"], value["words"], n_known)
+
+    return check
+
+
+def _check_csr(name: str, offsets: Any, words: Any, n_words: int) -> None:
+    is_ascending = offsets[0] == 0 and offsets[-1] == len(words) and (np.diff(offsets) >= 0).all()
+    if not is_ascending:
+        raise ValueError(
+            f"{name}.offsets does not lead from 0 to {len(words)} without a step back."
+        )
+    if len(words) and (words.min() < 0 or words.max() >= n_words):
+        raise ValueError(f"{name}.words names words that the encoder does not have.")
+
+
 def wrong_attribute(name: str, value: Any, expected: str) -> ValueError:
     is_array = isinstance(value, np.ndarray)
     found = f"an array of {value.dtype}, {value.shape}," if is_array else short(value)

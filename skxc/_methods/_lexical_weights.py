@@ -14,39 +14,14 @@ from torch import Tensor
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, values_at
 
-from ._attributes import Check, Sizes, an_array, wrong_attribute
+from ._attributes import an_array, sparse_rows
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-_CHECKS: dict[str, Check] = {
-    "words": an_array(np.int32, "n_pairs"),
-    "of_label_texts": an_array(np.float32, "n_pairs"),
-    "learnt": an_array(np.float32, "n_pairs"),
-    "n_words": an_array(np.int64),
-}
-
-
-def words_attribute(name: str, value: Any, sizes: Sizes) -> None:
-    """A sparse matrix with two values at each place, or nothing."""
-    names = {*_CHECKS, "offsets"}
-    if not isinstance(value, dict) or set(value) not in (set(), names):
-        raise wrong_attribute(name, value, f"a dict of {', '.join(sorted(names))}, or empty")
-    if not value:
-        return
-    for part, check in _CHECKS.items():
-        check(f"{name}.{part}", value[part], sizes)
-    offsets, words, n_words = value["offsets"], value["words"], value["n_words"]
-    an_array(np.int64, sizes["n_labels"] + 1)(f"{name}.offsets", offsets, sizes)
-    is_ascending = offsets[0] == 0 and offsets[-1] == len(words) and (np.diff(offsets) >= 0).all()
-    if not is_ascending:
-        raise ValueError(
-            f"{name}.offsets does not lead from 0 to {len(words)} without a step back."
-        )
-    if n_words != sizes["n_words"]:
-        raise ValueError(f"{name} is of {n_words} words, and the encoder has {sizes['n_words']}.")
-    if len(words) and (words.min() < 0 or words.max() >= n_words):
-        raise ValueError(f"{name}.words names words that the encoder does not have.")
+words_attribute = sparse_rows(
+    of_label_texts=an_array(np.float32, "n_pairs"), learnt=an_array(np.float32, "n_pairs")
+)
 
 
 class LexicalWeights:

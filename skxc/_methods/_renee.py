@@ -67,6 +67,7 @@ class ReneeMethod(Method[ReneeSettings]):
     """Encode, step the classifier chunk by chunk, go back to the encoder (section 4.1)."""
 
     Settings = ReneeSettings
+    has_log_odds = True
     attributes: ClassVar[Mapping[str, Check]] = {"label_embeddings_": _rows_with_intercept}
 
     def __init__(

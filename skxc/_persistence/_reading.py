@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ._values import DTYPES
 
-FORMAT_VERSION = 2  # higher when older versions of skxc could no longer read what is written
+FORMAT_VERSION = 3  # higher when older versions of skxc could no longer read what is written
 CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
 DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of one save
 # the end of config.json: the digest of all that stands before it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_produc
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import building
+from ._reranker import CANDIDATES, Reranker
 
 
 class SearchSizes(NamedTuple):
@@ -77,6 +78,14 @@ class Ranker:
     head: Callable[[Tensor], Tensor]  # from the encoder's output to what the rows are multiplied by
     make_table: Callable[[], LabelTable]  # called when first needed: embedding alone needs none
     dtype: torch.dtype  # bfloat16: the encoder runs under autocast
+    reranker: Reranker | None = None  # the second stage
+
+    def with_reranker(self, reranker: Reranker | None) -> Ranker:
+        """The same model with this second stage."""
+        ranker = replace(self, reranker=reranker)
+        if "_table" in vars(self):
+            vars(ranker)["_table"] = self.table
+        return ranker
 
     @property
     def table(self) -> LabelTable:
@@ -113,6 +122,7 @@ class Ranker:
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
         table = self.table
+        n_found = k if self.reranker is None else min(max(k, CANDIDATES), len(table.rows))
         # words are scored on the host
         sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
         copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
@@ -121,14 +131,16 @@ class Ranker:
             best = top_k_inner_products(
                 self._embed_batch(part),
                 table.rows,
-                k,
-                chunk_size=max(sizes.scores // max(len(rows), copied_dim), k),
+                n_found,
+                chunk_size=max(sizes.scores // max(len(rows), copied_dim), n_found),
                 exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
                 unseen=table.unseen,
                 added=table.word_scores(part),
             )
-            labels[rows] = best[0].cpu().numpy()
-            scores[rows] = best[1].float().cpu().numpy()
+            found = best[0].cpu().numpy(), best[1].float().cpu().numpy()
+            if self.reranker is not None:
+                found = self.reranker.top(part, *found)
+            labels[rows], scores[rows] = found[0][:, :k], found[1][:, :k]
         return labels, scores
 
     def scores(self, tokens: TokenStore, exclude: sp.csr_array | None) -> NDArray[np.float32]:
@@ -146,6 +158,8 @@ class Ranker:
             scores[:, table.unseen.cpu().numpy()] = UNSEEN_SCORE
         if exclude is not None:
             scores[exclude.nonzero()] = -np.inf
+        if self.reranker is not None:
+            self.reranker.rescore_all_(tokens, scores)
         return scores
 
     def hard_negatives(self, rows: TrainingRows, k: int) -> NDArray[np.int32]:

@@ -1,0 +1,79 @@
+"""The second stage of a fit: what ranks the best labels of a text anew, by its words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from skxc._methods._method import Ended
+from skxc._search._reranker import Reranker
+from skxc._search._reranker_training import (
+    default_weight,
+    reranker_bytes,
+    trained_arrays,
+    tuned_weight,
+)
+from skxc._training._memory import Memory
+from skxc._training._setup import TrainingSetup
+from skxc._validation import is_auto
+
+from ._threshold import ThresholdMixin
+
+
+class SecondStageMixin(ThresholdMixin):
+    """Trains the second stage and weighs it, where `rerank_weight` is not 0."""
+
+    @property
+    def _is_tuned(self) -> bool:
+        """Whether some texts are held out for what is chosen after training."""
+        return not self._method.has_log_odds or self._has_second_stage
+
+    @property
+    def _has_second_stage(self) -> bool:
+        return is_auto(self.rerank_weight) or self.rerank_weight > 0
+
+    def _with_second_stage(self, setup: TrainingSetup[Any], ended: Ended) -> Ended:
+        """The trained model, the second stage behind it."""
+        none: dict[str, Any] = {"reranker_": {}, "rerank_weight_": 0.0}
+        fitted = setup.fitted if setup.is_partial else None  # a stream goes on
+        is_dropped = fitted is not None and not fitted["reranker_"]
+        if not self._has_second_stage or is_dropped:
+            return ended._replace(arrays=ended.arrays | none)
+        arrays = trained_arrays(
+            ended.ranker,
+            setup.rows,
+            setup.label_tokens,
+            has_words=setup.encoder.has_words,
+            n_words=setup.encoder.n_words,
+            earlier={} if fitted is None else fitted["reranker_"],
+            rng=np.random.default_rng(setup.generator.initial_seed()),
+            n_threads=torch.get_num_threads(),
+        )
+        weight = self._weight_of_second_stage(setup, ended, arrays)
+        if not weight:
+            return ended._replace(arrays=ended.arrays | none)
+        ranker = ended.ranker.with_reranker(Reranker.of_arrays(arrays, weight))
+        own = {"reranker_": arrays, "rerank_weight_": weight}
+        return ended._replace(ranker=ranker, arrays=ended.arrays | own)
+
+    def _weight_of_second_stage(
+        self, setup: TrainingSetup[Any], ended: Ended, arrays: dict[str, Any]
+    ) -> float:
+        if not is_auto(self.rerank_weight):
+            return float(self.rerank_weight)
+        if setup.is_partial and setup.fitted is not None:
+            return float(setup.fitted["rerank_weight_"])
+        rows, scale = setup.tuning_rows, ended.score_scale
+        reranker = Reranker.of_arrays(arrays, default_weight(scale))
+        assert reranker is not None
+        return reranker.weight if rows is None else tuned_weight(reranker, ended.ranker, rows, scale)
+
+    def _memory(self, setup: TrainingSetup[Any], settings: Any) -> Memory:
+        """Bytes of labels and steps, and of the second stage."""
+        memory = self._method.memory(setup, settings)
+        if not self._has_second_stage:
+            return memory
+        kept, held = reranker_bytes(setup.rows, setup.label_tokens)
+        return memory + Memory({}, {"published": kept + held})

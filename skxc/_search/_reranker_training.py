@@ -1,0 +1,145 @@
+"""Training the second stage: its classifiers, and the weight of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from skxc._data._batches import TrainingRows
+from skxc._data._tokens import TokenStore
+
+from ._ranker import Ranker
+from ._reranker import CANDIDATES, Arrays, Reranker, as_arrays, as_classifiers, features, idf_of
+from ._score_weights import best_weights, ndcg_at_5
+
+if TYPE_CHECKING:
+    from skxc._functional._squared_hinge import LinearClassifiers
+
+# wrong labels of a training text whose classifiers learn from it: the first stage's best
+_NEGATIVES = 50
+# training texts that these are searched for: so many scores, or so many texts where labels are many
+_MOST_SCORES = 1 << 31
+_LEAST_SEARCHED = 10_000
+# of the classifiers; see `squared_hinge_classifiers`
+_SOLVER = {"C": 0.5, "intercept_scaling": 0.3, "tol": 0.3, "least_weight": 0.05}
+# of a margin, in units of a score in training; the first is tried first and kept by default
+_WEIGHTS = (3.0, 0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
+# of nDCG@5, for another weight than the first
+_LEAST_GAIN = 1e-3
+
+
+def default_weight(score_scale: float) -> float:
+    """The weight of a margin where nothing is known of a set."""
+    return _WEIGHTS[0] / score_scale
+
+
+def tuned_weight(reranker: Reranker, ranker: Ranker, rows: TrainingRows, score_scale: float) -> float:
+    """The weight that ranks held-out texts best, by nDCG@5; 0: no second stage."""
+    k = min(CANDIDATES, rows.Y.shape[1])
+    labels, scores = ranker.top_k(rows.tokens, k, rows.exclude)
+    margins = reranker.classifiers.margins(features(rows.tokens, reranker.idf), labels)
+
+    def ndcg(weights: Mapping[str, float]) -> float:
+        weight = np.float32(weights["margin"] / score_scale)
+        return ndcg_at_5(labels, scores + weight * margins, rows)
+
+    start = {"margin": _WEIGHTS[0]}
+    best = best_weights(start, {"margin": _WEIGHTS[1:]}, ndcg, least_gain=_LEAST_GAIN)
+    return best["margin"] / score_scale
+
+
+def trained_arrays(
+    ranker: Ranker,  # the first stage
+    rows: TrainingRows,
+    label_tokens: TokenStore | None,
+    *,
+    has_words: bool,  # tokens have TF-IDF weights
+    n_words: int,
+    earlier: Arrays,  # classifiers that a stream goes on from; empty: none
+    rng: np.random.Generator,
+    n_threads: int,
+) -> dict[str, Any]:
+    """The classifiers of all labels, as a fitted model keeps them.
+
+    Of each label: from its texts, its own text, and those that the first stage takes for its own.
+    """
+    if earlier:
+        idf, known = earlier["idf"], as_classifiers(earlier)
+        n_words = known.weights.shape[1]
+    else:
+        idf, known = np.empty(0, np.float32) if has_words else idf_of(rows.tokens), None
+        n_words = n_words if has_words else len(idf)
+    tokens, pairs = rows.tokens, _pairs(ranker, rows, rng)
+    if label_tokens is not None and not earlier:  # a stream learns them once
+        tokens = TokenStore.concatenate([tokens, label_tokens])
+        of_texts = sp.diags_array((label_tokens.lengths > 0).astype(np.float32), format="csr")
+        pairs = sp.vstack([pairs, of_texts], format="csr")
+    return as_arrays(_solved(_widened(features(tokens, idf), n_words), pairs, known, n_threads), idf)
+
+
+def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:
+    """The arrays, and classifiers of labels of which nothing is known but their texts."""
+    if not arrays:
+        return {}
+    known = as_classifiers(arrays)
+    texts = _widened(features(tokens, arrays["idf"]), known.weights.shape[1])
+    of_texts = sp.diags_array((tokens.lengths > 0).astype(np.float32), format="csr")
+    new = _solved(texts, of_texts, None, 1)
+    joined = type(known)(
+        sp.vstack([known.weights, new.weights], format="csr"),
+        np.concatenate([known.intercepts, new.intercepts]),
+    )
+    return as_arrays(joined, arrays["idf"])
+
+
+def _solved(
+    texts: sp.csr_array,
+    pairs: sp.csr_array,  # (n_texts, n_labels) above 0: the text has the label; below: it has not
+    earlier: LinearClassifiers | None,
+    n_threads: int,
+) -> LinearClassifiers:
+    from skxc._functional._squared_hinge import squared_hinge_classifiers  # imports numba
+
+    pairs = sp.csr_array(pairs)
+    pairs.eliminate_zeros()
+    return squared_hinge_classifiers(
+        texts, pairs.tocsc(), **_SOLVER, earlier=earlier, n_threads=n_threads
+    )
+
+
+def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.csr_array:
+    """Texts with their labels (above 0) and with those that they are to be told from (below)."""
+    n_rows, n_labels = rows.Y.shape
+    n_searched = n_texts_searched(n_rows, n_labels)
+    searched = np.sort(rng.choice(n_rows, n_searched, replace=False))
+    found = ranker.hard_negatives(rows.take(searched), min(_NEGATIVES, n_labels))
+    texts, places = np.nonzero(found >= 0)
+    ones = np.ones(len(texts), np.float32)
+    negatives = (ones, (searched[texts], found[texts, places]))
+    pairs = rows.Y - sp.csr_array(negatives, rows.Y.shape)
+    weights = rows.sample_weight
+    if weights is not None and weights.any():  # their ratios count
+        pairs = sp.diags_array(weights / weights[weights > 0].mean(), format="csr") @ pairs
+    return pairs
+
+
+def n_texts_searched(n_rows: int, n_labels: int) -> int:
+    """Training texts whose candidates are searched for: where labels are many, some of them."""
+    return min(n_rows, max(_MOST_SCORES // n_labels, _LEAST_SEARCHED))
+
+
+def _widened(texts: sp.csr_array, n_words: int) -> sp.csr_array:
+    return sp.csr_array((texts.data, texts.indices, texts.indptr), (texts.shape[0], n_words))
+
+
+def reranker_bytes(rows: TrainingRows, label_tokens: TokenStore | None) -> tuple[int, int]:
+    """What the classifiers take, and what training them holds on top."""
+    n_rows, n_labels = rows.Y.shape
+    n_searched = n_texts_searched(n_rows, n_labels)
+    n_pairs = n_searched * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels
+    n_tokens = len(rows.tokens.ids) + (0 if label_tokens is None else len(label_tokens.ids))
+    return 0, 40 * n_pairs + 24 * n_tokens
