@@ -68,7 +68,9 @@ class SecondStageMixin(ThresholdMixin):
         rows, scale = setup.tuning_rows, ended.score_scale
         reranker = Reranker.of_arrays(arrays, default_weight(scale))
         assert reranker is not None
-        return reranker.weight if rows is None else tuned_weight(reranker, ended.ranker, rows, scale)
+        return (
+            reranker.weight if rows is None else tuned_weight(reranker, ended.ranker, rows, scale)
+        )
 
     def _memory(self, setup: TrainingSetup[Any], settings: Any) -> Memory:
         """Bytes of labels and steps, and of the second stage."""

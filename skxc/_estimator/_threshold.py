@@ -36,9 +36,7 @@ class ThresholdMixin(FittedModel):
             weights = rows.sample_weight
         is_given = labels >= 0
         hits = rows.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray() > 0
-        self._fit_log_odds(
-            scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended
-        )
+        self._fit_log_odds(scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended)
         if has_threshold:
             proba = top_k_matrix(labels, self._proba(scores), self.n_labels_)
             counted = np.flatnonzero(weights)

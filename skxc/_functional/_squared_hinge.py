@@ -6,6 +6,7 @@ numba is imported with this module: import it where it is needed.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -117,7 +118,7 @@ def _blocks(
     most = np.minimum(most, n_words)
     block = (np.cumsum(most) - most) // _WEIGHTS_AT_ONCE
     edges = np.concatenate([[0], np.flatnonzero(np.diff(block)) + 1, [len(most)]])
-    slices = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    slices = [slice(int(a), int(b)) for a, b in pairwise(edges)]
     return slices, [int(most[part].sum()) for part in slices]
 
 

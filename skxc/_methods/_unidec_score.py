@@ -32,8 +32,6 @@ _LEAST_WEIGHT = 1e-4
 _CANDIDATES_A_VIEW = 50
 _SCORES_AT_ONCE = 1 << 23
 _LEAST_TEXTS_AT_ONCE = 16
-# of nDCG@5, for a weight to change
-_LEAST_GAIN = 1e-3
 
 
 class ScoreWeights(NamedTuple):
@@ -87,13 +85,13 @@ class ScoreParts:
         views = [self._part_weights(weights) for weights in _views(start)]
         found = candidates_of(self._blocks(embed, rows), views, _CANDIDATES_A_VIEW)
 
-        def ndcg(weights: Mapping[str, float]) -> float:
+        def ndcg(weights: Mapping[str, float]) -> NDArray[np.float64]:
             parts = self._part_weights(ScoreWeights(**weights))
             with np.errstate(invalid="ignore"):  # 0 times -inf: excluded
                 scores = np.tensordot(parts, found.parts, 1)
             return ndcg_at_5(found.labels, scores, rows)
 
-        best = best_weights(start._asdict(), grids, ndcg, least_gain=_LEAST_GAIN)
+        best = best_weights(start._asdict(), grids, ndcg, rows.sample_weight)
         return ScoreWeights(**best)
 
     def _part_weights(self, weights: ScoreWeights) -> NDArray[np.float32]:

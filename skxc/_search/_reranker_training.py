@@ -28,8 +28,6 @@ _LEAST_SEARCHED = 10_000
 _SOLVER = {"C": 0.5, "intercept_scaling": 0.3, "tol": 0.3, "least_weight": 0.05}
 # of a margin, in units of a score in training; the first is tried first and kept by default
 _WEIGHTS = (3.0, 0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
-# of nDCG@5, for another weight than the first
-_LEAST_GAIN = 1e-3
 
 
 def default_weight(score_scale: float) -> float:
@@ -37,18 +35,20 @@ def default_weight(score_scale: float) -> float:
     return _WEIGHTS[0] / score_scale
 
 
-def tuned_weight(reranker: Reranker, ranker: Ranker, rows: TrainingRows, score_scale: float) -> float:
+def tuned_weight(
+    reranker: Reranker, ranker: Ranker, rows: TrainingRows, score_scale: float
+) -> float:
     """The weight that ranks held-out texts best, by nDCG@5; 0: no second stage."""
     k = min(CANDIDATES, rows.Y.shape[1])
     labels, scores = ranker.top_k(rows.tokens, k, rows.exclude)
     margins = reranker.classifiers.margins(features(rows.tokens, reranker.idf), labels)
 
-    def ndcg(weights: Mapping[str, float]) -> float:
+    def ndcg(weights: Mapping[str, float]) -> NDArray[np.float64]:
         weight = np.float32(weights["margin"] / score_scale)
         return ndcg_at_5(labels, scores + weight * margins, rows)
 
     start = {"margin": _WEIGHTS[0]}
-    best = best_weights(start, {"margin": _WEIGHTS[1:]}, ndcg, least_gain=_LEAST_GAIN)
+    best = best_weights(start, {"margin": _WEIGHTS[1:]}, ndcg, rows.sample_weight)
     return best["margin"] / score_scale
 
 
@@ -78,7 +78,8 @@ def trained_arrays(
         tokens = TokenStore.concatenate([tokens, label_tokens])
         of_texts = sp.diags_array((label_tokens.lengths > 0).astype(np.float32), format="csr")
         pairs = sp.vstack([pairs, of_texts], format="csr")
-    return as_arrays(_solved(_widened(features(tokens, idf), n_words), pairs, known, n_threads), idf)
+    texts = _widened(features(tokens, idf), n_words)
+    return as_arrays(_solved(texts, pairs, known, n_threads), idf)
 
 
 def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from skxc._data._batches import TrainingRows
 from skxc._functional._top_k import top_k_of_rows
-from skxc.metrics import ranking_metrics
-from skxc.metrics._estimators import top_k_matrix
 
 
 class Candidates(NamedTuple):
@@ -46,17 +44,18 @@ def candidates_of(
 def best_weights(
     start: Mapping[str, float],
     grids: Mapping[str, Sequence[float]],
-    measure: Callable[[Mapping[str, float]], float],  # higher is better
-    *,
-    least_gain: float,
+    measure: Callable[[Mapping[str, float]], NDArray[np.float64]],  # (n_texts,) higher is better
+    sample_weight: NDArray[np.float32] | None,  # (n_texts,)
 ) -> dict[str, float]:
     """Coordinate ascent: each weight in turn to its best value, twice around.
 
-    A value takes over where it gains at least `least_gain`: less is chance.
+    A value takes over where it gains, in the mean of the texts, more than that mean's standard
+    error: less is chance.
     """
+    shares = _shares(sample_weight)
 
     @cache  # the second time around, most have been tried
-    def measured(*values: float) -> float:
+    def measured(*values: float) -> NDArray[np.float64]:
         return measure(dict(zip(start, values, strict=True)))
 
     weights, best = dict(start), measured(*start.values())
@@ -64,26 +63,41 @@ def best_weights(
         for name, values in grids.items():
             for value in values:
                 trial = weights | {name: value}
-                gained = measured(*trial.values())
-                if gained >= best + least_gain:
-                    weights, best = trial, gained
+                gains = measured(*trial.values()) - best
+                if _exceeds_chance(gains, shares):
+                    weights, best = trial, best + gains
     return weights
+
+
+def _shares(sample_weight: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
+    """Weights that sum to 1; None: all texts weigh the same."""
+    if sample_weight is None or not sample_weight.any():
+        return None
+    weights = sample_weight.astype(np.float64)
+    return weights / weights.sum()
+
+
+def _exceeds_chance(gains: NDArray[np.float64], shares: NDArray[np.float64] | None) -> bool:
+    """Whether the mean is above its standard error."""
+    if shares is None:
+        shares = np.full(len(gains), 1 / len(gains))
+    mean = float(shares @ gains)
+    return mean > 0 and mean**2 > float(shares**2 @ (gains - mean) ** 2)
 
 
 def ndcg_at_5(
     labels: NDArray[np.int64],  # (n_texts, n) -1: none
     scores: NDArray[np.float32],  # (n_texts, n) -inf or nan: excluded
     rows: TrainingRows,
-) -> float:
-    """nDCG@5 of the candidates, ranked by their scores."""
-    scores = np.where(labels < 0, -np.inf, scores)
+) -> NDArray[np.float64]:  # (n_texts,)
+    """Each text's nDCG@5 of the candidates, ranked by their scores; 0 where it has no label."""
+    scores = np.where((labels >= 0) & ~np.isnan(scores), scores, -np.inf)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-    is_given = np.isfinite(np.take_along_axis(scores, best, 1))
-    labels = np.where(is_given, np.take_along_axis(labels, best, 1), -1)
-    ranks = np.broadcast_to(np.arange(best.shape[1], 0, -1, dtype=np.float32), best.shape)
-    weights = rows.sample_weight
-    if weights is not None and not weights.any():
-        weights = None
-    found = top_k_matrix(labels, ranks, rows.Y.shape[1])
-    metrics = ranking_metrics(rows.Y, found, exclude=rows.exclude, sample_weight=weights)
-    return metrics["nDCG@5"]
+    is_given = np.take_along_axis(scores, best, 1) > -np.inf
+    ranked = np.take_along_axis(labels, best, 1).clip(min=0)
+    hits = (rows.Y[np.arange(len(ranked))[:, None], ranked].toarray() > 0) & is_given
+    discounts = 1 / np.log2(np.arange(2, 7))
+    ideal = np.concatenate([[1], np.cumsum(discounts)])  # by the number of a text's labels
+    n_labels = np.minimum(np.diff(rows.Y.indptr), 5)
+    gained: NDArray[np.float64] = hits @ discounts[: best.shape[1]] / ideal[n_labels]
+    return gained
