@@ -65,12 +65,12 @@ class SecondStageMixin(ThresholdMixin):
             return float(self.rerank_weight)
         if setup.is_partial and setup.fitted is not None:
             return float(setup.fitted["rerank_weight_"])
-        rows, scale = setup.tuning_rows, ended.score_scale
-        reranker = Reranker.of_arrays(arrays, default_weight(scale))
+        weight = default_weight(ended.score_scale)
+        if setup.tuning_rows is None:
+            return weight
+        reranker = Reranker.of_arrays(arrays, weight)
         assert reranker is not None
-        return (
-            reranker.weight if rows is None else tuned_weight(reranker, ended.ranker, rows, scale)
-        )
+        return tuned_weight(reranker, ended.ranker, setup.tuning_rows, ended.score_scale)
 
     def _memory(self, setup: TrainingSetup[Any], settings: Any) -> Memory:
         """Bytes of labels and steps, and of the second stage."""
