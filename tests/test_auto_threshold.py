@@ -33,7 +33,7 @@ def chosen_by(model, data):
     n_held_out = 0
     if model.early_stopping:
         n_held_out = round(0.1 * len(order))
-    elif not isinstance(model, ReneeClassifier):
+    else:
         n_held_out = len(order) // 20
     if n_held_out:
         return order[:n_held_out]

@@ -94,7 +94,7 @@ def test_without_anything_to_fit_on_the_scores_are_the_log_odds(weight):
 @pytest.mark.parametrize("container", ["sparse", "dense"])
 def test_probabilities_rise_strictly_with_the_score_and_stay_inside_zero_and_one(container):
     Y = WORDS.Y if container == "sparse" else WORDS.Y.toarray()
-    model = make().fit(WORDS.texts, Y)
+    model = make(rerank_weight=0).fit(WORDS.texts, Y)
     labels, scores = model.predict_top_k(WORDS.texts)
     proba = model.predict_proba(WORDS.texts)
     proba = proba.toarray() if container == "sparse" else proba

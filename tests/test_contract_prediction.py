@@ -65,15 +65,19 @@ def test_predict_holds_what_reaches_the_threshold(fitted, fitted_dense, data):
             assert not sp.issparse(predicted) or predicted.nnz == dense.sum()
 
 
-def test_scores_are_inner_products_of_embeddings(trained_dense, data):
+def test_scores_are_inner_products_of_embeddings_and_weighted_margins(trained_dense, data):
     scores = trained_dense.decision_function(data.texts)
     embeddings = trained_dense.transform(data.texts)
     assert (scores.dtype, embeddings.dtype) == (np.float32, np.float32)
     expected = embeddings.astype(np.float64) @ trained_dense.label_embeddings_.T.astype(np.float64)
-    words = trained_dense._get_ranker().table.words
+    ranker = trained_dense._get_ranker()
+    tokens, words = trained_dense.encoder_.tokenize(data.texts), ranker.table.words
     if words is not None:
-        tokens = trained_dense.encoder_.tokenize(data.texts)
         expected += (tokens.as_csr(words.shape[1]) @ words.T).toarray()
+    weights, intercepts = ranker.reranker.classifiers
+    margins = (tokens.as_csr(weights.shape[1]) @ weights.T).toarray() + intercepts
+    assert trained_dense.rerank_weight_ > 0
+    expected += trained_dense.rerank_weight_ * margins
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -163,7 +167,7 @@ def test_excluded_pairs_leave_before_the_cut(fitted, data, k):
 
 def test_excluded_pairs_are_not_predicted_in_dense_results(fitted_dense, data):
     exclude = sp.csr_array(np.ones(data.Y.shape) - np.eye(N_TEXTS, N_LABELS))
-    fitted_dense.set_params(threshold=1e-6)
+    fitted_dense.set_params(threshold=1e-12)
     predicted = fitted_dense.predict(data.texts, exclude=exclude)
     np.testing.assert_array_equal(predicted, np.eye(N_TEXTS, N_LABELS))
     proba = fitted_dense.predict_proba(data.texts, exclude=exclude)
@@ -173,7 +177,7 @@ def test_excluded_pairs_are_not_predicted_in_dense_results(fitted_dense, data):
 
 def test_excluded_classes_are_neither_predicted_nor_scored(make, data):
     names, columns = np.unique(data.classes, return_inverse=True)
-    estimator = make(n_labels=len(names)).fit(data.texts, data.classes)
+    estimator = make(n_labels=len(names), rerank_weight=0).fit(data.texts, data.classes)
     everything_else = 1 - np.eye(len(names))[columns]
     exclude = sp.csr_array(everything_else)
     assert estimator.score(data.texts, data.classes) < 1
@@ -181,7 +185,8 @@ def test_excluded_classes_are_neither_predicted_nor_scored(make, data):
     assert estimator.score(data.texts, data.classes, exclude=exclude) == 1
 
 
-def test_score_ignores_excluded_pairs(trained, data):
+def test_score_ignores_excluded_pairs(make, data):
+    trained = make(rerank_weight=0).fit(data.texts, data.Y)  # it is not right of all texts
     best = trained.predict_top_k(data.texts, k=1)[0][:, 0]
     hits = data.Y.toarray()[np.arange(N_TEXTS), best]
     wrong = np.flatnonzero(hits == 0)

@@ -43,7 +43,7 @@ def make(data):
     def make(**parameters):
         settings = {
             "encoder": SMALL, "label_texts": data.label_texts, "epochs": 3, "batch_size": 16,
-            "k": 3, "random_state": 0,
+            "k": 3, "rerank_weight": 0, "random_state": 0,
         }  # fmt: skip
         return DualEncoderXC(**settings | parameters)
 

@@ -16,6 +16,7 @@ from loss_problem import SOFTMAXES, TEMPERATURE, Problem
 from naive_losses import EXACT, LOSSES, naive_loss
 
 from skxc import UniDEC
+from skxc._data._batches import TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, co_occurring_pairs, values_at
 from skxc._functional._pairs import Pairs
@@ -24,7 +25,8 @@ from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
 from skxc._methods._lexical_weights import LexicalWeights, with_values
 from skxc._methods._unidec_score import ScoreWeights, joined_words
 from skxc._search import _ranker
-from skxc._search._score_weights import best_weights, candidates_of
+from skxc._search._score_weights import best_weights, candidates_of, ndcg_at_5
+from skxc.metrics import ndcg_at_k
 
 
 class Words:
@@ -302,19 +304,43 @@ def test_candidates_are_the_best_labels_of_every_view(k, excludes):
 def test_best_weights_go_around_twice_and_keep_what_has_no_grid():
     start, measured = {"a": 0, "b": 0, "c": 7}, {(0, 0): 0, (1, 0): -1, (0, 1): 1, (1, 1): 2}
     weights = best_weights(
-        start, {"a": (0, 1), "b": (0, 1)}, lambda w: measured[w["a"], w["b"]], least_gain=0.1
+        start,
+        {"a": (0, 1), "b": (0, 1)},
+        lambda w: np.full(9, float(measured[w["a"], w["b"]])),
+        None,
     )  # `a` gains only once `b` has moved
     assert weights == {"a": 1, "b": 1, "c": 7}
     assert start == {"a": 0, "b": 0, "c": 7}
 
 
-@pytest.mark.parametrize(("least_gain", "want"), [(0.5, 2.0), (0.51, 0.0)])
-def test_a_weight_changes_for_no_less_than_the_least_gain(least_gain, want):
-    measured = {0.0: 1.0, 1.0: 1.25, 2.0: 1.5, 3.0: 0.0}
-    weights = best_weights(
-        {"a": 0.0}, {"a": tuple(measured)}, lambda w: measured[w["a"]], least_gain=least_gain
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_a_weight_changes_where_the_mean_gain_exceeds_its_standard_error(factor, is_weighted):
+    rng = np.random.default_rng(0)
+    gains = rng.normal(size=40)
+    weights = rng.integers(0, 3, 40).astype(np.float32) if is_weighted else None
+    shares = np.ones(40) / 40 if weights is None else weights / weights.sum()
+    gains -= np.average(gains, weights=weights)
+    error = np.sqrt((shares**2 * gains**2).sum())
+    got = best_weights(
+        {"a": 0.0}, {"a": (0.0, 1.0)}, lambda w: w["a"] * (gains + factor * error), weights
     )
-    assert weights == {"a": want}
+    assert got == {"a": float(factor > 1)}
+
+
+def test_ndcg_of_texts_is_the_metrics_own():
+    rng = np.random.default_rng(0)
+    Y = sp.csr_array((rng.random((30, 9)) < 0.3).astype(np.float32))
+    exclude = sp.csr_array((rng.random((30, 9)) < 0.2) & (Y.toarray() == 0))
+    labels = np.tile(np.arange(9), (30, 1))
+    scores = rng.normal(size=(30, 9)).astype(np.float32)
+    labels[:, 3], scores[:, 5], scores[exclude.nonzero()] = -1, np.nan, -np.inf
+    tokens = TokenStore(np.empty(0, np.uint16), np.zeros(31, np.int64))
+    rows = TrainingRows(tokens, Y, rng.random(30).astype(np.float32), exclude)
+    ranked = np.where(np.isfinite(scores) & (labels >= 0), scores - scores[scores > -9].min(), 0)
+    want = ndcg_at_k(Y, ranked, k=5, exclude=exclude, sample_weight=rows.sample_weight)
+    got = np.average(ndcg_at_5(labels, scores, rows), weights=rows.sample_weight)
+    assert got == pytest.approx(want)
 
 
 def test_what_one_text_joins_counts_for_labels_of_few_texts_alone():

@@ -39,7 +39,8 @@ def data():
 
 
 def make_clf(**parameters):
-    return ReneeClassifier(**{"encoder": SMALL, "epochs": 5, "random_state": 0, **parameters})
+    settings = {"encoder": SMALL, "epochs": 5, "rerank_weight": 0, "random_state": 0}
+    return ReneeClassifier(**settings | parameters)
 
 
 @pytest.mark.parametrize("encode_batch_size", [None, 2])
@@ -116,7 +117,9 @@ def test_the_intercept_begins_at_the_log_odds(data):
     share = (np.asarray(data.Y.sum(0)).ravel() + 100 * data.Y.mean()) / (300 + 100)
     np.testing.assert_allclose(initial_log_odds(rows), np.log(share / (1 - share)), rtol=1e-5)
     # before anything is learnt, that is each label's probability
-    clf = make_clf(epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12)
+    clf = make_clf(
+        epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12, rerank_weight=0
+    )
     proba = clf.fit(data.texts, data.Y.toarray()).predict_proba([""])[0]
     np.testing.assert_allclose(proba, share, rtol=0.05)
 

@@ -61,7 +61,7 @@ def make(data):
     def make(**parameters):
         settings = {
             "encoder": SMALL, "label_texts": data.label_texts, "epochs": 4, "batch_size": 16,
-            "pool_size": 6, "random_state": 0,
+            "pool_size": 6, "rerank_weight": 0, "random_state": 0,
         }  # fmt: skip
         return UniDEC(**settings | parameters)
 

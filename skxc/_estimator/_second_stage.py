@@ -37,17 +37,17 @@ class SecondStageMixin(ThresholdMixin):
     def _with_second_stage(self, setup: TrainingSetup[Any], ended: Ended) -> Ended:
         """The trained model, the second stage behind it."""
         none: dict[str, Any] = {"reranker_": {}, "rerank_weight_": 0.0}
-        fitted = setup.fitted if setup.is_partial else None  # a stream goes on
-        is_dropped = fitted is not None and not fitted["reranker_"]
-        if not self._has_second_stage or is_dropped:
+        earlier = {} if setup.fitted is None else setup.fitted["reranker_"]
+        is_stream = setup.is_partial and setup.fitted is not None
+        if not self._has_second_stage or (is_stream and not earlier):
             return ended._replace(arrays=ended.arrays | none)
         arrays = trained_arrays(
             ended.ranker,
             setup.rows,
             setup.label_tokens,
-            has_words=setup.encoder.has_words,
             n_words=setup.encoder.n_words,
-            earlier={} if fitted is None else fitted["reranker_"],
+            earlier=earlier,
+            is_stream=is_stream,
             rng=np.random.default_rng(setup.generator.initial_seed()),
             n_threads=torch.get_num_threads(),
         )

@@ -57,29 +57,45 @@ def trained_arrays(
     rows: TrainingRows,
     label_tokens: TokenStore | None,
     *,
-    has_words: bool,  # tokens have TF-IDF weights
-    n_words: int,
-    earlier: Arrays,  # classifiers that a stream goes on from; empty: none
+    n_words: int,  # 0: tokens have no TF-IDF weights
+    earlier: Arrays,  # of the fit that training goes on from; empty: none
+    is_stream: bool,
     rng: np.random.Generator,
     n_threads: int,
 ) -> dict[str, Any]:
     """The classifiers of all labels, as a fitted model keeps them.
 
     Of each label: from its texts, its own text, and those that the first stage takes for its own.
+    In a stream, earlier classifiers move as far as these texts ask for; otherwise all are solved
+    anew, but of labels that no longer occur.
     """
+    known, idf = None, np.empty(0, np.float32)
     if earlier:
         idf, known = earlier["idf"], as_classifiers(earlier)
-        n_words = known.weights.shape[1]
-    else:
-        idf, known = np.empty(0, np.float32) if has_words else idf_of(rows.tokens), None
-        n_words = n_words if has_words else len(idf)
+    elif not n_words:
+        idf = idf_of(rows.tokens)
     tokens, pairs = rows.tokens, _pairs(ranker, rows, rng)
-    if label_tokens is not None and not earlier:  # a stream learns them once
+    if label_tokens is not None and not (is_stream and earlier):  # a stream learns them once
         tokens = TokenStore.concatenate([tokens, label_tokens])
-        of_texts = sp.diags_array((label_tokens.lengths > 0).astype(np.float32), format="csr")
-        pairs = sp.vstack([pairs, of_texts], format="csr")
-    texts = _widened(features(tokens, idf), n_words)
+        pairs = sp.vstack([pairs, _of_texts(label_tokens)], format="csr")
+    if known is not None and not is_stream:
+        is_gone = np.bincount(rows.Y.indices, minlength=rows.Y.shape[1]) == 0
+        pairs = pairs @ sp.diags_array((~is_gone).astype(np.float32), format="csr")
+        known = _only(known, is_gone)
+    texts = _widened(features(tokens, idf), n_words or len(idf))
     return as_arrays(_solved(texts, pairs, known, n_threads), idf)
+
+
+def _only(known: LinearClassifiers, is_kept: NDArray[np.bool_]) -> LinearClassifiers:
+    """Some of the classifiers, and 0 in the place of the others."""
+    kept = is_kept.astype(np.float32)
+    weights = sp.csr_array(sp.diags_array(kept, format="csr") @ known.weights)
+    return known._replace(weights=weights, intercepts=known.intercepts * kept)
+
+
+def _of_texts(tokens: TokenStore) -> sp.csr_array:
+    """Each label's own text, if it has a token, as a text that has this label."""
+    return sp.diags_array((tokens.lengths > 0).astype(np.float32), format="csr")
 
 
 def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:
@@ -88,8 +104,7 @@ def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:
         return {}
     known = as_classifiers(arrays)
     texts = _widened(features(tokens, arrays["idf"]), known.weights.shape[1])
-    of_texts = sp.diags_array((tokens.lengths > 0).astype(np.float32), format="csr")
-    new = _solved(texts, of_texts, None, 1)
+    new = _solved(texts, _of_texts(tokens), None, 1)
     joined = type(known)(
         sp.vstack([known.weights, new.weights], format="csr"),
         np.concatenate([known.intercepts, new.intercepts]),
@@ -123,8 +138,8 @@ def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.c
     negatives = (ones, (searched[texts], found[texts, places]))
     pairs = rows.Y - sp.csr_array(negatives, rows.Y.shape)
     weights = rows.sample_weight
-    if weights is not None and weights.any():  # their ratios count
-        pairs = sp.diags_array(weights / weights[weights > 0].mean(), format="csr") @ pairs
+    if weights is not None:
+        pairs = sp.diags_array(weights, format="csr") @ pairs
     return pairs
 
 
