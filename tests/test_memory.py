@@ -152,7 +152,7 @@ def test_wider_embeddings_and_larger_batches_need_more(estimator, data):
     def needed(**parameters):
         if estimator is UniDEC:  # the words' weights have no width
             parameters["lexical_learning_rate"] = 0
-        clf = make(estimator, data, **parameters)
+        clf = make(estimator, data, rerank_weight=0, **parameters)  # it has no width either
         return clf.memory_estimate(data.texts, data.Y)["cpu"]
 
     narrow, wide = (needed(encoder=BagOfWordsEncoder(dim=dim)) for dim in (64, 256))
@@ -168,7 +168,7 @@ def test_the_estimate_for_another_width_is_the_one_that_width_gives(estimator, d
     task = clf._checked(data.texts, data.Y, None, None, FitMode())
     setup = clf._setup(task, CPU, [0])
     settings = replace(setup.settings, dim=24, batch_size=10)
-    narrowed = training_memory(clf._method.memory, setup, settings)
+    narrowed = training_memory(clf._memory, setup, settings)
     other = make(estimator, data, encoder=BagOfWordsEncoder(dim=24), batch_size=10)
     assert narrowed.by_place(CPU) == other.memory_estimate(data.texts, data.Y)
 
@@ -278,7 +278,7 @@ def test_a_gpu_would_hold_what_was_estimated(estimator, parameters, monkeypatch)
     clf = make(estimator, data, **{"epochs": 1} | parameters)
     setup = clf._setup(clf._checked(data.texts, data.Y, None, None, FitMode()), CPU, [0])
     on_gpu = replace(setup, device=torch.device("cuda"))
-    memory = training_memory(clf._method.memory, on_gpu, setup.settings)
+    memory = training_memory(clf._memory, on_gpu, setup.settings)
     needed = memory.by_place(on_gpu.device)["cuda"]
     del setup, on_gpu
     allocations, begin = Allocations(), clf._method.begin

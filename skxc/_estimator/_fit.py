@@ -253,6 +253,7 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
             generator=torch.Generator(device).manual_seed(seeds[-1]),
             fitted=vars(self) if mode.is_resumed else None,
             is_partial=mode.is_partial,
+            n_reranked=self._n_searched(rows),
         )
 
     def _train(

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from skxc._data._batches import TrainingRows
 from skxc._methods._method import Ended
 from skxc._search._reranker import Reranker
 from skxc._search._reranker_training import (
     default_weight,
-    reranker_bytes,
+    n_texts_searched,
     trained_arrays,
+    training_bytes,
     tuned_weight,
 )
 from skxc._training._memory import Memory
@@ -77,5 +79,8 @@ class SecondStageMixin(ThresholdMixin):
         memory = self._method.memory(setup, settings)
         if not self._has_second_stage:
             return memory
-        kept, held = reranker_bytes(setup.rows, setup.label_tokens)
-        return memory + Memory({}, {"published": kept + held})
+        return memory + Memory({}, {"published": training_bytes(setup.rows, setup.label_tokens)})
+
+    def _n_searched(self, rows: TrainingRows) -> int:
+        """Training texts whose candidates the second stage asks the first for."""
+        return n_texts_searched(*rows.Y.shape) if self._has_second_stage else 0

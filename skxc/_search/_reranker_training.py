@@ -24,6 +24,9 @@ _NEGATIVES = 50
 # training texts that these are searched for: so many scores, or so many texts where labels are many
 _MOST_SCORES = 1 << 31
 _LEAST_SEARCHED = 10_000
+# a pair's text, label and value, in the forms that one is made of the other; a text's token
+_BYTES_A_PAIR = 48
+_BYTES_A_TOKEN = 24
 # of the classifiers; see `squared_hinge_classifiers`
 _SOLVER = {"C": 0.5, "intercept_scaling": 0.3, "tol": 0.3, "least_weight": 0.05}
 # of a margin, in units of a score in training; the first is tried first and kept by default
@@ -152,10 +155,11 @@ def _widened(texts: sp.csr_array, n_words: int) -> sp.csr_array:
     return sp.csr_array((texts.data, texts.indices, texts.indptr), (texts.shape[0], n_words))
 
 
-def reranker_bytes(rows: TrainingRows, label_tokens: TokenStore | None) -> tuple[int, int]:
-    """What the classifiers take, and what training them holds on top."""
+def training_bytes(rows: TrainingRows, label_tokens: TokenStore | None) -> int:
+    """What training the classifiers holds, with what is kept of them."""
     n_rows, n_labels = rows.Y.shape
-    n_searched = n_texts_searched(n_rows, n_labels)
-    n_pairs = n_searched * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels
+    n_texts = n_texts_searched(n_rows, n_labels)
+    n_pairs = n_texts * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels
     n_tokens = len(rows.tokens.ids) + (0 if label_tokens is None else len(label_tokens.ids))
-    return 0, 40 * n_pairs + 24 * n_tokens
+    n_weights = n_pairs * n_tokens // (n_rows + n_labels)  # of all pairs' words, before any is one
+    return _BYTES_A_PAIR * n_pairs + _BYTES_A_TOKEN * n_tokens + 8 * min(n_weights, 1 << 23)

@@ -56,6 +56,7 @@ class TrainingSetup(Generic[S]):
     generator: torch.Generator  # on `device`
     fitted: Mapping[str, Any] | None  # fitted attributes, where training goes on from them
     is_partial: bool  # one pass of `partial_fit`
+    n_reranked: int = 0  # training texts that the second stage is trained on candidates of
 
     @cached_property
     def host_generator(self) -> torch.Generator:
@@ -91,7 +92,8 @@ class TrainingSetup(Generic[S]):
     @property
     def n_searched(self) -> int:
         """Texts that one search is over, mining apart."""
-        return max(len(rows) if rows else 0 for rows in (self.held_out, self.choosing_rows))
+        rows = (self.held_out, self.choosing_rows)
+        return max(self.n_reranked, *(len(part) if part else 0 for part in rows))
 
     @property
     def word_pairs(self) -> sp.csr_array:
