@@ -165,3 +165,16 @@ def test_loading_checks_an_encoders_parameters(tmp_path):
     assert json.loads((tmp_path / "model" / "config.json").read_text())["encoder"]["parameters"]
     with pytest.raises(ValueError, match=re.escape("dim=0 is too small")):
         skxc.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("ngram_range", [(1, 1), (1, 2)])
+def test_tokens_weigh_what_the_vectoriser_says(ngram_range):
+    texts = ["red apple", "", "green apple, green pear, Green apple", "unknown words", "red Äpfel"]
+    encoder = BagOfWordsEncoder(dim=4, min_df=1, ngram_range=ngram_range)
+    encoder.fit([*texts[:3], "red äpfel"], seed=0)
+    for part in (texts, *([text] for text in texts)):
+        tokens, want = encoder.tokenize(part), encoder.vectorizer_.transform(part)
+        np.testing.assert_array_equal(tokens.ids, want.indices)
+        np.testing.assert_array_equal(tokens.offsets, want.indptr)
+        np.testing.assert_array_equal(tokens.weights, want.data)
+        assert tokens.weights.dtype == np.float32

@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _lock = threading.RLock()  # of the locks
 _locks = dict[int, threading.RLock]()  # by the owner's id: users' classes may have no hash
@@ -20,6 +24,20 @@ def building(owner: object) -> threading.RLock:
             _locks[id(owner)] = threading.RLock()
             weakref.finalize(owner, _locks.pop, id(owner), None).atexit = False
         return _locks[id(owner)]
+
+
+def built_once(owner: object, name: str, make: Callable[[], T]) -> T:
+    """The owner's attribute, made when first asked for.
+
+    Not cached_property: its lock (before Python 3.12) survives no fork.
+    """
+    cache = vars(owner)
+    if name not in cache:
+        with building(owner):
+            if name not in cache:
+                cache[name] = make()
+    built: T = cache[name]
+    return built
 
 
 def _renew() -> None:

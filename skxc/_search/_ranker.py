@@ -20,8 +20,9 @@ from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
 from skxc.encoders._base import EncoderModule, autocast
 
-from ._building import building
+from ._building import built_once
 from ._reranker import CANDIDATES, Reranker
+from ._small_batches import SmallBatches, is_small
 
 
 class SearchSizes(NamedTuple):
@@ -90,13 +91,7 @@ class Ranker:
     @property
     def table(self) -> LabelTable:
         """The labels."""
-        cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
-        if "_table" not in cache:
-            with building(self):
-                if "_table" not in cache:
-                    cache["_table"] = self.make_table()
-        table: LabelTable = cache["_table"]
-        return table
+        return built_once(self, "_table", self.make_table)
 
     @property
     def device(self) -> torch.device:
@@ -125,15 +120,18 @@ class Ranker:
         n_found = k if self.reranker is None else min(max(k, CANDIDATES), len(table.rows))
         # words are scored on the host
         sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
+        small = self._small_batches() if is_small(len(tokens), table.rows, n_found) else None
         copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part = tokens.take(rows)
-            best = top_k_inner_products(
-                self._embed_batch(part),
+            embeddings, mask = self._embed_batch(part), None if exclude is None else exclude[rows]
+            best = None if small is None else small.top_k(embeddings, part, n_found, mask)
+            best = best or top_k_inner_products(
+                embeddings,
                 table.rows,
                 n_found,
                 chunk_size=max(sizes.scores // max(len(rows), copied_dim), n_found),
-                exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
+                exclude=None if mask is None else _pairs(mask, table.rows.device),
                 unseen=table.unseen,
                 added=table.word_scores(part),
             )
@@ -177,6 +175,10 @@ class Ranker:
         if weights is not None and not weights.any():
             weights = None
         return float(np.average(hits, weights=weights))
+
+    def _small_batches(self) -> SmallBatches | None:
+        """The table for a few texts a call, beside the other one: a quarter of its memory."""
+        return built_once(self, "_small", lambda: SmallBatches.of(*self.table))
 
     @torch.inference_mode()
     def _embed_batch(self, tokens: TokenStore) -> Tensor:

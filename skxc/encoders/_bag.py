@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator, clone
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.utils.sparsefuncs_fast import inplace_csr_row_normalize_l2
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore, id_dtype
@@ -187,7 +188,12 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
         """Word ids and TF-IDF weights of `texts`, which have unit length; no unknown words."""
-        features = self.vectorizer_.transform(texts)
+        # what TfidfVectorizer.transform does, without its checks, which take 0.3 ms a call
+        features = CountVectorizer.transform(self.vectorizer_, texts)
+        np.log(features.data, out=features.data)
+        features.data += 1
+        features.data *= self.vectorizer_.idf_[features.indices]
+        inplace_csr_row_normalize_l2(features)
         return TokenStore(
             features.indices.astype(id_dtype(features.shape[1])),
             features.indptr.astype(np.int64),

@@ -1,0 +1,215 @@
+"""The search in eight bits against all scores, and against the search in float32."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from skxc import UniDEC
+from skxc._data._tokens import TokenStore
+from skxc._functional._quantized import MOST_COLUMNS, quantized, query_bounds
+from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
+from skxc._search import _small_batches
+from skxc._search._ranker import LabelTable, _pairs
+from skxc._search._small_batches import SmallBatches, is_small
+
+CPU = torch.device("cpu")
+N_WORDS = 19
+
+
+def _random(rng, n, dim):
+    return rng.standard_normal((n, dim))
+
+
+def _clustered(rng, n, dim):
+    """Differences far below what eight bits tell apart."""
+    return _random(rng, 3, dim)[rng.integers(0, 3, n)] + 1e-4 * _random(rng, n, dim)
+
+
+def _duplicates(rng, n, dim):
+    return _random(rng, 5, dim)[rng.integers(0, 5, n)]
+
+
+def _zeros(rng, n, dim):
+    return _random(rng, n, dim) * (rng.random((n, 1)) < 0.5)
+
+
+def _scales(rng, n, dim):
+    """From subnormal numbers to huge ones."""
+    return _random(rng, n, dim) * 10.0 ** rng.integers(-44, 16, (n, 1))
+
+
+def _one_column(rng, n, dim):
+    """One number of a row leaves nothing of the others in eight bits."""
+    rows = _random(rng, n, dim)
+    rows[:, 0] *= 1e4
+    return rows
+
+
+KINDS = [_random, _clustered, _duplicates, _zeros, _scales, _one_column]
+
+
+def tokens_of(matrix):
+    return TokenStore(matrix.indices.astype(np.uint16), matrix.indptr.astype(np.int64), matrix.data)
+
+
+def sparse(rng, shape, density):
+    dense = rng.standard_normal(shape) * (rng.random(shape) < density)
+    return sp.csr_array(dense.astype(np.float32))
+
+
+def all_scores(queries, rows, words=None, unseen=None, mask=None):
+    """In float64, then rounded once."""
+    scores = queries.double() @ rows.double().T
+    if words is not None:
+        scores += torch.from_numpy((words[0] @ words[1].T).toarray())
+    if unseen is not None:
+        scores[:, unseen] = UNSEEN_SCORE
+    if mask is not None:
+        scores[torch.from_numpy(mask.toarray())] = -torch.inf
+    return scores.float()
+
+
+def check(found, scores, k):
+    """The k best of all scores, of equal ones the first labels."""
+    want = scores.sort(dim=1, descending=True, stable=True)
+    k = min(k, scores.shape[1])
+    torch.testing.assert_close(found[1], want.values[:, :k], rtol=1e-6, atol=0)
+    labels = want.indices[:, :k].masked_fill(want.values[:, :k] == -torch.inf, -1)
+    assert torch.equal(found[0], labels)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("n", "dim"), [(1, 1), (70, 3), (1003, 37), (4099, 130)])
+@pytest.mark.parametrize("k", [1, 7, 5000])
+def test_the_best_labels_and_their_order_are_those_of_all_scores(kind, n, dim, k):
+    rng = np.random.default_rng(n + k)
+    rows = torch.from_numpy(kind(rng, n, dim).astype(np.float32))
+    queries = torch.from_numpy(_random(rng, 3, dim).astype(np.float32))
+    queries[2] = 0  # all labels tie
+    found = SmallBatches.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (3, 1), 0)), k)
+    check(found, all_scores(queries, rows), k)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.0, 0.4, 0.99])
+@pytest.mark.parametrize("has_unseen", [False, True])
+@pytest.mark.parametrize("has_words", [False, True])
+def test_words_unseen_labels_and_excluded_pairs_count(kind, share, has_unseen, has_words):
+    rng = np.random.default_rng(int(100 * share))
+    n, k = 901, 20
+    rows = torch.from_numpy(kind(rng, n, 24).astype(np.float32))
+    queries = torch.from_numpy(_random(rng, 4, 24).astype(np.float32))
+    unseen = torch.from_numpy(np.sort(rng.permutation(n)[:300])) if has_unseen else None
+    texts, words = sparse(rng, (4, N_WORDS), 0.5), sparse(rng, (n, N_WORDS), 0.2)
+    mask = sp.csr_array(rng.random((4, n)) < share)
+    small = SmallBatches.of(rows, unseen, words if has_words else None)
+    found = small.top_k(queries, tokens_of(texts), k, mask)
+    table = LabelTable(rows, unseen, words if has_words else None)
+    as_before = top_k_inner_products(
+        queries, rows, k, chunk_size=200, exclude=_pairs(mask, CPU), unseen=unseen,
+        added=table.word_scores(tokens_of(texts)),
+    )  # fmt: skip
+    largest = as_before[1][as_before[1].isfinite()].abs().max()
+    torch.testing.assert_close(found[1], as_before[1], rtol=1e-5, atol=1e-5 * float(largest))
+    if not has_words:  # whose sums are rounded on the way
+        check(found, all_scores(queries, rows, None, unseen, mask), k)
+    elif kind is _random:
+        assert torch.equal(found[0], as_before[0])
+
+
+def test_a_text_has_the_same_scores_in_every_batch():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(_random(rng, 3001, 33).astype(np.float32))
+    queries = torch.from_numpy(_random(rng, 7, 33).astype(np.float32))
+    texts, words = sparse(rng, (7, N_WORDS), 0.5), sparse(rng, (3001, N_WORDS), 0.2)
+    small = SmallBatches.of(rows, None, words)
+    together = small.top_k(queries, tokens_of(texts), 10)
+    for i in range(7):
+        alone = small.top_k(queries[i : i + 1], tokens_of(texts[[i]]), 10)
+        assert torch.equal(alone[0][0], together[0][i])
+        assert torch.equal(alone[1][0], together[1][i])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_eight_bits_are_wrong_by_no_more_than_they_say(kind):
+    rng = np.random.default_rng(0)
+    rows, queries = (torch.from_numpy(kind(rng, n, 50).astype(np.float32)) for n in (400, 9))
+    table, of_queries = quantized(rows), quantized(queries)
+    products = of_queries.values.astype(np.int64) @ table.values.astype(np.int64).T
+    exact = (queries.double() @ rows.double().T).numpy()
+    scales, lengths, errors = (a.astype(np.float64) for a in table[1:])
+    for i, bound in enumerate(query_bounds(of_queries)):
+        middle = products[i] * (scales * bound.scale)
+        radius = errors * bound.length + lengths * bound.error
+        assert (np.abs(exact[i] - middle) <= radius).all()
+
+
+def test_rows_of_half_the_bits_are_scored_as_they_are():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(_random(rng, 500, 40)).bfloat16()
+    queries = torch.from_numpy(_random(rng, 2, 40).astype(np.float32))
+    found = SmallBatches.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (2, 1), 0)), 9)
+    check(found, all_scores(queries, rows), 9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_what_has_no_finite_length_is_left_to_the_other_search(value):
+    rows = torch.ones(30, 4)
+    small = SmallBatches.of(rows, None, None)
+    no_words = TokenStore(np.zeros(0, np.uint16), np.zeros(2, np.int64))
+    assert small.top_k(torch.full((1, 4), value), no_words, 3) is None
+    rows[7] = value
+    assert SmallBatches.of(rows, None, None) is None
+
+
+def test_sums_that_32_bits_may_not_hold_are_left_to_the_other_search():
+    assert SmallBatches.of(torch.ones(2, MOST_COLUMNS + 1), None, None) is None
+    found = SmallBatches.of(torch.ones(2, MOST_COLUMNS), None, None)
+    [[label]], [[score]] = found.top_k(
+        torch.ones(1, MOST_COLUMNS), tokens_of(sparse(np.random.default_rng(0), (1, 1), 0)), 1
+    )
+    assert (int(label), float(score)) == (0, MOST_COLUMNS)
+
+
+def test_small_tables_and_large_batches_are_searched_in_float32():
+    rows = torch.empty(1 << 14, 64)
+    assert is_small(1, rows, 100)
+    assert not is_small(1000, rows, 100)
+    assert not is_small(1, rows, len(rows))
+    assert not is_small(1, rows[:1000], 5)
+    assert not is_small(1, rows.to("meta"), 5)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    texts = [f"apple {i} pear" if i % 2 else f"car {i} lorry" for i in range(60)]
+    labels = np.eye(9, dtype=int)[np.arange(60) % 9]
+    names = ["a car", "an apple", "a pear", "", "3", "a lorry of pears", "x", "apple", "7 cars"]
+    return UniDEC(label_texts=names, random_state=0).fit(texts, labels), texts
+
+
+@pytest.mark.parametrize("has_numba", [True, False])
+def test_an_estimator_answers_alike_with_few_and_many_texts(fitted, monkeypatch, has_numba):
+    clf, texts = fitted
+    want = clf.predict_top_k(texts, 3)
+    monkeypatch.setattr(_small_batches, "is_small", lambda *_: True)
+    monkeypatch.setattr("skxc._search._ranker.is_small", lambda *_: True)
+    if not has_numba:
+        monkeypatch.delattr("skxc._functional._quantized_loops", raising=False)
+        monkeypatch.setitem(sys.modules, "skxc._functional._quantized_loops", None)
+    clf._ranker = None
+    try:
+        found = clf.predict_top_k(texts, 3)
+        assert (clf._get_ranker()._small is not None) == has_numba
+    finally:
+        clf._ranker = None
+    np.testing.assert_allclose(found[1], want[1], rtol=1e-5, atol=1e-6)
+    scores = np.sort(clf.decision_function(texts), axis=1)[:, ::-1]
+    is_clear = (np.diff(scores[:, :4]) < -1e-5).all(1)
+    assert is_clear.sum() > 20
+    np.testing.assert_array_equal(found[0][is_clear], want[0][is_clear])
