@@ -19,6 +19,8 @@ from skxc._kernels._compiled import compiled
 _MOST_PASSES = 100
 # weights that labels solved at once may have, at most (64 MiB), where one alone has not more
 _WEIGHTS_AT_ONCE = 1 << 23
+# labels that have so many times a text's words are not read from end to end for it
+_LONG = 32
 
 
 class LinearClassifiers(NamedTuple):
@@ -126,40 +128,32 @@ def _blocks(
 def _margins(  # type: ignore[no-untyped-def]
     starts, words, values, of_labels, label_words, weights, intercepts, labels, margins
 ):
-    """Write the margins; the shorter of text and label is looked up in the longer."""
+    """Write the margins. All ways to find a label's words in a text add up in the same order."""
+    n_words = 1
+    for word in words:
+        n_words = max(n_words, word + 1)
+    dense = np.zeros(n_words, np.float32)  # the weights of one text's words
     for i in range(labels.shape[0]):
         first, last = starts[i], starts[i + 1]
+        for p in range(first, last):
+            dense[words[p]] = values[p]
         for j in range(labels.shape[1]):
-            label = labels[i, j]
-            if label < 0:
-                margins[i, j] = 0
-                continue
-            a, b = of_labels[label], of_labels[label + 1]
-            total = np.float64(intercepts[label])
-            if b - a > 8 * (last - first):
-                for p in range(first, last):  # each word of the text, by bisection
-                    low, high = a, b
-                    while low < high:
-                        middle = (low + high) >> 1
-                        if label_words[middle] < words[p]:
-                            low = middle + 1
-                        else:
-                            high = middle
-                    if low < b and label_words[low] == words[p]:
-                        total += np.float64(values[p]) * weights[low]
-                    a = low  # words ascend
-            else:
-                p = first
-                while a < b and p < last:
-                    if label_words[a] == words[p]:
-                        total += np.float64(values[p]) * weights[a]
-                        a += 1
-                        p += 1
-                    elif label_words[a] < words[p]:
-                        a += 1
-                    else:
-                        p += 1
+            label, total = labels[i, j], np.float64(0)
+            if label >= 0:
+                a, b = of_labels[label], of_labels[label + 1]
+                if b - a > _LONG * (last - first):
+                    for p in range(first, last):  # each word of the text, by bisection
+                        a += np.searchsorted(label_words[a:b], words[p])
+                        if a < b and label_words[a] == words[p]:
+                            total += np.float64(values[p]) * weights[a]
+                else:
+                    for p in range(a, b):
+                        if label_words[p] < n_words:
+                            total += np.float64(dense[label_words[p]]) * weights[p]
+                total += intercepts[label]
             margins[i, j] = total
+        for p in range(first, last):
+            dense[words[p]] = 0
 
 
 @compiled

@@ -61,7 +61,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         Width of the embeddings.
     ngram_range : tuple of (int, int), default=(1, 1)
         Shortest and longest word n-gram, in words.
-    min_df : int or float, default=2
+    min_df : int or float, default=1
         Words in fewer texts than this are ignored (an int: a count; a float: a share), except those
         of label texts. If the texts would have none left, all are kept.
     max_features : int, default=None
@@ -95,7 +95,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
 
     dim: int = 256
     ngram_range: tuple[int, int] = (1, 1)
-    min_df: float = 2
+    min_df: float = 1
     max_features: int | None = None
     token_pattern: str | None = None
 
