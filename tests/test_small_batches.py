@@ -13,6 +13,7 @@ from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._quantized import MOST_COLUMNS, quantized, query_bounds
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
+from skxc._kernels._int8 import has_int8_products, int8_products
 from skxc._search import _small_batches
 from skxc._search._ranker import LabelTable, _pairs
 from skxc._search._small_batches import SmallBatches, is_small
@@ -122,7 +123,12 @@ def test_words_unseen_labels_and_excluded_pairs_count(kind, share, has_unseen, h
         assert torch.equal(found[0], as_before[0])
 
 
-def test_a_text_has_the_same_scores_in_every_batch():
+@pytest.mark.parametrize("by_torch", [False, True])
+@pytest.mark.parametrize("at_once", [1, 10_000, 1 << 21])
+def test_a_text_has_the_same_scores_in_every_batch(monkeypatch, by_torch, at_once):
+    monkeypatch.setattr(_small_batches, "_PRODUCTS_AT_ONCE", at_once)
+    if not by_torch:
+        monkeypatch.setattr(_small_batches, "has_int8_products", lambda: False)
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(_random(rng, 3001, 33).astype(np.float32))
     queries = torch.from_numpy(_random(rng, 7, 33).astype(np.float32))
@@ -174,6 +180,32 @@ def test_sums_that_32_bits_may_not_hold_are_left_to_the_other_search():
         torch.ones(1, MOST_COLUMNS), tokens_of(sparse(np.random.default_rng(0), (1, 1), 0)), 1
     )
     assert (int(label), float(score)) == (0, MOST_COLUMNS)
+
+
+@pytest.mark.skipif(not has_int8_products(), reason="torch has none for this processor")
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1003, 37), (17, 300, 256)])
+def test_torchs_products_of_eight_bits_are_exact(shape):
+    batch, n, dim = shape
+    rng = np.random.default_rng(dim)
+    left, right = (rng.choice([-127, 127, 5], (m, dim)).astype(np.int8) for m in (batch, n))
+    want = left.astype(np.int32) @ right.T.astype(np.int32)
+    np.testing.assert_array_equal(int8_products(left, right), want)
+
+
+@pytest.mark.parametrize("wrong", [None, RuntimeError("no such product"), "saturated"])
+def test_torchs_products_are_used_only_where_they_are_exact(monkeypatch, wrong):
+    def product(left, right):
+        if isinstance(wrong, Exception):
+            raise wrong
+        exact = left.int() @ right.int()
+        return exact if wrong is None else exact.clamp(max=1 << 15)
+
+    monkeypatch.setattr(torch, "_int_mm", product, raising=False)
+    monkeypatch.setattr("platform.machine", lambda: "AMD64")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert has_int8_products.__wrapped__() is (wrong is None)
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
+    assert not has_int8_products.__wrapped__()
 
 
 def test_small_tables_and_large_batches_are_searched_in_float32():

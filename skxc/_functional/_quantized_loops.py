@@ -27,7 +27,7 @@ def add_word_scores(
 @compiled
 def integer_products(
     rows: NDArray[np.int8],  # (n, dim)
-    queries: NDArray[np.int8],  # (batch, dim)
+    queries: NDArray[np.int16],  # (batch, dim) of eight bits
     products: NDArray[np.int32],  # (batch, n) written
 ) -> None:
     """All inner products; a row is read once for all queries."""
