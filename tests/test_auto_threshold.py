@@ -27,17 +27,10 @@ def make(estimator, data, **parameters):
 
 
 def chosen_by(model, data):
-    """The rows that `_split` holds out, or the training rows that serve without."""
+    """The rows that `_split` holds out."""
     seed = np.random.RandomState(0).randint(2**31 - 1, size=1)[0]
     order = np.random.default_rng(seed).permutation(len(data.texts))
-    n_held_out = 0
-    if model.early_stopping:
-        n_held_out = round(0.1 * len(order))
-    else:
-        n_held_out = len(order) // 20
-    if n_held_out:
-        return order[:n_held_out]
-    return np.linspace(0, len(order) - 1, 500).astype(np.int64)
+    return order[: round(0.1 * len(order)) if model.early_stopping else len(order) // 20]
 
 
 @ESTIMATORS

@@ -329,8 +329,12 @@ def test_a_learning_curve_of_classes_scores_every_size(make, data, is_incrementa
 def test_a_validation_curve_of_classes_shows_what_epochs_do(make, data):
     names, y = np.unique(data.classes, return_inverse=True)
     scores, _ = validation_curve(
-        make(len(names), rerank_weight=0), data.texts, y, param_name="epochs",
-        param_range=[1, 10], cv=2,
+        make(len(names), rerank_weight=0),
+        data.texts,
+        y,
+        param_name="epochs",
+        param_range=[1, 10],
+        cv=2,
     )
     assert scores[1].mean() > scores[0].mean()
 

@@ -117,9 +117,7 @@ def test_the_intercept_begins_at_the_log_odds(data):
     share = (np.asarray(data.Y.sum(0)).ravel() + 100 * data.Y.mean()) / (300 + 100)
     np.testing.assert_allclose(initial_log_odds(rows), np.log(share / (1 - share)), rtol=1e-5)
     # before anything is learnt, that is each label's probability
-    clf = make_clf(
-        epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12, rerank_weight=0
-    )
+    clf = make_clf(epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12, rerank_weight=0)
     proba = clf.fit(data.texts, data.Y.toarray()).predict_proba([""])[0]
     np.testing.assert_allclose(proba, share, rtol=0.05)
 

@@ -94,7 +94,7 @@ class LabelTextsMixin(FittedModel):
         has_texts = not np.array_equal(self.label_names_, self.classes_)
         names = self._new_classes(texts, classes)
         rows, tokens = self.transform_labels(texts), self.encoder_.tokenize(texts)
-        warn_of_unknown_words(rows.any(1), texts)
+        warn_of_unknown_words(tokens.lengths > 0, texts)
         labels = texts if has_texts else names
         grown = {
             "label_embeddings_": np.concatenate([self.label_embeddings_, rows]),
