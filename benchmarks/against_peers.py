@@ -3,7 +3,7 @@
     python benchmarks/against_peers.py [FOLDER ...] [--repeats 3] [--pecos-python PATH/bin/python]
 
 A FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads; the packaged library subjects
-come first. Needs `pip install "skxc[bench]"`; a peer that is not installed is left out in words.
+come first; ``--most-frequent 20 50`` cuts each to so many labels. Needs `pip install "skxc[bench]"`; a peer that is not installed is left out in words.
 
 Every (set, method, repeat) runs in a process of its own with the same number of threads, the
 methods taking turns. The process sees the training rows and the test texts, never the test labels.
@@ -54,6 +54,25 @@ def load(folder: str | None) -> tuple[str, Bunch]:
     if folder is None:
         return PACKAGED, load_library_subjects()
     return Path(folder).resolve().name, load_xc_folder(folder)
+
+
+def most_frequent(name: str, data: Bunch, n: int) -> tuple[str, Bunch]:
+    """A set's `n` most frequent training labels, and the rows that have one of them."""
+    counts = np.bincount(data.Y.tocsr().indices, minlength=data.Y.shape[1])
+    labels = np.sort(np.argsort(-counts, kind="stable")[:n])
+    parts: dict[str, Any] = {"label_texts": None, "exclude": None, "test_exclude": None}
+    if data.label_texts is not None:
+        parts["label_texts"] = [data.label_texts[i] for i in labels]
+    for texts, y, exclude in (
+        ("texts", "Y", "exclude"),
+        ("test_texts", "Y_test", "test_exclude"),
+    ):
+        cut = data[y].tocsc()[:, labels].tocsr()
+        rows = np.flatnonzero(np.diff(cut.indptr))
+        parts |= {texts: [data[texts][i] for i in rows], y: cut[rows]}
+        if data[exclude] is not None:
+            parts[exclude] = data[exclude].tocsc()[:, labels].tocsr()[rows]
+    return f"{name}, {n} labels", Bunch(**parts)
 
 
 def held_out(data: Bunch) -> Bunch:
@@ -148,8 +167,7 @@ class Benchmark:
         """Every set, every repeat, every method: the methods take turns."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         done = [] if self.args.again else [self._key(row) for row in self.rows() if _is_ok(row)]
-        for folder in self._folders():
-            name, data = load(folder)
+        for name, data in self._sets():
             with TemporaryDirectory() as rows_folder:
                 write_rows(Path(rows_folder), data)
                 for repeat in range(self.args.repeats):
@@ -161,6 +179,14 @@ class Benchmark:
     def _folders(self) -> list[str | None]:
         """The sets; None is the packaged one."""
         return self.args.folders if self.args.no_packaged else [None, *self.args.folders]
+
+    def _sets(self) -> Iterator[tuple[str, Bunch]]:
+        """Names and data, all of a set's labels or its most frequent ones."""
+        for name, data in map(load, self._folders()):
+            if not self.args.most_frequent:
+                yield name, data
+            for n in self.args.most_frequent:
+                yield most_frequent(name, data, n)
 
     def _row(self, name: str, data: Bunch, method: str, repeat: int) -> dict[str, Any]:
         """What is known before the run."""
@@ -293,6 +319,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folders", nargs="*", metavar="FOLDER")
     parser.add_argument("--no-packaged", action="store_true", help="leave out the packaged set")
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="these only; default: all")
+    parser.add_argument(
+        "--most-frequent", nargs="+", type=int, default=[], metavar="N",
+        help="cut the sets to their N most frequent labels",
+    )  # fmt: skip
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of every method alike")
     parser.add_argument("--timeout", type=float, default=7200, metavar="SECONDS", help="of a run")
