@@ -3,7 +3,8 @@
     python benchmarks/against_peers.py [FOLDER ...] [--repeats 3] [--pecos-python PATH/bin/python]
 
 A FOLDER is in any layout that `skxc.datasets.load_xc_folder` reads; the packaged library subjects
-come first; ``--most-frequent 20 50`` cuts each to so many labels. Needs `pip install "skxc[bench]"`; a peer that is not installed is left out in words.
+come first. ``--most-frequent 20 50`` cuts each to so many labels. Needs
+`pip install "skxc[bench]"`; a peer that is not installed is left out in words.
 
 Every (set, method, repeat) runs in a process of its own with the same number of threads, the
 methods taking turns. The process sees the training rows and the test texts, never the test labels.

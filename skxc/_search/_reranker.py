@@ -109,8 +109,8 @@ def idf_of(tokens: TokenStore) -> NDArray[np.float32]:  # (n_tokens,)
 def _counts(tokens: TokenStore, n_tokens: int) -> sp.csr_array:
     """How often a text has a token, (n_texts, n_tokens) float32; sorted."""
     n_ids = max(n_tokens, int(tokens.ids.max(initial=0)) + 1)
-    counts = TokenStore(tokens.ids, tokens.offsets).as_csr(n_ids)
-    counts.sum_duplicates()
+    counts = TokenStore(tokens.ids, tokens.offsets.copy()).as_csr(n_ids)
+    counts.sum_duplicates()  # in place
     return counts[:, :n_tokens]
 
 
