@@ -22,6 +22,7 @@ from skxc._validation import (
 from skxc.encoders._base import Encoder
 
 _LEAST_STEPS_AN_EPOCH = 50
+SEARCHES = ("exact", "approximate")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -49,6 +50,13 @@ class CommonParameters:
         Least probability of a label in `predict`; an array gives each label its own. "auto":
         `threshold_`. May be changed after `fit`; :func:`skxc.model_selection.tune_threshold` finds
         the best for other measures, and for each label.
+    search : {"exact", "approximate"}, default="exact"
+        How predictions of `top_k` labels find these, on a CPU. "approximate": a graph over the
+        labels (of the package usearch: ``pip install "skxc[approximate]"``) proposes candidates,
+        which are scored exactly; a few of the best labels may be missed. It is built when first
+        needed, and saved with the model. Where labels are fewer than 20,000 or `top_k` is more than
+        a 40th of them, on a GPU, and wherever all scores are given, the search is exact. May be
+        changed after `fit`.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
         for `n_iter_no_change` epochs, and keep the best epoch.
@@ -110,6 +118,7 @@ class CommonParameters:
     dropout: float | None = None
     top_k: int = 100
     threshold: Any = "auto"  # or a float, or one for each label
+    search: str = "exact"
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5
@@ -149,6 +158,7 @@ class CommonParameters:
         check_real("validation_fraction", self.validation_fraction, high=1, ends="()")
         check_choice("sparse_output", self.sparse_output, ("auto", True, False))
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        check_choice("search", self.search, SEARCHES)
         for name in ("early_stopping", "warm_start"):
             check_choice(name, getattr(self, name), (True, False))
         check_seed("random_state", self.random_state)

@@ -22,6 +22,12 @@ from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import building
 
+# of one batch: embeddings (batch, dim), tokens, k, excluded pairs -> labels and scores, (batch, k)
+Search = Callable[
+    [Tensor, TokenStore, int, sp.csr_array | None],
+    tuple[NDArray[np.int64], NDArray[np.float32]],
+]
+
 
 class SearchSizes(NamedTuple):
     """What `Ranker` does at once."""
@@ -107,29 +113,42 @@ class Ranker:
         return embeddings
 
     def top_k(
-        self, tokens: TokenStore, k: int, exclude: sp.csr_array | None = None
+        self,
+        tokens: TokenStore,
+        k: int,
+        exclude: sp.csr_array | None = None,
+        search: Search | None = None,  # None: `exact_top_k`
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Embed and search batch by batch: neither embeddings nor scores of all texts are held."""
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
-        table = self.table
-        # words are scored on the host
-        sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
-        copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
+        sizes, search = self._sizes, search or self.exact_top_k
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
-            part = tokens.take(rows)
-            best = top_k_inner_products(
-                self._embed_batch(part),
-                table.rows,
-                k,
-                chunk_size=max(sizes.scores // max(len(rows), copied_dim), k),
-                exclude=None if exclude is None else _pairs(exclude[rows], table.rows.device),
-                unseen=table.unseen,
-                added=table.word_scores(part),
-            )
-            labels[rows] = best[0].cpu().numpy()
-            scores[rows] = best[1].float().cpu().numpy()
+            part, mask = tokens.take(rows), None if exclude is None else exclude[rows]
+            labels[rows], scores[rows] = search(self._embed_batch(part), part, k, mask)
         return labels, scores
+
+    @property
+    def _sizes(self) -> SearchSizes:
+        # words are scored on the host
+        return search_sizes(self.device if self.table.words is None else torch.device("cpu"))
+
+    def exact_top_k(
+        self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best of all labels, of one batch."""
+        table = self.table
+        copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
+        labels, scores = top_k_inner_products(
+            embeddings,
+            table.rows,
+            k,
+            chunk_size=max(self._sizes.scores // max(len(tokens), copied_dim), k),
+            exclude=None if exclude is None else _pairs(exclude, table.rows.device),
+            unseen=table.unseen,
+            added=table.word_scores(tokens),
+        )
+        return labels.cpu().numpy(), scores.float().cpu().numpy()
 
     def scores(self, tokens: TokenStore, exclude: sp.csr_array | None) -> NDArray[np.float32]:
         """The scores of all labels, (len(tokens), n_labels); -inf where a pair is excluded."""
