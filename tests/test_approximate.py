@@ -30,8 +30,7 @@ MODELS = ["ReneeClassifier", "DualEncoderXC", "UniDEC"]
 
 @pytest.fixture(autouse=True)
 def _few_labels_are_enough(monkeypatch):
-    monkeypatch.setattr(_approximate, "LEAST_LABELS", 1)
-    monkeypatch.setattr("skxc._estimator._indexed.LEAST_LABELS", 1)
+    monkeypatch.setattr(_approximate, "_LABELS_A_WIDTH", 10)
 
 
 def labels_and_texts():
@@ -106,7 +105,7 @@ def test_a_search_for_many_labels_is_exact(model, texts):
 
 
 def test_a_table_of_few_labels_has_no_index(model, texts, monkeypatch):
-    monkeypatch.setattr("skxc._estimator._indexed.LEAST_LABELS", 10_000)
+    monkeypatch.setattr(_approximate, "_LABELS_A_WIDTH", 500)
     model.predict_top_k(texts, K)
     assert model._index is None
 
@@ -221,11 +220,15 @@ def test_bytes_are_refused_wherever_usearch_would_follow_them(index):
     content, dim = index["graph"], 17
     start = 8 + 2 * dim * 2000
     labels = np.arange(2000)
-    for place in [0, 4, *range(start, start + 10), *range(start + 13, start + 104)]:
+    for place in [0, 4, *range(start, start + 9), *range(start + 13, start + 104)]:
         damaged = content.copy()
         damaged[place] ^= 0x93
         with pytest.raises(ValueError, match="it"):
             check_graph(damaged, labels, dim)
+    damaged = content.copy()
+    damaged[start + 9 : start + 11] = [9, 0]  # version 2.9, whose kinds had other numbers
+    with pytest.raises(ValueError, match="another version"):
+        check_graph(damaged, labels, dim)
     with pytest.raises(ValueError, match="cut"):
         check_graph(content[:-1], labels, dim)
     with pytest.raises(ValueError, match="cut"):

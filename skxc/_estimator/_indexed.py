@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from skxc._search._approximate import LEAST_LABELS, LabelIndex
+from skxc._search._approximate import LabelIndex, pays
 from skxc._search._building import building
 from skxc._search._ranker import LabelTable, Ranker, Search
 from skxc._validation import check_choice
@@ -26,23 +26,20 @@ class IndexedModel(FittedModel):
     def _search(self, ranker: Ranker, k: int) -> Search | None:
         """The approximate search for `k` labels, or None where it is to be exact."""
         check_choice("search", self.search, SEARCHES)
-        if self.search == "exact" or ranker.table.rows.device.type != "cpu":
-            return None
-        index = self._get_index(ranker.table)
-        return index.search(ranker) if index is not None and index.serves(k) else None
-
-    def _get_index(self, table: LabelTable) -> LabelIndex | None:
-        """The table's index; None where it has too few labels for one."""
+        table = ranker.table
         n_seen = len(table.rows) - (0 if table.unseen is None else len(table.unseen))
-        if n_seen < LEAST_LABELS:
-            return None
+        is_exact = self.search == "exact" or table.rows.device.type != "cpu"
+        return None if is_exact or not pays(n_seen, k) else self._get_index(table).search(ranker)
+
+    def _get_index(self, table: LabelTable) -> LabelIndex:
+        """The table's index."""
         with building(self):
             index = self._index
             if index is None or not index.is_of(table):
                 index = None if index is None else index.extended(table)
-                self._index = index or self._restored_index(table) or LabelIndex.built(table)
-                self._saved_index = None
-            return self._index
+                index = index or self._restored_index(table) or LabelIndex.built(table)
+                self._index, self._saved_index = index, None
+            return index
 
     def _restored_index(self, table: LabelTable) -> LabelIndex | None:
         """The index that was saved with this table."""
@@ -58,14 +55,13 @@ class IndexedModel(FittedModel):
             ) from error
 
     def _index_arrays(self) -> Mapping[str, NDArray[Any]] | None:
-        """What `save` writes of the index, which `search="approximate"` has by then."""
+        """What `save` writes of the index, where `search="approximate"`."""
         if self.search == "exact":
             return None
         saved = self._saved_index
         if saved is not None and saved[0] is self.label_embeddings_:
             return saved[1]
         with self._predicting() as ranker:
-            if self._search(ranker, 1) is None:
-                return None
-            index = self._get_index(ranker.table)
-        return None if index is None else index.arrays()
+            self._search(ranker, min(self.top_k, self.n_labels_))  # builds it where it pays
+            index = self._index
+            return index.arrays() if index is not None and index.is_of(ranker.table) else None

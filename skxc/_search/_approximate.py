@@ -25,7 +25,7 @@ from ._building import building
 from ._graph import check_graph, new_graph
 from ._ranker import LabelTable, Ranker, Search
 
-LEAST_LABELS = 20_000  # of fewer, the exact search is about as fast
+_LABELS_A_WIDTH = 500  # with fewer, the exact search is about as fast: 64,000 labels for k=5
 _WIDTH, _WIDTH_A_LABEL = 128, 4  # labels that a walk through the graph keeps: the larger
 _POSTINGS = 128  # labels of each word: those of its highest weights
 _CHUNK = 1 << 16  # rows changed at once
@@ -112,10 +112,6 @@ class LabelIndex:
         index._add(table, labels[labels >= n_known])
         return index
 
-    def serves(self, k: int) -> bool:
-        """Whether walks that find `k` labels are short of the whole table."""
-        return 10 * _width(k) <= len(self.graph)
-
     def search(self, ranker: Ranker) -> Search:
         """For the ranker of this table."""
         return partial(self._top_k, ranker)
@@ -181,6 +177,11 @@ class LabelIndex:
         squares = (vectors[:, :-1] ** 2).sum(1)
         vectors[:, -1] = np.sqrt(np.maximum(1 - squares, 0))
         return vectors
+
+
+def pays(n_labels: int, k: int) -> bool:
+    """Whether the approximate search for `k` of the labels is faster than the exact one."""
+    return n_labels >= _LABELS_A_WIDTH * _width(k)
 
 
 def _width(k: int) -> int:
