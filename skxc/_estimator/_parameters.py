@@ -23,6 +23,7 @@ from skxc._validation import (
 from skxc.encoders._base import Encoder
 
 _LEAST_STEPS_AN_EPOCH = 50
+SEARCHES = ("exact", "approximate")
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -56,6 +57,14 @@ class CommonParameters:
         sub-words), trained on the texts that the label is mistaken for. "auto": the weight that
         ranks held-out texts best (nDCG@5), which may be 0; 3 over the scale of scores in training
         where fewer than 50 are held out. 0: no second stage.
+    search : {"exact", "approximate"}, default="exact"
+        How predictions of `top_k` labels find these, on a CPU. "approximate": a graph over the
+        labels (of the package usearch: ``pip install "skxc[approximate]"``) proposes candidates,
+        which are scored exactly; a few of the best labels may be missed, of `ReneeClassifier` a
+        fifth: do not use it there. It is built when first needed, and saved with the model. The
+        search stays exact where that is as fast: on fewer than 64,000 labels (for more than 32
+        labels a text, 2,000 times as many), on a GPU, and wherever all scores are given. May be
+        changed after `fit`.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved
         for `n_iter_no_change` epochs, and keep the best epoch.
@@ -124,6 +133,7 @@ class CommonParameters:
     top_k: int = 100
     threshold: Any = "auto"  # or a float, or one for each label
     rerank_weight: Any = "auto"  # or a float
+    search: str = "exact"
     early_stopping: bool = False
     validation_fraction: float = 0.1
     n_iter_no_change: int = 5
@@ -165,6 +175,7 @@ class CommonParameters:
         check_real("validation_fraction", self.validation_fraction, high=1, ends="()")
         check_choice("sparse_output", self.sparse_output, ("auto", True, False))
         check_choice("precision", self.precision, ("auto", "float32", "bfloat16"))
+        check_choice("search", self.search, SEARCHES)
         for name in ("early_stopping", "warm_start"):
             check_choice(name, getattr(self, name), (True, False))
         check_seed("random_state", self.random_state)

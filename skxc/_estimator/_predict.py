@@ -28,7 +28,7 @@ from skxc._validation import (
 from skxc.metrics import precision_at_k
 from skxc.metrics._estimators import top_k_matrix
 
-from ._fitted import FittedModel
+from ._indexed import IndexedModel
 
 # of the methods that predict
 _SHARED = """
@@ -58,7 +58,7 @@ def _is_dense(estimator: Any) -> bool:
     return not estimator.sparse_output
 
 
-class PredictMixin(FittedModel, TransformerMixin):
+class PredictMixin(IndexedModel, TransformerMixin):
     """Checks and containers around a `Ranker`.
 
     A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
@@ -70,7 +70,8 @@ class PredictMixin(FittedModel, TransformerMixin):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The best labels of each text and their scores.
 
-        Exact: every label is scored, in chunks; never an (n_samples, n_labels) array. Unseen labels
+        Exact, unless `search` says otherwise: every label is scored, in chunks; never an
+        (n_samples, n_labels) array. Unseen labels
         of which nothing else is known (no training text has them, and their own text, if any, has
         no known word) rank last, at -1e4.
 
@@ -88,7 +89,8 @@ class PredictMixin(FittedModel, TransformerMixin):
         mask = check_exclude(exclude, (len(texts), self.n_labels_))
         tokens = self.encoder_.tokenize(texts)
         with self._predicting() as ranker:
-            return ranker.top_k(tokens, min(k, self.n_labels_), mask)
+            k = min(k, self.n_labels_)
+            return ranker.top_k(tokens, k, mask, self._search(ranker, ranker.n_searched(k)))
 
     @completed_by(_SHARED)
     def predict_labels(self, X: Any, k: int | None = None, exclude: Any = None) -> list[list[Any]]:

@@ -26,7 +26,7 @@ from skxc._persistence import (
 from skxc._validation import check_texts
 from skxc.encoders._registry import encoder_classes
 
-from ._fitted import FittedModel
+from ._indexed import IndexedModel
 from ._sound import check_first_format, check_fitted
 
 _LIBRARIES = (
@@ -38,11 +38,13 @@ _LIBRARIES = (
     "torch",
     "transformers",
 )
-_TENSORS, _LABELS = "model.safetensors", "labels.json"
+_TENSORS, _LABELS, _INDEX = "model.safetensors", "labels.json", "search.safetensors"
 # saved by itself, torch's side of the model, and scikit-learn's: no part of what was learnt
 _NOT_FITTED = {
     "encoder_",
     "_ranker",
+    "_index",
+    "_saved_index",
     "_metadata_request",
     "_skl_callbacks",
     "_skl_callbacks_to_teardown",
@@ -53,7 +55,7 @@ _NOT_FITTED = {
 _ROUTED = ("fit", "partial_fit", "predict", "predict_proba", "score")
 
 
-class SavingMixin(FittedModel, BaseEstimator):
+class SavingMixin(IndexedModel, BaseEstimator):
     """`save`, and the state that pickles hold."""
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -92,6 +94,7 @@ class SavingMixin(FittedModel, BaseEstimator):
         config = self._packed(packed)
         own = {key: value for key, value in vars(self).items() if key in config["fitted"]}
         self._check_fitted(own)
+        index = self._index_arrays()
         with replaced_folder(folder, may_replace=may_replace) as path:
             (path / ENCODER).mkdir()
             config["encoder"]["fitted"] = self.encoder_.write_files(
@@ -99,6 +102,8 @@ class SavingMixin(FittedModel, BaseEstimator):
             )
             write_tensors(path / _TENSORS, packed.tensors)
             write_json(path / _LABELS, packed.labels)
+            if index:
+                write_tensors(path / _INDEX, index)
             seal(path, config)
 
     def _packed(self, packed: Packed) -> dict[str, Any]:
@@ -153,6 +158,9 @@ class SavingMixin(FittedModel, BaseEstimator):
             fitted = _upgraded(fitted)
         model._check_fitted(fitted)
         model.__dict__.update(fitted)
+        if _INDEX in config["files"]:
+            index = files.tensors(_INDEX, is_mapped=is_mapped)
+            model._saved_index = model.label_embeddings_, index
         with sklearn.config_context(enable_metadata_routing=True):
             for method in _ROUTED:
                 if requests := config["requests"].get(method):
@@ -167,7 +175,8 @@ class SavingMixin(FittedModel, BaseEstimator):
 
     def __getstate__(self) -> Mapping[str, Any]:
         state: dict[str, Any] = dict(super().__getstate__())
-        state.pop("_ranker", None)  # torch objects are rebuilt from the arrays
+        for name in ("_ranker", "_index", "_saved_index"):  # rebuilt from the arrays
+            state.pop(name, None)
         return state | {"_skxc_version": _version()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:

@@ -24,6 +24,12 @@ from ._building import built_once
 from ._reranker import CANDIDATES, Reranker
 from ._small_batches import SmallBatches, is_small
 
+# of one batch: embeddings (batch, dim), tokens, k, excluded pairs -> labels and scores, (batch, k)
+Search = Callable[
+    [Tensor, TokenStore, int, sp.csr_array | None],
+    tuple[NDArray[np.int64], NDArray[np.float32]],
+]
+
 
 class SearchSizes(NamedTuple):
     """What `Ranker` does at once."""
@@ -111,35 +117,63 @@ class Ranker:
         return embeddings
 
     def top_k(
-        self, tokens: TokenStore, k: int, exclude: sp.csr_array | None = None
+        self,
+        tokens: TokenStore,
+        k: int,
+        exclude: sp.csr_array | None = None,
+        search: Search | None = None,  # None: an exact one
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Embed and search batch by batch: neither embeddings nor scores of all texts are held."""
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
-        table = self.table
-        n_found = k if self.reranker is None else min(max(k, CANDIDATES), len(table.rows))
-        # words are scored on the host
-        sizes = search_sizes(self.device if table.words is None else torch.device("cpu"))
-        small = self._small_batches() if is_small(len(tokens), table.rows, n_found) else None
-        copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
+        n_found = self.n_searched(k)
+        if search is None:
+            is_few = is_small(len(tokens), self.table.rows, n_found)
+            search = self._top_k_of_few if is_few else self.exact_top_k
+        sizes = self._sizes
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
-            part = tokens.take(rows)
-            embeddings, mask = self._embed_batch(part), None if exclude is None else exclude[rows]
-            best = None if small is None else small.top_k(embeddings, part, n_found, mask)
-            best = best or top_k_inner_products(
-                embeddings,
-                table.rows,
-                n_found,
-                chunk_size=max(sizes.scores // max(len(rows), copied_dim), n_found),
-                exclude=None if mask is None else _pairs(mask, table.rows.device),
-                unseen=table.unseen,
-                added=table.word_scores(part),
-            )
-            found = best[0].cpu().numpy(), best[1].float().cpu().numpy()
+            part, mask = tokens.take(rows), None if exclude is None else exclude[rows]
+            found = search(self._embed_batch(part), part, n_found, mask)
             if self.reranker is not None:
                 found = self.reranker.top(part, *found)
             labels[rows], scores[rows] = found[0][:, :k], found[1][:, :k]
         return labels, scores
+
+    def n_searched(self, k: int) -> int:
+        """Labels of a text that are searched for, to give the `k` best."""
+        return k if self.reranker is None else min(max(k, CANDIDATES), len(self.table.rows))
+
+    @property
+    def _sizes(self) -> SearchSizes:
+        # words are scored on the host
+        return search_sizes(self.device if self.table.words is None else torch.device("cpu"))
+
+    def _top_k_of_few(
+        self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As `exact_top_k`, faster where texts are few."""
+        small = self._small_batches()
+        best = None if small is None else small.top_k(embeddings, tokens, k, exclude)
+        if best is None:
+            return self.exact_top_k(embeddings, tokens, k, exclude)
+        return best[0].numpy(), best[1].numpy()
+
+    def exact_top_k(
+        self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The best of all labels, of one batch."""
+        table = self.table
+        copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
+        labels, scores = top_k_inner_products(
+            embeddings,
+            table.rows,
+            k,
+            chunk_size=max(self._sizes.scores // max(len(tokens), copied_dim), k),
+            exclude=None if exclude is None else _pairs(exclude, table.rows.device),
+            unseen=table.unseen,
+            added=table.word_scores(tokens),
+        )
+        return labels.cpu().numpy(), scores.float().cpu().numpy()
 
     def scores(self, tokens: TokenStore, exclude: sp.csr_array | None) -> NDArray[np.float32]:
         """The scores of all labels, (len(tokens), n_labels); -inf where a pair is excluded."""
