@@ -24,7 +24,7 @@ from _peers import Resources, Rows
 from _peers_methods import METHODS
 
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "skxc", "omikuji", "napkinxc", "libpecos")
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -65,7 +65,7 @@ def write_rows(folder: Path, data: Mapping[str, Any]) -> None:
 
 def measure(rows_folder: Path, job: Job, python: str, timeout_s: float) -> Run:
     """Run a job in a process of its own, its threads pinned."""
-    environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(job.threads))}
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(job.threads))}
     with TemporaryDirectory() as name:
         folder = Path(name)
         told = {**job._asdict(), "rows": str(rows_folder)}
@@ -113,7 +113,7 @@ class Clock:
         return {f"{name}_s": round(wall, 6), f"{name}_cpu_s": round(cpu, 6)}
 
 
-def _read_rows(folder: Path) -> tuple[Rows, list[str]]:
+def read_rows(folder: Path) -> tuple[Rows, list[str]]:
     """What `write_rows` wrote: rows to learn from, texts to score."""
     texts = {n: json.loads((folder / f"{n}.json").read_text(encoding="utf-8")) for n in _TEXTS}
     paths = {n: folder / f"{n}.npz" for n in _MATRICES}
@@ -122,7 +122,7 @@ def _read_rows(folder: Path) -> tuple[Rows, list[str]]:
     return rows, texts["test_texts"]
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what is installed here."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for library in _LIBRARIES:
@@ -135,7 +135,7 @@ def _versions() -> dict[str, str]:
 
 def main(folder: Path) -> None:
     told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    rows, test_texts = _read_rows(Path(told.pop("rows")))
+    rows, test_texts = read_rows(Path(told.pop("rows")))
     job = Job(**told)
     method = METHODS[job.method].make(Resources(folder, job.threads, job.seed), **job.parameters)
     held = resident_bytes()
@@ -150,7 +150,7 @@ def main(folder: Path) -> None:
     model.mkdir()
     method.save(model)
     size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
-    measured |= {"disk_mib": round(size / 2**20, 2), "versions": _versions()}
+    measured |= {"disk_mib": round(size / 2**20, 2), "versions": versions()}
     sp.save_npz(folder / "scores.npz", sp.csr_matrix(scores), compressed=False)
     decided = method.decide(test_texts)
     if decided is not None:
