@@ -156,7 +156,7 @@ def test_wider_embeddings_and_larger_batches_need_more(estimator, data):
         return clf.memory_estimate(data.texts, data.Y)["cpu"]
 
     narrow, wide = (needed(encoder=BagOfWordsEncoder(dim=dim)) for dim in (64, 256))
-    assert wide["weights"] == pytest.approx(4 * narrow["weights"], rel=0.1)
+    assert wide["weights"] == pytest.approx(4 * narrow["weights"], rel=0.15)
     small, large = (needed(batch_size=n) for n in (16, 64))
     assert large["activations"] > small["activations"]
     assert needed(early_stopping=True)["optimizer"] > needed()["optimizer"]

@@ -179,8 +179,11 @@ class ReneeMethod(Method[ReneeSettings]):
             "activations": chunk + encoder,
         }
         copied_dim = settings.dim + 1 if itemsize < 4 else 0
-        searched = search_bytes(setup.n_searched, setup.n_labels, setup.device, copied_dim)
-        device["epoch"] = searched
+        n_validated = len(setup.held_out or ()) * settings.early_stopping
+        device["epoch"], device["published"] = (
+            search_bytes(n_texts, setup.n_labels, setup.device, copied_dim)
+            for n_texts in (n_validated, setup.n_searched)
+        )
         # `label_embeddings_` is the table itself where that is float32 and the host's
         is_shared = itemsize == 4 and setup.device.type == "cpu"
         return Memory(device, {"published": 0 if is_shared else 4 * n_weights})
