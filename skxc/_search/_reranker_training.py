@@ -31,11 +31,12 @@ _BYTES_A_TOKEN = 24
 _SOLVER = {"C": 0.5, "intercept_scaling": 0.3, "tol": 0.3, "least_weight": 0.05}
 # of a margin, in units of a score in training; the first is tried first and kept by default
 _WEIGHTS = (3.0, 0.0, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
+_LARGEST_WEIGHT = 1e12  # with which float32 can compute: scales may be tiny
 
 
 def default_weight(score_scale: float) -> float:
     """The weight of a margin where nothing is known of a set."""
-    return _WEIGHTS[0] / score_scale
+    return min(_WEIGHTS[0] / score_scale, _LARGEST_WEIGHT)
 
 
 def tuned_weight(
@@ -52,7 +53,7 @@ def tuned_weight(
 
     start = {"margin": _WEIGHTS[0]}
     best = best_weights(start, {"margin": _WEIGHTS[1:]}, ndcg, rows.sample_weight)
-    return best["margin"] / score_scale
+    return min(best["margin"] / score_scale, _LARGEST_WEIGHT)
 
 
 def trained_arrays(

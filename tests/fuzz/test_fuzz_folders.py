@@ -185,7 +185,7 @@ def changed_arrays(arrays: dict[str, np.ndarray], rng: random.Random) -> None:
         arrays[name] = np.ascontiguousarray(np.delete(array, slice(0, rng.choice([1, 99])), axis))
     elif kind == "longer" and array.ndim:
         arrays[name] = np.concatenate([array, array], rng.randrange(array.ndim))
-    elif kind == "turn":
+    elif kind == "turn" and array.size:
         arrays[name] = np.ascontiguousarray(array.T)[..., None][rng.choice([..., 0])]
     elif kind == "delete":
         del arrays[name]
