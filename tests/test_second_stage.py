@@ -12,6 +12,8 @@ import pytest
 import scipy.sparse as sp
 from sklearn.svm import LinearSVC
 
+pytest.importorskip("numba", reason="numba is not installed: no second stage")
+
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._data._batches import TrainingRows
@@ -393,3 +395,16 @@ def test_without_a_second_stage_numba_is_not_imported():
         "m.predict(['a']); assert 'numba' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_numba_auto_gives_no_second_stage_and_says_so(monkeypatch, caplog):
+    from skxc._estimator import _second_stage
+
+    monkeypatch.setattr(_second_stage, "find_spec", lambda name: None)
+    _second_stage._has_numba.cache_clear()
+    try:
+        model = make(UniDEC).fit(WORDS.texts, WORDS.Y)
+    finally:
+        _second_stage._has_numba.cache_clear()
+    assert model.rerank_weight_ == 0
+    assert "numba is not installed" in caplog.text

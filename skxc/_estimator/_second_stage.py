@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,8 @@ from skxc._validation import is_auto
 
 from ._threshold import ThresholdMixin
 
+logger = logging.getLogger("skxc")
+
 
 class SecondStageMixin(ThresholdMixin):
     """Trains the second stage and weighs it, where `rerank_weight` is not 0."""
@@ -34,7 +39,7 @@ class SecondStageMixin(ThresholdMixin):
 
     @property
     def _has_second_stage(self) -> bool:
-        return is_auto(self.rerank_weight) or self.rerank_weight > 0
+        return _has_numba() if is_auto(self.rerank_weight) else self.rerank_weight > 0
 
     def _with_second_stage(self, setup: TrainingSetup[Any], ended: Ended) -> Ended:
         """The trained model, the second stage behind it."""
@@ -84,3 +89,12 @@ class SecondStageMixin(ThresholdMixin):
     def _n_searched(self, rows: TrainingRows) -> int:
         """Training texts whose candidates the second stage asks the first for."""
         return n_texts_searched(*rows.Y.shape) if self._has_second_stage else 0
+
+
+@cache
+def _has_numba() -> bool:
+    """Whether the second stage can be trained: its solver is compiled by numba, a dependency."""
+    is_there = find_spec("numba") is not None
+    if not is_there:
+        logger.warning("numba is not installed: rerank_weight='auto' gives no second stage.")
+    return is_there
