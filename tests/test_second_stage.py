@@ -47,10 +47,10 @@ def trained(request):
 def problem(n_texts=300, n_labels=7, density=0.4, seed=0):
     """Texts, and labels that some texts have, some have not, and some are not asked about."""
     rng = np.random.default_rng(seed)
-    texts = sp.random(n_texts, 80, 0.1, rng=rng, dtype=np.float32).tocsr()
+    texts = np.where(rng.random((n_texts, 80)) < 0.1, rng.random((n_texts, 80)), 0)
     values = rng.choice([-1.0, 1.0, 0.5], (n_texts, n_labels))
     pairs = np.where(rng.random((n_texts, n_labels)) < density, values, 0)
-    return sp.csr_array(texts), sp.csc_array(pairs.astype(np.float32))
+    return sp.csr_array(texts.astype(np.float32)), sp.csc_array(pairs.astype(np.float32))
 
 
 def solved(texts, pairs, **parameters):
