@@ -446,7 +446,7 @@ def test_the_command_line_wins_over_config_files_wherever_they_stand(tmp_path):
     told = [options[name] for name in ("data", "out", "epochs", "batch_size", "momentum")]
     assert told == ["mine", "b", 2, 3, 0.5]
     assert options["bag"]["dim"] == 8
-    assert options["bag"]["min_df"] == 2
+    assert options["bag"]["min_df"] == 1
 
 
 @pytest.mark.parametrize(
