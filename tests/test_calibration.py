@@ -8,7 +8,6 @@ import scipy.sparse as sp
 from scipy.special import expit, logit
 
 from skxc import DualEncoderXC
-from skxc._estimator import CalibratedMixin
 from skxc._estimator._calibration import fit_sigmoid
 from skxc._functional._top_k import UNSEEN_SCORE
 from skxc.datasets import make_extreme_classification
@@ -59,6 +58,16 @@ def test_a_weight_of_three_counts_as_three():
         scores.repeat(weights), hits.repeat(weights), np.ones(weights.sum(), np.float32), 10.0
     )
     assert fit_sigmoid(scores, hits, weights.astype(np.float32), 10.0) == pytest.approx(want, 1e-3)
+
+
+def test_a_relevance_is_a_share_of_a_hit():
+    scores, hits, weights = draw(5.0, -1.0, n=300)
+    relevances = np.where(hits, 0.25, 0).astype(np.float32)
+    parts = (scores, scores[hits]), (hits, ~hits[hits]), (0.25 * weights, 0.75 * weights[hits])
+    joined = [np.concatenate(part) for part in parts]
+    joined[2][: len(hits)][~hits] = 1  # wrong ones count in full
+    want = fit_sigmoid(*joined, 10.0)
+    assert fit_sigmoid(scores, relevances, weights, 10.0) == pytest.approx(want, 1e-3)
 
 
 def test_unseen_labels_are_left_out():
@@ -125,9 +134,7 @@ def test_probabilities_of_fresh_texts_are_calibrated():
 def test_texts_that_are_too_few_to_tune_by_are_not_held_out(monkeypatch, n_texts):
     monkeypatch.setattr("skxc._training._setup.LEAST_TUNING_TEXTS", 50)
     parts = []
-    monkeypatch.setattr(
-        CalibratedMixin, "_calibrate", lambda self, setup, ended: parts.append(setup)
-    )
+    monkeypatch.setattr(DualEncoderXC, "_calibrate", lambda self, setup, ended: parts.append(setup))
     make().fit(WORDS.texts[:n_texts], WORDS.Y[:n_texts])
     (setup,) = parts
     assert setup.held_out is setup.tuning_rows is None
@@ -141,7 +148,7 @@ def test_a_twentieth_of_the_texts_is_held_out_from_training(
 ):
     parts = []
     monkeypatch.setattr(
-        CalibratedMixin,
+        DualEncoderXC,
         "_calibrate",
         lambda self, setup, ended: parts.extend([setup.rows, setup.tuning_rows]),
     )

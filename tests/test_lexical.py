@@ -328,6 +328,17 @@ def test_a_weight_changes_where_the_mean_gain_exceeds_its_standard_error(factor,
     assert got == {"a": float(factor > 1)}
 
 
+def test_the_best_value_is_taken_not_the_first_that_gains():
+    measured = {0.0: 0.0, 1.0: 0.5, 2.0: 0.52, 3.0: 0.1}
+    noise = np.random.default_rng(0).normal(size=40) * 0.5
+    noise -= noise.mean()
+
+    def measure(weights):
+        return measured[weights["a"]] + noise * (weights["a"] == 2)
+
+    assert best_weights({"a": 0.0}, {"a": tuple(measured)}, measure, None) == {"a": 2.0}
+
+
 def test_ndcg_of_texts_is_the_metrics_own():
     rng = np.random.default_rng(0)
     Y = sp.csr_array((rng.random((30, 9)) < 0.3).astype(np.float32))

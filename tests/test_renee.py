@@ -160,9 +160,10 @@ def test_label_counts_are_of_the_labels_as_given_not_augmented(data):
     np.testing.assert_array_equal(clf.label_counts_, np.asarray(data.Y.sum(0)).ravel())
 
 
-def test_relevances_pull_less_than_full_labels():
+@pytest.mark.parametrize("rerank_weight", [0, "auto"])
+def test_relevances_pull_less_than_full_labels(rerank_weight):
     texts, Y = ["word"] * 50, sp.csr_array(np.full((50, 1), 0.3, np.float32))
-    clf = make_clf(epochs=60).fit(texts, Y)
+    clf = make_clf(epochs=60, rerank_weight=rerank_weight).fit(texts, Y)
     assert clf.predict_proba(["word"]).data == pytest.approx([0.3], abs=0.05)
 
 

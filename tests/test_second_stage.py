@@ -225,7 +225,7 @@ def test_the_weight_is_the_one_that_ranks_best(is_margin_right, want):
 
 
 # -------------------------------------------------------------------------------- in an estimator
-def test_every_label_has_a_classifier_and_candidates_alone_are_negatives(trained):
+def test_every_label_has_a_classifier_without_tiny_weights(trained):
     arrays = trained.reranker_
     assert trained.rerank_weight_ > 0
     assert len(arrays["offsets"]) == 21

@@ -9,7 +9,6 @@ from sklearn.base import (
     TransformerMixin,
 )
 
-from ._calibration import CalibratedMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
@@ -21,7 +20,6 @@ __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 class XCEstimator(
     FitMixin,
-    CalibratedMixin,
     PredictMixin,
     SavingMixin,
     ClassNamePrefixFeaturesOutMixin,

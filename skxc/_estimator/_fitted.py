@@ -39,6 +39,7 @@ class FittedModel(CommonParameters):
     _target_kind: TargetKind
     _target_dtype: np.dtype[Any]
     _optimizer_state: dict[str, Any]
+    _sigmoid: tuple[float, float]  # slope, above 0, and intercept
     reranker_: dict[str, Any]
     rerank_weight_: float
     _ranker: Ranker | None = None  # torch's side of the model: rebuilt when missing, never pickled
@@ -95,5 +96,8 @@ class FittedModel(CommonParameters):
         return np.clip(scores, np.finfo(np.float32).tiny, 1 - eps, out=scores)
 
     def _log_odds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The log-odds of a label, by its score; may be written over the scores."""
+        """The log-odds of a label, by its score; written over the scores."""
+        slope, intercept = self._sigmoid
+        scores *= np.float32(slope)
+        scores += np.float32(intercept)
         return scores

@@ -71,6 +71,20 @@ def _output_config(name: str, value: Any, sizes: Sizes) -> None:
         check_choice(name, container, (None, "default", "pandas", "polars"))
 
 
+_classifiers = sparse_rows(
+    weights=an_array(np.float32, "n_pairs"),
+    intercepts=an_array(np.float32, "n_labels"),
+    idf=an_array(np.float32, "n_tokens"),
+)
+
+
+def _reranker(name: str, value: Any, sizes: Sizes) -> None:
+    """Of the encoder's words or, where it has none, of the tokens that have weights."""
+    idf = value.get("idf", ()) if isinstance(value, dict) else ()
+    n_words = sizes["n_words"] or np.size(idf)
+    _classifiers(name, value, sizes | {"n_words": n_words})
+
+
 # in the order in which they are checked: sizes first
 _OF_ALL: dict[str, Check] = {
     "n_labels_": _n_labels,
@@ -85,11 +99,7 @@ _OF_ALL: dict[str, Check] = {
     "_target_dtype": _dtype,
     "_optimizer_state": _optimizer_state,
     "rerank_weight_": a_number(0, np.inf),
-    "reranker_": sparse_rows(
-        weights=an_array(np.float32, "n_pairs"),
-        intercepts=an_array(np.float32, "n_labels"),
-        idf=an_array(np.float32, "n_tokens"),
-    ),
+    "reranker_": _reranker,
 }
 _OTHERS: dict[str, Check] = {
     "threshold_": a_number(0, 1),

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from skxc._methods._method import Ended
 from skxc._training._setup import TrainingSetup
 from skxc.metrics._top_k import top_k_matrix
 from skxc.model_selection._threshold import Candidates
 
-from ._fitted import FittedModel
+from ._calibration import CalibratedMixin
 
 _CANDIDATES = 100  # labels a text to choose by: the best ones
 
 
-class ThresholdMixin(FittedModel):
+class ThresholdMixin(CalibratedMixin):
     """The threshold of highest micro-F1, on texts that `fit` holds out.
 
     Where these are fewer than 50, or none, training texts serve.
@@ -35,21 +34,14 @@ class ThresholdMixin(FittedModel):
         if rows.sample_weight is not None:
             weights = rows.sample_weight
         is_given = labels >= 0
-        hits = rows.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray() > 0
-        self._fit_log_odds(scores[is_given], hits[is_given], weights.repeat(is_given.sum(1)), ended)
+        relevances = rows.Y[np.arange(len(labels))[:, None], labels.clip(min=0)].toarray()
+        self._fit_log_odds(
+            scores[is_given], relevances[is_given], weights.repeat(is_given.sum(1)), ended
+        )
         if has_threshold:
             proba = top_k_matrix(labels, self._proba(scores), self.n_labels_)
             counted = np.flatnonzero(weights)
             self.threshold_ = 0.5  # where no text has one of its labels among the best
-            if hits[counted].any():
+            if relevances[counted].any():
                 candidates = Candidates(proba[counted], rows.Y[counted], None)
                 self.threshold_ = candidates.best_for_all("f1_micro")
-
-    def _fit_log_odds(
-        self,
-        scores: NDArray[np.float32],  # (n,)
-        hits: NDArray[np.bool_],  # (n,)
-        weights: NDArray[np.float32],  # (n,)
-        ended: Ended,
-    ) -> None:
-        """Fit what turns scores into log-odds, where they are none themselves."""

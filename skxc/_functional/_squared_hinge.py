@@ -5,12 +5,12 @@ numba is imported with this module: import it where it is needed.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from skxc._kernels._compiled import compiled
@@ -88,8 +88,8 @@ def squared_hinge_classifiers(
         return found[:n].copy(), kept[:n].copy(), counts, intercepts
 
     blocks, capacities = _blocks(pairs, earlier.weights, np.diff(starts), shape[1])
-    with ThreadPoolExecutor(n_threads) as pool:
-        parts = list(pool.map(solved, blocks, capacities))
+    jobs = map(delayed(solved), blocks, capacities)
+    parts = Parallel(n_threads, require="sharedmem")(jobs)
     indices, data, counts, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return LinearClassifiers(sp.csr_array((data, indices, offsets), shape), intercepts)

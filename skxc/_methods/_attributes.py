@@ -92,12 +92,12 @@ def sparse_rows(**values: Check) -> Check:
         for part, check_part in parts.items():
             check_part(f"{name}.{part}", value[part], inner)
         an_array(np.int64, sizes["n_labels"] + 1)(f"{name}.offsets", value["offsets"], inner)
-        n_known = len(value.get("idf", ())) or sizes["n_words"]
-        if value["n_words"] != n_known:
+        n_words = sizes["n_words"]
+        if value["n_words"] != n_words:
             raise ValueError(
-                f"{name} is of {value['n_words']} words, and the encoder has {n_known}."
+                f"{name} is of {value['n_words']} words, and the encoder has {n_words}."
             )
-        _check_csr(name, value["offsets"], value["words"], n_known)
+        _check_csr(name, value["offsets"], value["words"], n_words)
 
     return check
 

@@ -254,10 +254,11 @@ def _scores(
         rows = table.rows[places[part]].float()  # (step, n, dim)
         scores[part] = torch.bmm(rows, embeddings[part].float()[:, :, None])[:, :, 0].numpy()
     if texts is not None:
-        from skxc._functional._word_pairs import add_word_scores_  # numba's import takes a while
+        from skxc._functional._squared_hinge import LinearClassifiers  # imports numba
 
         words = table.words
         assert words is not None
-        add_word_scores_(scores, labels, texts, words)
+        no_intercepts = np.zeros(len(table.rows), np.float32)
+        scores += LinearClassifiers(words, no_intercepts).margins(texts, labels)
     scores[labels < 0] = -np.inf
     return scores

@@ -49,38 +49,37 @@ def best_weights(
 ) -> dict[str, float]:
     """Coordinate ascent: each weight in turn to its best value, twice around.
 
-    A value takes over where it gains, in the mean of the texts, more than that mean's standard
-    error: less is chance.
+    The best value takes over where it gains, in the mean of the texts, more than that mean's
+    standard error: less is chance.
     """
-    shares = _shares(sample_weight)
 
     @cache  # the second time around, most have been tried
     def measured(*values: float) -> NDArray[np.float64]:
         return measure(dict(zip(start, values, strict=True)))
 
-    weights, best = dict(start), measured(*start.values())
+    shares = _shares(sample_weight, len(measured(*start.values())))
+
+    weights = dict(start)
     for _ in range(2):
         for name, values in grids.items():
-            for value in values:
-                trial = weights | {name: value}
-                gains = measured(*trial.values()) - best
-                if _exceeds_chance(gains, shares):
-                    weights, best = trial, best + gains
+            trials = [weights | {name: value} for value in values]
+            best = max(trials, key=lambda trial: shares @ measured(*trial.values()))
+            gains = measured(*best.values()) - measured(*weights.values())
+            if _exceeds_chance(gains, shares):
+                weights = best
     return weights
 
 
-def _shares(sample_weight: NDArray[np.float32] | None) -> NDArray[np.float64] | None:
-    """Weights that sum to 1; None: all texts weigh the same."""
+def _shares(sample_weight: NDArray[np.float32] | None, n_texts: int) -> NDArray[np.float64]:
+    """Weights that sum to 1."""
     if sample_weight is None or not sample_weight.any():
-        return None
+        return np.full(n_texts, 1 / n_texts)
     weights = sample_weight.astype(np.float64)
     return weights / weights.sum()
 
 
-def _exceeds_chance(gains: NDArray[np.float64], shares: NDArray[np.float64] | None) -> bool:
+def _exceeds_chance(gains: NDArray[np.float64], shares: NDArray[np.float64]) -> bool:
     """Whether the mean is above its standard error."""
-    if shares is None:
-        shares = np.full(len(gains), 1 / len(gains))
     mean = float(shares @ gains)
     return mean > 0 and mean**2 > float(shares**2 @ (gains - mean) ** 2)
 
