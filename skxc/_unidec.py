@@ -42,7 +42,7 @@ class UniDEC(LabelTextsMixin, XCEstimator):
         names (label lists, 1-d classes, a DataFrame's columns) and they are words. Needed by `fit`.
     epochs : int, default=None
         Passes over the training texts. None: with the embedded encoder as many as a text has
-        labels, in the mean, from 3 to 8; 5 with a pretrained one.
+        labels, in the mean, from 4 to 8; 5 with a pretrained one.
     batch_size : int, default=None
         Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
@@ -197,7 +197,7 @@ class UniDEC(LabelTextsMixin, XCEstimator):
     _has_rows = True
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "always": {
-            "epochs": range(3, 9),
+            "epochs": range(4, 9),
             "batch_size": 512,
             "learning_rate": 0.05,
             "classifier_learning_rate": 0.01,
