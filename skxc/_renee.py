@@ -22,9 +22,11 @@ class ReneeClassifier(XCEstimator):
     is written down by hand and applied chunk of labels by chunk (as in [2]_), so that neither the
     (batch, n_labels) scores nor a gradient of the classifier's size is ever held.
 
-    The probability of a label is the sigmoid of its score, what the loss trains it to be: the
-    chance that the label applies, whatever the others do. It needs no calibration to be
-    comparable between labels; `threshold` can be lowered to trade precision for recall.
+    A second stage ranks a text's best labels anew by their exact words (`rerank_weight`). The
+    probability of a label is then a sigmoid of its score (Platt's), fitted on the 100 best labels
+    of texts that training does not see: a twentieth of them, at most 500. Without a second stage no
+    text is held out, and the probability is the sigmoid of the score itself, what the loss trains
+    it to be: the chance that the label applies, whatever the others do.
 
     Parameters
     ----------

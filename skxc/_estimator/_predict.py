@@ -71,16 +71,16 @@ class PredictMixin(IndexedModel, TransformerMixin):
         """The best labels of each text and their scores.
 
         Exact, unless `search` says otherwise: every label is scored, in chunks; never an
-        (n_samples, n_labels) array. Unseen labels
-        of which nothing else is known (no training text has them, and their own text, if any, has
-        no known word) rank last, at -1e4.
+        (n_samples, n_labels) array. The 100 best are then ranked anew by the second stage, if there
+        is one. Unseen labels of which nothing else is known (no training text has them, and their
+        own text, if any, has no known word) rank last, at -1e4.
 
         Returns
         -------
         labels : ndarray of shape (n_samples, k), int64
             Places in `classes_`, best first; -1 where fewer than k labels are not excluded.
         scores : ndarray of shape (n_samples, k), float32
-            Inner products, as `decision_function` gives them; -inf where the label is -1.
+            As `decision_function` gives them; -inf where the label is -1.
         """
         check_is_fitted(self)
         name, k = ("top_k", self.top_k) if k is None else ("k", k)
@@ -187,7 +187,8 @@ class PredictMixin(IndexedModel, TransformerMixin):
         -------
         ndarray of shape (n_samples, n_labels) or (n_samples,), float32
             ``transform(X) @ label_embeddings_.T``, with -1e4 for labels of which nothing is known,
-            and what the words add where labels have weights for them (`UniDEC`); for two 1-d
+            what the words add where labels have weights for them (`UniDEC`), and what the second
+            stage adds to a text's 100 best labels; the others fall below these. For two 1-d
             classes, the log-odds of the second against the first.
         """
         check_is_fitted(self)
