@@ -98,6 +98,23 @@ def test_held_out_rows_are_training_rows_and_no_test_row_is_looked_at():
         np.testing.assert_array_equal(labels.toarray(), Y[rows].toarray())
 
 
+def test_a_cut_set_has_the_most_frequent_training_labels_and_the_rows_of_these():
+    Y = sp.csr_matrix([[1, 0, 0, 1], [0, 0, 1, 1], [0, 1, 0, 0], [1, 0, 0, 0]])
+    Y_test = sp.csr_matrix([[0, 1, 1, 0], [0, 0, 0, 1]])
+    exclude = sp.csr_matrix((4, 4)) + sp.csr_matrix(([1], ([3], [3])), shape=(4, 4))
+    data = Bunch(
+        texts=list("abcd"), Y=Y, test_texts=list("ef"), Y_test=Y_test,
+        label_texts=["one", "two", "three", "four"], exclude=exclude, test_exclude=None,
+    )  # fmt: skip
+    name, cut = against_peers.most_frequent("set", data, 2)
+    assert (name, cut.label_texts) == ("set, 2 labels", ["one", "four"])
+    assert (cut.texts, cut.test_texts) == (["a", "b", "d"], ["f"])
+    assert cut.Y.toarray().tolist() == [[1, 1], [0, 1], [1, 0]]
+    assert cut.Y_test.toarray().tolist() == [[0, 1]]
+    assert cut.exclude.toarray().tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert cut.test_exclude is None
+
+
 def test_a_method_never_gets_the_labels_of_the_test_rows(folder, tmp_path):
     data = against_peers.load(str(folder))[1]
     write_rows(tmp_path, data)
