@@ -89,7 +89,7 @@ def squared_hinge_classifiers(
 
     blocks, capacities = _blocks(pairs, earlier.weights, np.diff(starts), shape[1])
     jobs = map(delayed(solved), blocks, capacities)
-    parts = Parallel(n_threads, require="sharedmem")(jobs)
+    parts = Parallel(min(n_threads, len(blocks)), require="sharedmem")(jobs)
     indices, data, counts, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return LinearClassifiers(sp.csr_array((data, indices, offsets), shape), intercepts)
