@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from skxc._data._tokens import TokenStore
-from skxc._functional._top_k import UNSEEN_SCORE
+from skxc._functional._top_k import UNSEEN_SCORE, top_k_of_rows
 
 if TYPE_CHECKING:
     from skxc._functional._squared_hinge import LinearClassifiers
@@ -57,8 +58,7 @@ class Reranker:
     ) -> None:
         """Likewise, of all labels."""
         n = min(CANDIDATES, scores.shape[1])
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :n]
-        found = np.take_along_axis(scores, best, 1)
+        found, best = (part.numpy() for part in top_k_of_rows(torch.from_numpy(scores), n))
         best[found == -np.inf] = -1
         shift = self._rescore_(tokens, best, found)
         _shift_(scores, shift)
