@@ -100,15 +100,20 @@ def _inverse_costs(pairs: sp.csc_array, C: float) -> NDArray[np.float64]:
     return 0.5 / (C * np.abs(pairs.data.astype(np.float64)))
 
 
+def with_narrow_indices(matrix: sp.csr_array) -> sp.csr_array:
+    """The same matrix with 32-bit indices, where these are enough: the loops take it as it is."""
+    if matrix.nnz >= 1 << 31:
+        return matrix
+    indptr, indices = (a.astype(np.int32, copy=False) for a in (matrix.indptr, matrix.indices))
+    return sp.csr_array((matrix.data, indices, indptr), matrix.shape)
+
+
 def _parts(
     matrix: sp.csr_array,
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.float32]]:
     """Offsets, columns and values, of the types that the loops are compiled for."""
-    return (
-        matrix.indptr.astype(np.int64, copy=False),
-        matrix.indices.astype(np.int32, copy=False),
-        matrix.data.astype(np.float32, copy=False),
-    )
+    matrix = with_narrow_indices(matrix)
+    return matrix.indptr, matrix.indices, matrix.data.astype(np.float32, copy=False)
 
 
 def _blocks(

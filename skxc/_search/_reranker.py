@@ -116,11 +116,14 @@ def _counts(tokens: TokenStore, n_tokens: int) -> sp.csr_array:
 
 def as_classifiers(arrays: Arrays) -> LinearClassifiers:
     """The classifiers of a model's arrays."""
-    from skxc._functional._squared_hinge import LinearClassifiers  # imports numba
+    from skxc._functional._squared_hinge import (  # imports numba
+        LinearClassifiers,
+        with_narrow_indices,
+    )
 
     shape = (len(arrays["offsets"]) - 1, int(arrays["n_words"]))
     weights = sp.csr_array((arrays["weights"], arrays["words"], arrays["offsets"]), shape)
-    return LinearClassifiers(weights, arrays["intercepts"])
+    return LinearClassifiers(with_narrow_indices(weights), arrays["intercepts"])
 
 
 def as_arrays(classifiers: LinearClassifiers, idf: NDArray[np.float32]) -> dict[str, Any]:
