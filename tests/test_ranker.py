@@ -49,10 +49,10 @@ def test_a_search_holds_what_it_says_however_few_texts_there_are(n_texts, dtype)
     table = ranker.table.rows.float()
     with Allocations() as allocations:
         labels, scores = ranker.top_k(tokens_of(n_texts), 5)
-    copied_dim = DIM if dtype == torch.bfloat16 else 0
+    is_copied = dtype == torch.bfloat16
     held = allocations.peak - ranker.table.rows.nbytes
     small = 30_000  # embeddings, and the best of them
-    assert held < search_bytes(n_texts, N_LABELS, CPU, copied_dim) + small
+    assert held < search_bytes(n_texts, N_LABELS, DIM, CPU, is_copied=is_copied) + small
     want = (ranker.module.rows[:n_texts].detach() @ table.T).topk(5)
     np.testing.assert_array_equal(labels, want.indices)
     np.testing.assert_allclose(scores, want.values, rtol=1e-5)

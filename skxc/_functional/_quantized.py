@@ -1,4 +1,7 @@
-"""Rows in eight bits, and what an inner product of them can be wrong by."""
+"""Rows in eight bits, and what an inner product of them can be wrong by.
+
+numba is imported with this module: import it where it is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ._quantized_loops import quantize
+
 _LARGEST = 127
 MOST_COLUMNS = 1 << 17  # a product of longer rows may exceed 32 bits
-_NUMBERS_AT_ONCE = 1 << 18  # float64 temporaries stay in a CPU's cache
+_NUMBERS_AT_ONCE = 1 << 18  # copies in float32 stay in a CPU's cache
 # more than what all float64 roundings of a product come to, relative to both rows' lengths
 _ROUNDING = 1e-10
 
@@ -31,44 +36,31 @@ class Quantized(NamedTuple):
 def quantized(rows: Tensor) -> Quantized:  # (n, dim) on the host
     """The rows, each by its own scale."""
     n, dim = rows.shape
-    values = np.empty((n, dim), np.int8)
-    scales, lengths, errors = np.empty((3, n), np.float32)
+    values, scales = np.empty((n, dim), np.int8), np.empty(n, np.float32)
+    squares = np.empty((2, n))
     step = max(_NUMBERS_AT_ONCE // max(dim, 1), 1)
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        exact = rows[part].float().contiguous().numpy()
+        quantize(exact, _LARGEST, values[part], scales[part], *squares[:, part])
     with np.errstate(over="ignore", invalid="ignore"):  # told by `is_finite`
-        for start in range(0, n, step):
-            part = slice(start, start + step)
-            exact = rows[part].double().numpy()
-            scales[part] = np.abs(exact).max(1, initial=0) / _LARGEST
-            scale = scales[part, None].astype(np.float64)
-            rounded = np.rint(exact / np.where(scale > 0, scale, np.inf))
-            np.clip(rounded, -_LARGEST, _LARGEST, out=rounded)
-            values[part] = rounded
-            rounded *= scale
-            lengths[part] = _lengths(rounded)
-            errors[part] = _lengths(exact - rounded)
-    return Quantized(values, scales, lengths, errors)
+        # not below the rows' lengths, also once they are float32
+        lengths = (np.sqrt(squares) * (1 + _ROUNDING)).astype(np.float32)
+        lengths = np.where(squares > 0, np.nextafter(lengths, np.float32(np.inf)), lengths)
+        return Quantized(values, scales, *lengths)
 
 
-def _lengths(rows: NDArray[np.float64]) -> NDArray[np.float32]:  # (n, dim) -> (n,)
-    """Not below the rows' lengths, also once they are float32."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)) * (1 + _ROUNDING)
-    return np.nextafter(lengths.astype(np.float32), np.float32(np.inf))
-
-
-class QueryBound(NamedTuple):
-    """What the error of a query's products is made of, by Cauchy and Schwarz.
+def query_bounds(queries: Quantized) -> NDArray[np.float64]:
+    """What the errors of products are made of, by Cauchy and Schwarz.
 
     ``|x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|`` where x' and q' are the rounded ones.
+    float64's roundings count as errors of the query.
+
+    Returns
+    -------
+    ndarray of shape (n, 3)
+        Of each query its scale, its length, and that of its error.
     """
-
-    scale: float
-    length: float  # of q
-    error: float  # length of q - q'
-
-
-def query_bounds(queries: Quantized) -> list[QueryBound]:
-    """Of each query; float64's roundings count as errors of the query."""
     lengths = (queries.lengths.astype(np.float64) + queries.errors) * (1 + _ROUNDING)
     errors = queries.errors + _ROUNDING * lengths
-    columns = (queries.scales.astype(np.float64), lengths, errors)
-    return [QueryBound(*each) for each in np.stack(columns, 1).tolist()]
+    return np.stack([queries.scales.astype(np.float64), lengths, errors], 1)

@@ -209,7 +209,8 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         table = 4 * n_labels * settings.dim
         activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        device = {"activations": activations, "published": cls._search_bytes(setup, settings)}
+        published = cls._search_bytes(setup, settings, settings.dim)
+        device = {"activations": activations, "published": published}
         if setup.device.type != "cpu":
             device["published"] += table
         return Memory(device, {"published": table, "epoch": cls._mining_bytes(setup, settings)})

@@ -178,10 +178,11 @@ class ReneeMethod(Method[ReneeSettings]):
             "copies": (itemsize * n_weights + velocity) * settings.early_stopping,
             "activations": chunk + encoder,
         }
-        copied_dim = settings.dim + 1 if itemsize < 4 else 0
         n_validated = len(setup.held_out or ()) * settings.early_stopping
         device["epoch"], device["published"] = (
-            search_bytes(n_texts, setup.n_labels, setup.device, copied_dim)
+            search_bytes(
+                n_texts, setup.n_labels, settings.dim + 1, setup.device, is_copied=itemsize < 4
+            )
             for n_texts in (n_validated, setup.n_searched)
         )
         # `label_embeddings_` is the table itself where that is float32 and the host's

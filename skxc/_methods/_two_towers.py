@@ -135,13 +135,14 @@ class TwoTowerMethod(Method[S]):
         return encoder_bytes(setup, settings, parts)
 
     @classmethod
-    def _search_bytes(cls, setup: TrainingSetup[S], settings: S, *, has_words: bool = False) -> int:
-        """What embedding all labels holds, or searching them, besides the tables."""
-        place = torch.device("cpu") if has_words else setup.device
+    def _search_bytes(cls, setup: TrainingSetup[S], settings: S, dim: int, n_words: int = 0) -> int:
+        """What embedding all labels holds, or searching rows of `dim`, besides the tables."""
+        place = torch.device("cpu") if n_words else setup.device
         embedded = 4 * _TENSORS_A_TEXT * settings.dim * min(_TEXTS_AT_ONCE, setup.n_labels)
         is_mined = settings.negatives == "mined"
         n_texts = len(setup.rows) if is_mined else setup.n_searched
-        return max(embedded, search_bytes(n_texts, setup.n_labels, place))
+        searched = search_bytes(n_texts, setup.n_labels, dim, place, n_words=n_words)
+        return max(embedded, searched)
 
     @classmethod
     def _mining_bytes(cls, setup: TrainingSetup[S], settings: S) -> int:

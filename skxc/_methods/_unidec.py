@@ -425,9 +425,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         }
         is_on_host = classifier_device(setup, rows).type == "cpu"
         has_words = bool(settings.lexical_learning_rate) and setup.encoder.has_words
+        n_words = setup.word_pairs.nnz if has_words else 0
         activations = 4 * 4 * batch_size * pool_size
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        published = cls._search_bytes(setup, settings, has_words=has_words)
+        published = cls._search_bytes(setup, settings, table // (4 * n_labels), n_words)
         if setup.device.type != "cpu":
             # both halves, and both joined where labels are searched in training; then the table,
             # when the classifier is gone
@@ -437,7 +438,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         memory = Memory({"activations": activations, "published": published})
         memory += Memory({}, classifier) if is_on_host else Memory(classifier)
         if has_words:
-            memory += _words_memory(setup.word_pairs.nnz, is_copied=settings.early_stopping)
+            memory += _words_memory(n_words, is_copied=settings.early_stopping)
         host = {
             "published": 2 * rows + table,  # the two halves, and both joined
             "epoch": cls._mining_bytes(setup, settings),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,11 +18,14 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords
 from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
+from skxc._kernels._int8 import has_int8_products
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import built_once
 from ._reranker import CANDIDATES, Reranker
-from ._small_batches import SmallBatches, is_small
+
+if TYPE_CHECKING:
+    from ._eight_bits import EightBitTable
 
 # of one batch: embeddings (batch, dim), tokens, k, excluded pairs -> labels and scores, (batch, k)
 Search = Callable[
@@ -41,6 +44,15 @@ class SearchSizes(NamedTuple):
 
 # a CPU's scores stay in its cache (8 MiB); a GPU needs work for all of its units (256 MiB)
 _SIZES = {"cpu": SearchSizes(256, 1 << 14, 1 << 21), "cuda": SearchSizes(1024, 1 << 15, 1 << 26)}
+# what a ranker builds when it is first needed
+_BUILT = ("_table", "_eight_bits")
+# The search in eight bits: texts a call up to which numba's products are faster than torch's in
+# float32; smaller tables take a fraction of a millisecond in any case; with fewer labels a result,
+# most would be candidates.
+_MOST_TEXTS = 8
+_LEAST_NUMBERS = 1 << 20
+_LABELS_A_RESULT = 16
+PRODUCTS_AT_ONCE = 1 << 22  # texts times labels; int32
 # bytes a score: float32, and what finding the best of them takes
 _BYTES_A_SCORE = {"cpu": 5, "cuda": 6}
 
@@ -48,6 +60,15 @@ _BYTES_A_SCORE = {"cpu": 5, "cuda": 6}
 def search_sizes(device: torch.device) -> SearchSizes:
     """For this kind of device."""
     return _SIZES.get(device.type, _SIZES["cuda"])
+
+
+def is_fast_in_eight_bits(
+    n_texts: int, n_labels: int, dim: int, k: int, device: torch.device
+) -> bool:
+    """Whether that is the faster way to search."""
+    is_large = n_labels * dim >= _LEAST_NUMBERS and n_labels >= _LABELS_A_RESULT * k
+    has_products = n_texts <= _MOST_TEXTS or has_int8_products()
+    return device.type == "cpu" and is_large and has_products
 
 
 class LabelTable(NamedTuple):
@@ -90,14 +111,13 @@ class Ranker:
     def with_reranker(self, reranker: Reranker | None) -> Ranker:
         """The same model with this second stage."""
         ranker = replace(self, reranker=reranker)
-        if "_table" in vars(self):
-            vars(ranker)["_table"] = self.table
+        vars(ranker).update({name: vars(self)[name] for name in _BUILT if name in vars(self)})
         return ranker
 
     @property
     def table(self) -> LabelTable:
         """The labels."""
-        return built_once(self, "_table", self.make_table)
+        return built_once(self, _BUILT[0], self.make_table)
 
     @property
     def device(self) -> torch.device:
@@ -128,8 +148,9 @@ class Ranker:
         scores = np.empty((len(tokens), k), np.float32)
         n_found = self.n_searched(k)
         if search is None:
-            is_few = is_small(len(tokens), self.table.rows, n_found)
-            search = self._top_k_of_few if is_few else self.exact_top_k
+            n_labels, dim = (table := self.table.rows).shape
+            is_fast = is_fast_in_eight_bits(len(tokens), n_labels, dim, n_found, table.device)
+            search = self._top_k_by_eight_bits if is_fast else self.exact_top_k
         sizes = self._sizes
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part, mask = tokens.take(rows), None if exclude is None else exclude[rows]
@@ -148,15 +169,21 @@ class Ranker:
         # words are scored on the host
         return search_sizes(self.device if self.table.words is None else torch.device("cpu"))
 
-    def _top_k_of_few(
+    def _top_k_by_eight_bits(
         self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `exact_top_k`, faster where texts are few."""
-        small = self._small_batches()
-        best = None if small is None else small.top_k(embeddings, tokens, k, exclude)
-        if best is None:
-            return self.exact_top_k(embeddings, tokens, k, exclude)
-        return best[0].numpy(), best[1].numpy()
+        """As `exact_top_k`, faster where a CPU has instructions for it, or texts are few."""
+        table = built_once(self, _BUILT[1], self._make_eight_bits)
+        best = None if table is None else table.top_k(embeddings, tokens, k, exclude)
+        return self.exact_top_k(embeddings, tokens, k, exclude) if best is None else best
+
+    def _make_eight_bits(self) -> EightBitTable | None:
+        """None without numba, or where it would not be exact."""
+        try:
+            from ._eight_bits import EightBitTable
+        except ImportError:
+            return None
+        return EightBitTable.of(*self.table)
 
     def exact_top_k(
         self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
@@ -210,10 +237,6 @@ class Ranker:
             weights = None
         return float(np.average(hits, weights=weights))
 
-    def _small_batches(self) -> SmallBatches | None:
-        """The table for a few texts a call, beside the other one: a quarter of its memory."""
-        return built_once(self, "_small", lambda: SmallBatches.of(*self.table))
-
     @torch.inference_mode()
     def _embed_batch(self, tokens: TokenStore) -> Tensor:
         with autocast(self.device, self.dtype):
@@ -221,12 +244,24 @@ class Ranker:
         return self.head(embeddings.float())
 
 
-def search_bytes(n_texts: int, n_labels: int, device: torch.device, copied_dim: int = 0) -> int:
-    """What `Ranker.top_k` holds: scores, and their best; rows that are copied to float32."""
+def search_bytes(
+    n_texts: int,
+    n_labels: int,
+    dim: int,  # of the table's rows
+    device: torch.device,
+    *,
+    n_words: int = 0,  # of all labels
+    is_copied: bool = False,  # the rows, to float32
+) -> int:
+    """What `Ranker.top_k` holds: scores and their best, or the other table."""
     sizes = search_sizes(device)
+    n_at_once = min(sizes.texts, n_texts)
+    if n_texts and is_fast_in_eight_bits(n_texts, n_labels, dim, 1, device):
+        products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels)
+        return n_labels * (dim + 12) + 8 * n_words + products
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
-    scores = a_score * min(sizes.scores, min(sizes.texts, n_texts) * n_labels)
-    return scores + 4 * min(sizes.scores, n_labels * copied_dim)
+    scores = a_score * min(sizes.scores, n_at_once * n_labels)
+    return scores + 4 * min(sizes.scores, n_labels * dim) * is_copied
 
 
 def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:

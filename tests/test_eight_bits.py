@@ -14,9 +14,9 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._quantized import MOST_COLUMNS, quantized, query_bounds
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
 from skxc._kernels._int8 import has_int8_products, int8_products
-from skxc._search import _small_batches
-from skxc._search._ranker import LabelTable, _pairs
-from skxc._search._small_batches import SmallBatches, is_small
+from skxc._search import _eight_bits
+from skxc._search._eight_bits import EightBitTable
+from skxc._search._ranker import LabelTable, _pairs, is_fast_in_eight_bits
 
 CPU = torch.device("cpu")
 N_WORDS = 19
@@ -77,6 +77,7 @@ def all_scores(queries, rows, words=None, unseen=None, mask=None):
 
 def check(found, scores, k):
     """The k best of all scores, of equal ones the first labels."""
+    found = [torch.from_numpy(array) for array in found]
     want = scores.sort(dim=1, descending=True, stable=True)
     k = min(k, scores.shape[1])
     torch.testing.assert_close(found[1], want.values[:, :k], rtol=1e-6, atol=0)
@@ -92,8 +93,12 @@ def test_the_best_labels_and_their_order_are_those_of_all_scores(kind, n, dim, k
     rows = torch.from_numpy(kind(rng, n, dim).astype(np.float32))
     queries = torch.from_numpy(_random(rng, 3, dim).astype(np.float32))
     queries[2] = 0  # all labels tie
-    found = SmallBatches.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (3, 1), 0)), k)
-    check(found, all_scores(queries, rows), k)
+    found = EightBitTable.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (3, 1), 0)), k)
+    if found is None:  # more candidates than there is room for
+        assert kind in (_clustered, _duplicates, _one_column)
+        assert n > 1024
+    else:
+        check(found, all_scores(queries, rows), k)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,7 +113,7 @@ def test_words_unseen_labels_and_excluded_pairs_count(kind, share, has_unseen, h
     unseen = torch.from_numpy(np.sort(rng.permutation(n)[:300])) if has_unseen else None
     texts, words = sparse(rng, (4, N_WORDS), 0.5), sparse(rng, (n, N_WORDS), 0.2)
     mask = sp.csr_array(rng.random((4, n)) < share)
-    small = SmallBatches.of(rows, unseen, words if has_words else None)
+    small = EightBitTable.of(rows, unseen, words if has_words else None)
     found = small.top_k(queries, tokens_of(texts), k, mask)
     table = LabelTable(rows, unseen, words if has_words else None)
     as_before = top_k_inner_products(
@@ -116,29 +121,57 @@ def test_words_unseen_labels_and_excluded_pairs_count(kind, share, has_unseen, h
         added=table.word_scores(tokens_of(texts)),
     )  # fmt: skip
     largest = as_before[1][as_before[1].isfinite()].abs().max()
-    torch.testing.assert_close(found[1], as_before[1], rtol=1e-5, atol=1e-5 * float(largest))
+    np.testing.assert_allclose(found[1], as_before[1], rtol=1e-5, atol=1e-5 * float(largest))
     if not has_words:  # whose sums are rounded on the way
         check(found, all_scores(queries, rows, None, unseen, mask), k)
     elif kind is _random:
-        assert torch.equal(found[0], as_before[0])
+        np.testing.assert_array_equal(found[0], as_before[0])
 
 
 @pytest.mark.parametrize("by_torch", [False, True])
 @pytest.mark.parametrize("at_once", [1, 10_000, 1 << 21])
 def test_a_text_has_the_same_scores_in_every_batch(monkeypatch, by_torch, at_once):
-    monkeypatch.setattr(_small_batches, "_PRODUCTS_AT_ONCE", at_once)
+    monkeypatch.setattr(_eight_bits, "PRODUCTS_AT_ONCE", at_once)
     if not by_torch:
-        monkeypatch.setattr(_small_batches, "has_int8_products", lambda: False)
+        monkeypatch.setattr(_eight_bits, "has_int8_products", lambda: False)
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(_random(rng, 3001, 33).astype(np.float32))
     queries = torch.from_numpy(_random(rng, 7, 33).astype(np.float32))
     texts, words = sparse(rng, (7, N_WORDS), 0.5), sparse(rng, (3001, N_WORDS), 0.2)
-    small = SmallBatches.of(rows, None, words)
+    small = EightBitTable.of(rows, None, words)
     together = small.top_k(queries, tokens_of(texts), 10)
     for i in range(7):
         alone = small.top_k(queries[i : i + 1], tokens_of(texts[[i]]), 10)
-        assert torch.equal(alone[0][0], together[0][i])
-        assert torch.equal(alone[1][0], together[1][i])
+        np.testing.assert_array_equal(alone[0][0], together[0][i])
+        np.testing.assert_array_equal(alone[1][0], together[1][i])
+
+
+@pytest.mark.parametrize("kind", [_random, _duplicates, _zeros, _scales])
+@pytest.mark.parametrize("at_once", [5_000, 100_000])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_labels_in_parts_and_texts_in_threads_change_nothing(monkeypatch, kind, at_once, n_threads):
+    monkeypatch.setattr(_eight_bits, "PRODUCTS_AT_ONCE", at_once)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    rng = np.random.default_rng(0)
+    n, k, n_texts = 2003, 5, 50  # parts of 100 and of 2,000 labels
+    rows = torch.from_numpy(kind(rng, n, 16).astype(np.float32))
+    queries = torch.from_numpy(_random(rng, n_texts, 16).astype(np.float32))
+    queries[::7] = 0  # all labels tie
+    unseen = torch.from_numpy(np.sort(rng.permutation(n)[:300]))
+    mask = sp.csr_array(rng.random((n_texts, n)) < rng.choice([0, 0.5, 0.999, 1], (n_texts, 1)))
+    tokens = tokens_of(sparse(rng, (n_texts, 1), 0))
+    found = EightBitTable.of(rows, unseen, None).top_k(queries, tokens, k, mask)
+    check(found, all_scores(queries, rows, None, unseen, mask), k)
+
+
+def test_labels_that_eight_bits_cannot_tell_apart_are_left_to_the_other_search():
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(_clustered(rng, 5000, 16).astype(np.float32))
+    queries, tokens = torch.ones(2, 16), tokens_of(sparse(rng, (2, 1), 0))
+    small = EightBitTable.of(rows, None, None)
+    assert small.top_k(queries, tokens, 3) is None
+    queries[0] = 0
+    check(small.top_k(queries[:1], tokens_of(sparse(rng, (1, 1), 0)), 3), torch.zeros(1, 5000), 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -149,9 +182,9 @@ def test_eight_bits_are_wrong_by_no_more_than_they_say(kind):
     products = of_queries.values.astype(np.int64) @ table.values.astype(np.int64).T
     exact = (queries.double() @ rows.double().T).numpy()
     scales, lengths, errors = (a.astype(np.float64) for a in table[1:])
-    for i, bound in enumerate(query_bounds(of_queries)):
-        middle = products[i] * (scales * bound.scale)
-        radius = errors * bound.length + lengths * bound.error
+    for i, (scale, length, error) in enumerate(query_bounds(of_queries)):
+        middle = products[i] * (scales * scale)
+        radius = errors * length + lengths * error
         assert (np.abs(exact[i] - middle) <= radius).all()
 
 
@@ -159,23 +192,23 @@ def test_rows_of_half_the_bits_are_scored_as_they_are():
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(_random(rng, 500, 40)).bfloat16()
     queries = torch.from_numpy(_random(rng, 2, 40).astype(np.float32))
-    found = SmallBatches.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (2, 1), 0)), 9)
+    found = EightBitTable.of(rows, None, None).top_k(queries, tokens_of(sparse(rng, (2, 1), 0)), 9)
     check(found, all_scores(queries, rows), 9)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
 def test_what_has_no_finite_length_is_left_to_the_other_search(value):
     rows = torch.ones(30, 4)
-    small = SmallBatches.of(rows, None, None)
+    small = EightBitTable.of(rows, None, None)
     no_words = TokenStore(np.zeros(0, np.uint16), np.zeros(2, np.int64))
     assert small.top_k(torch.full((1, 4), value), no_words, 3) is None
     rows[7] = value
-    assert SmallBatches.of(rows, None, None) is None
+    assert EightBitTable.of(rows, None, None) is None
 
 
 def test_sums_that_32_bits_may_not_hold_are_left_to_the_other_search():
-    assert SmallBatches.of(torch.ones(2, MOST_COLUMNS + 1), None, None) is None
-    found = SmallBatches.of(torch.ones(2, MOST_COLUMNS), None, None)
+    assert EightBitTable.of(torch.ones(2, MOST_COLUMNS + 1), None, None) is None
+    found = EightBitTable.of(torch.ones(2, MOST_COLUMNS), None, None)
     [[label]], [[score]] = found.top_k(
         torch.ones(1, MOST_COLUMNS), tokens_of(sparse(np.random.default_rng(0), (1, 1), 0)), 1
     )
@@ -208,13 +241,17 @@ def test_torchs_products_are_used_only_where_they_are_exact(monkeypatch, wrong):
     assert not has_int8_products.__wrapped__()
 
 
-def test_small_tables_and_large_batches_are_searched_in_float32():
-    rows = torch.empty(1 << 14, 64)
-    assert is_small(1, rows, 100)
-    assert not is_small(1000, rows, 100)
-    assert not is_small(1, rows, len(rows))
-    assert not is_small(1, rows[:1000], 5)
-    assert not is_small(1, rows.to("meta"), 5)
+@pytest.mark.parametrize("has_products", [True, False])
+def test_small_tables_are_searched_in_float32_and_large_batches_if_they_must(
+    monkeypatch, has_products
+):
+    monkeypatch.setattr("skxc._search._ranker.has_int8_products", lambda: has_products)
+    n = 1 << 14
+    assert is_fast_in_eight_bits(1, n, 64, 100, CPU)
+    assert is_fast_in_eight_bits(1000, n, 64, 100, CPU) == has_products
+    assert not is_fast_in_eight_bits(1, n, 64, n, CPU)
+    assert not is_fast_in_eight_bits(1, 1000, 64, 5, CPU)
+    assert not is_fast_in_eight_bits(1, n, 64, 5, torch.device("cuda"))
 
 
 @pytest.fixture(scope="module")
@@ -226,18 +263,24 @@ def fitted():
 
 
 @pytest.mark.parametrize("has_numba", [True, False])
-def test_an_estimator_answers_alike_with_few_and_many_texts(fitted, monkeypatch, has_numba):
+def test_an_estimator_answers_alike_in_eight_bits_and_in_float32(fitted, monkeypatch, has_numba):
     clf, texts = fitted
+    monkeypatch.setattr("skxc._search._ranker.is_fast_in_eight_bits", lambda *_: False)
     want = clf.predict_top_k(texts, 3)
-    monkeypatch.setattr(_small_batches, "is_small", lambda *_: True)
-    monkeypatch.setattr("skxc._search._ranker.is_small", lambda *_: True)
+    monkeypatch.setattr("skxc._search._ranker.is_fast_in_eight_bits", lambda *_: True)
     if not has_numba:
-        monkeypatch.delattr("skxc._functional._quantized_loops", raising=False)
-        monkeypatch.setitem(sys.modules, "skxc._functional._quantized_loops", None)
+        monkeypatch.delitem(sys.modules, "skxc._search._eight_bits", raising=False)
+        monkeypatch.setitem(sys.modules, "numba", None)
+        for name in (
+            "_kernels._compiled",
+            "_functional._quantized_loops",
+            "_functional._quantized",
+        ):
+            monkeypatch.delitem(sys.modules, f"skxc.{name}", raising=False)
     clf._ranker = None
     try:
         found = clf.predict_top_k(texts, 3)
-        assert (clf._get_ranker()._small is not None) == has_numba
+        assert (clf._get_ranker()._eight_bits is not None) == has_numba
     finally:
         clf._ranker = None
     np.testing.assert_allclose(found[1], want[1], rtol=1e-5, atol=1e-6)
