@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from allocations import Allocations
 from torch import nn
 
 from skxc._data._tokens import TokenStore
-from skxc._search import _ranker
-from skxc._search._ranker import LabelTable, Ranker, SearchSizes, search_bytes
+from skxc._search import _eight_bits, _ranker
+from skxc._search._eight_bits import EightBitTable
+from skxc._search._ranker import (
+    LabelTable,
+    Ranker,
+    SearchSizes,
+    as_read_only_tensor,
+    search_bytes,
+)
 
 N_LABELS, DIM = 20_000, 32
 CPU = torch.device("cpu")
@@ -67,3 +77,48 @@ def test_all_scores_of_a_text_take_no_copy_of_the_table(n_texts):
     assert allocations.peak - table.nbytes < 3 * 8 * (1 << 15)  # float64
     want = ranker.module.rows[:n_texts].detach().double() @ table.double().T
     np.testing.assert_allclose(scores, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_bytes", [0, 4, 24, 64])
+def test_a_small_table_lies_where_torchs_own_do(n_bytes):
+    """Elsewhere, as in a file, some processors round products otherwise."""
+    buffer = np.zeros(4 * 300 + 128, np.uint8)
+    start = -buffer.ctypes.data % 64 + n_bytes
+    array = buffer[start : start + 1200].view(np.float32).reshape(30, 10)
+    array[:] = np.arange(300).reshape(30, 10)
+    array.flags.writeable = False
+    tensor = as_read_only_tensor(array)
+    assert tensor.data_ptr() % 64 == 0
+    assert (tensor.data_ptr() == array.ctypes.data) == (n_bytes % 64 == 0)
+    np.testing.assert_array_equal(tensor, array)
+
+
+def test_a_large_table_is_not_copied():
+    array = np.zeros((1 << 20) + 1, np.float32)[1:]
+    assert as_read_only_tensor(array).data_ptr() == array.ctypes.data
+
+
+@pytest.mark.parametrize("n_texts", [1, 50])
+def test_a_search_in_eight_bits_holds_what_it_says(monkeypatch, n_texts):
+    """NumPy's arrays; what numba's loops hold besides is a text's scores."""
+    monkeypatch.setattr(_eight_bits, "has_int8_products", lambda: False)
+    monkeypatch.setattr(_ranker, "has_int8_products", lambda: True)
+    n_labels, dim, n_words = 50_000, 64, 200_000
+    rng = np.random.default_rng(0)
+    rows = torch.from_numpy(rng.standard_normal((n_labels, dim), np.float32))
+    words = sp.random_array(
+        (n_labels, 10), density=n_words / n_labels / 10, dtype="f", rng=rng
+    ).tocsr()
+    tokens = TokenStore(np.zeros(0, np.uint16), np.zeros(n_texts + 1, np.int64), np.zeros(0, "f"))
+
+    def searched():
+        return EightBitTable.of(rows, None, words).top_k(rows[:n_texts], tokens, 5)
+
+    searched()  # compiled
+    tracemalloc.start()
+    labels, _ = searched()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    said = search_bytes(n_texts, n_labels, dim, CPU, n_words=words.nnz)
+    assert 0.75 * said < peak < 1.1 * said
+    assert (labels[:, 0] == np.arange(n_texts)).all()

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+PRODUCTS_AT_ONCE = 1 << 22  # of a search; more are no faster. int32
+
 
 @cache
 def has_int8_products() -> bool:

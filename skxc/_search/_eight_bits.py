@@ -33,9 +33,7 @@ from skxc._functional._quantized_loops import (
 )
 from skxc._functional._squared_hinge import with_narrow_indices
 from skxc._functional._top_k import UNSEEN_SCORE
-from skxc._kernels._int8 import has_int8_products, int8_products
-
-from ._ranker import PRODUCTS_AT_ONCE
+from skxc._kernels._int8 import PRODUCTS_AT_ONCE, has_int8_products, int8_products
 
 _FEWEST_TEXTS_BY_TORCH = 3  # for 1 it takes twice as long as numba's loop, for 16 hardly longer
 _FEWEST_TEXTS_A_THREAD = 16

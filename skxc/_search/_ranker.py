@@ -18,7 +18,7 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords
 from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import UNSEEN_SCORE, has_values, top_k_inner_products
-from skxc._kernels._int8 import has_int8_products
+from skxc._kernels._int8 import PRODUCTS_AT_ONCE, has_int8_products
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import built_once
@@ -52,7 +52,8 @@ _BUILT = ("_table", "_eight_bits")
 _MOST_TEXTS = 8
 _LEAST_NUMBERS = 1 << 20
 _LABELS_A_RESULT = 16
-PRODUCTS_AT_ONCE = 1 << 22  # texts times labels; int32
+_CANDIDATE_BYTES = 1 << 14  # of a text
+_ALIGNMENT = 64  # bytes, of torch's tensors
 # bytes a score: float32, and what finding the best of them takes
 _BYTES_A_SCORE = {"cpu": 5, "cuda": 6}
 
@@ -257,7 +258,7 @@ def search_bytes(
     sizes = search_sizes(device)
     n_at_once = min(sizes.texts, n_texts)
     if n_texts and is_fast_in_eight_bits(n_texts, n_labels, dim, 1, device):
-        products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels)
+        products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels) + _CANDIDATE_BYTES * n_at_once
         return n_labels * (dim + 12) + 8 * n_words + products
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
     scores = a_score * min(sizes.scores, n_at_once * n_labels)
@@ -285,7 +286,15 @@ def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs[Tensor]:
 
 
 def as_read_only_tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor that shares `array`'s memory, which may be a read-only map: only read it."""
+    """A tensor that shares `array`'s memory, which may be a read-only map: only read it.
+
+    A small array is copied to where torch's own lie, if it lies elsewhere, as in a file: a product
+    is rounded by the place of its factors, too, and a loaded model is to predict what the saved one
+    did. Large tables are searched in parts or in eight bits.
+    """
+    array = np.asarray(array)
+    if array.size < _LEAST_NUMBERS and array.ctypes.data % _ALIGNMENT:
+        return torch.tensor(array)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
-        return torch.from_numpy(np.asarray(array))
+        return torch.from_numpy(array)
