@@ -98,7 +98,7 @@ def test_a_large_table_is_not_copied():
     assert as_read_only_tensor(array).data_ptr() == array.ctypes.data
 
 
-@pytest.mark.parametrize("n_texts", [1, 50])
+@pytest.mark.parametrize("n_texts", [1, 8])
 def test_a_search_in_eight_bits_holds_what_it_says(monkeypatch, n_texts):
     """NumPy's arrays; what numba's loops hold besides is a text's scores."""
     monkeypatch.setattr(_eight_bits, "has_int8_products", lambda: False)
@@ -120,5 +120,5 @@ def test_a_search_in_eight_bits_holds_what_it_says(monkeypatch, n_texts):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     said = search_bytes(n_texts, n_labels, dim, CPU, n_words=words.nnz)
-    assert 0.75 * said < peak < 1.1 * said
+    assert 0.85 * said < peak < 1.15 * said
     assert (labels[:, 0] == np.arange(n_texts)).all()
