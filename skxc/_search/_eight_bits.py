@@ -37,7 +37,7 @@ from skxc._kernels._int8 import PRODUCTS_AT_ONCE, has_int8_products, int8_produc
 
 _FEWEST_TEXTS_BY_TORCH = 3  # for 1 it takes twice as long as numba's loop, for 16 hardly longer
 _FEWEST_TEXTS_A_THREAD = 16
-_ROOM, _ROOM_A_LABEL = 1024, 8  # candidates of a text: the larger
+_ROOM, _ROOM_A_LABEL = 4096, 16  # candidates of a text: the larger
 _NO_LABELS = sp.csr_array((0, 0), dtype=np.float32)
 
 

@@ -52,7 +52,7 @@ _BUILT = ("_table", "_eight_bits")
 _MOST_TEXTS = 8
 _LEAST_NUMBERS = 1 << 20
 _LABELS_A_RESULT = 16
-_CANDIDATE_BYTES = 1 << 14  # of a text
+_CANDIDATE_BYTES = 1 << 16  # of a text
 _ALIGNMENT = 64  # bytes, of torch's tensors
 # bytes a score: float32, and what finding the best of them takes
 _BYTES_A_SCORE = {"cpu": 5, "cuda": 6}
@@ -148,10 +148,7 @@ class Ranker:
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
         n_found = self.n_searched(k)
-        if search is None:
-            n_labels, dim = (table := self.table.rows).shape
-            is_fast = is_fast_in_eight_bits(len(tokens), n_labels, dim, n_found, table.device)
-            search = self._top_k_by_eight_bits if is_fast else self.exact_top_k
+        search = search or self.exact_top_k
         sizes = self._sizes
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part, mask = tokens.take(rows), None if exclude is None else exclude[rows]
@@ -170,13 +167,17 @@ class Ranker:
         # words are scored on the host
         return search_sizes(self.device if self.table.words is None else torch.device("cpu"))
 
-    def _top_k_by_eight_bits(
+    def exact_top_k(
         self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """As `exact_top_k`, faster where a CPU has instructions for it, or texts are few."""
-        table = built_once(self, _BUILT[1], self._make_eight_bits)
-        best = None if table is None else table.top_k(embeddings, tokens, k, exclude)
-        return self.exact_top_k(embeddings, tokens, k, exclude) if best is None else best
+        """The best of all labels, of one batch."""
+        n_labels, dim = (rows := self.table.rows).shape
+        if is_fast_in_eight_bits(len(tokens), n_labels, dim, k, rows.device):
+            table = built_once(self, _BUILT[1], self._make_eight_bits)
+            found = None if table is None else table.top_k(embeddings, tokens, k, exclude)
+            if found is not None:
+                return found
+        return self._top_k_in_float32(embeddings, tokens, k, exclude)
 
     def _make_eight_bits(self) -> EightBitTable | None:
         """None without numba, or where it would not be exact."""
@@ -186,10 +187,9 @@ class Ranker:
             return None
         return EightBitTable.of(*self.table)
 
-    def exact_top_k(
+    def _top_k_in_float32(
         self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The best of all labels, of one batch."""
         table = self.table
         copied_dim = table.rows.shape[1] if table.rows.dtype != torch.float32 else 0
         labels, scores = top_k_inner_products(
@@ -257,12 +257,13 @@ def search_bytes(
     """What `Ranker.top_k` holds: scores and their best, or the other table."""
     sizes = search_sizes(device)
     n_at_once = min(sizes.texts, n_texts)
-    if n_texts and is_fast_in_eight_bits(n_texts, n_labels, dim, 1, device):
-        products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels) + _CANDIDATE_BYTES * n_at_once
-        return n_labels * (dim + 12) + 8 * n_words + products
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
-    scores = a_score * min(sizes.scores, n_at_once * n_labels)
-    return scores + 4 * min(sizes.scores, n_labels * dim) * is_copied
+    n_bytes = a_score * min(sizes.scores, n_at_once * n_labels)
+    n_bytes += 4 * min(sizes.scores, n_labels * dim) * is_copied
+    if n_texts and is_fast_in_eight_bits(1, n_labels, dim, 1, device):  # of a last batch at least
+        products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels) + _CANDIDATE_BYTES * n_at_once
+        n_bytes = max(n_bytes, n_labels * (dim + 12) + 8 * n_words + products)
+    return n_bytes
 
 
 def _exact_products(embeddings: Tensor, table: Tensor) -> NDArray[np.float32]:
