@@ -87,7 +87,7 @@ def check(found, scores, k):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("n", "dim"), [(1, 1), (70, 3), (1003, 37), (4099, 130)])
-@pytest.mark.parametrize("k", [1, 7, 5000])
+@pytest.mark.parametrize("k", [1, 7, 1024])
 def test_the_best_labels_and_their_order_are_those_of_all_scores(kind, n, dim, k):
     rng = np.random.default_rng(n + k)
     rows = torch.from_numpy(kind(rng, n, dim).astype(np.float32))
@@ -245,7 +245,10 @@ def test_small_tables_are_searched_in_float32_and_large_batches_if_they_must(
     n = 1 << 14
     assert is_fast_in_eight_bits(1, n, 64, 100, CPU)
     assert is_fast_in_eight_bits(1000, n, 64, 100, CPU) == has_products
-    assert not is_fast_in_eight_bits(1, n, 64, n, CPU)
+    assert not is_fast_in_eight_bits(1, n - 16, 65, 1024, CPU)
+    assert is_fast_in_eight_bits(1, 10 * n, 64, 1024, CPU)
+    assert not is_fast_in_eight_bits(1, 10 * n, 64, 1025, CPU)
+    assert not is_fast_in_eight_bits(1, 10 * n, 64, 1025, CPU)
     assert not is_fast_in_eight_bits(1, 1000, 64, 5, CPU)
     assert not is_fast_in_eight_bits(1, n, 64, 5, torch.device("cuda"))
 

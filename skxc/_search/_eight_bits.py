@@ -37,7 +37,7 @@ from skxc._kernels._int8 import PRODUCTS_AT_ONCE, has_int8_products, int8_produc
 
 _FEWEST_TEXTS_BY_TORCH = 3  # for 1 it takes twice as long as numba's loop, for 16 hardly longer
 _FEWEST_TEXTS_A_THREAD = 16
-_ROOM, _ROOM_A_LABEL = 4096, 16  # candidates of a text: the larger
+_ROOM = 4096  # candidates that a text may have
 _NO_LABELS = sp.csr_array((0, 0), dtype=np.float32)
 
 
@@ -106,7 +106,7 @@ class EightBitTable:
         n_texts, n_labels, table = len(queries.values), len(self.rows), self.table
         bounds = query_bounds(queries)
         words, excluded = self._words(tokens), _excluded(exclude, n_texts)
-        candidates = Candidates.empty(n_texts, max(_ROOM, _ROOM_A_LABEL * k))
+        candidates = Candidates.empty(n_texts, _ROOM)
 
         def find(block: slice, products: NDArray[np.int32], labels: slice) -> None:
             first, last = np.searchsorted(self.unseen, [labels.start, labels.stop])
@@ -122,6 +122,8 @@ class EightBitTable:
             labels = slice(start, min(start + step, n_labels))
             products = self._products(queries.values, labels)
             _in_threads(partial(find, products=products, labels=labels), n_texts)
+            if candidates.is_full:
+                break
         return candidates
 
     def _products(
@@ -160,7 +162,7 @@ def _postings(
 ) -> Postings:
     if weights is None:
         weights = np.ones(len(lists), np.float32)
-    starts, ends = (labels.indptr[i:].astype(np.int64)[lists] for i in (0, 1))
+    starts, ends = (labels.indptr[i:][lists].astype(np.int64) for i in (0, 1))
     return Postings(offsets, starts, ends, weights, labels.indices, labels.data)
 
 

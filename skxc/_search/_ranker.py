@@ -48,10 +48,11 @@ _SIZES = {"cpu": SearchSizes(256, 1 << 14, 1 << 21), "cuda": SearchSizes(1024, 1
 _BUILT = ("_table", "_eight_bits")
 # The search in eight bits: texts a call up to which numba's products are faster than torch's in
 # float32; smaller tables take a fraction of a millisecond in any case; with fewer labels a result,
-# most would be candidates.
+# most would be candidates; a text's candidates are a few times its results.
 _MOST_TEXTS = 8
 _LEAST_NUMBERS = 1 << 20
 _LABELS_A_RESULT = 16
+_MOST_RESULTS = 1024
 _CANDIDATE_BYTES = 1 << 16  # of a text
 _ALIGNMENT = 64  # bytes, of torch's tensors
 # bytes a score: float32, and what finding the best of them takes
@@ -67,9 +68,10 @@ def is_fast_in_eight_bits(
     n_texts: int, n_labels: int, dim: int, k: int, device: torch.device
 ) -> bool:
     """Whether that is the faster way to search."""
-    is_large = n_labels * dim >= _LEAST_NUMBERS and n_labels >= _LABELS_A_RESULT * k
+    is_large = n_labels * dim >= _LEAST_NUMBERS
+    has_few_results = k <= min(n_labels // _LABELS_A_RESULT, _MOST_RESULTS)
     has_products = n_texts <= _MOST_TEXTS or has_int8_products()
-    return device.type == "cpu" and is_large and has_products
+    return device.type == "cpu" and is_large and has_few_results and has_products
 
 
 class LabelTable(NamedTuple):
