@@ -12,6 +12,7 @@ import torch
 from skxc import UniDEC
 from skxc._data._tokens import TokenStore
 from skxc._functional._quantized import MOST_COLUMNS, quantized, query_bounds
+from skxc._functional._quantized_loops import _kth_largest
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_inner_products
 from skxc._kernels._int8 import has_int8_products, int8_products
 from skxc._search import _eight_bits
@@ -168,6 +169,17 @@ def test_labels_that_eight_bits_cannot_tell_apart_are_left_to_the_other_search()
     assert small.top_k(queries, tokens, 3) is None
     queries[0] = 0
     check(small.top_k(queries[:1], tokens_of(sparse(rng, (1, 1), 0)), 3), torch.zeros(1, 20_000), 3)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 101])
+@pytest.mark.parametrize("n_values", [1, 2, 3, 1000])
+def test_the_kth_largest_is_that_of_the_sorted_values(n, n_values):
+    rng = np.random.default_rng(n)
+    for _ in range(20):
+        values = rng.integers(0, n_values, n).astype(np.float32)
+        values[rng.random(n) < 0.1] = -np.inf
+        found = [_kth_largest(values, k) for k in range(1, n + 1)]
+        np.testing.assert_array_equal(found, np.sort(values)[::-1])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -130,6 +130,27 @@ def _has_above(values: NDArray[np.float32], first: int, threshold: float) -> boo
 
 
 @compiled
+def _kth_largest(values: NDArray[np.float32], k: int) -> float:
+    """By quickselect; numba takes 7 seconds to compile np.partition."""
+    values = values.copy()
+    place, low, high = len(values) - k, 0, len(values) - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if j < place < i:
+            break
+        low, high = (low, j) if place <= j else (i, high)
+    return values[place]
+
+
+@compiled
 def keep_best(found: Candidates, text: int, k: int) -> None:
     """Drop the candidates that k others are before; what later ones have to exceed.
 
@@ -138,7 +159,7 @@ def keep_best(found: Candidates, text: int, k: int) -> None:
     count = found.counts[text]
     if count < k:
         return
-    threshold = np.partition(found.lower[text, :count], count - k)[count - k]
+    threshold = _kth_largest(found.lower[text, :count], k)
     n_kept, n_above = 0, 0
     for i in range(count):
         upper, lower = found.upper[text, i], found.lower[text, i]
@@ -181,7 +202,7 @@ def _exceeded_by_others(lower: NDArray[np.float32], k: int) -> float:
     for start in range(n_groups, len(lower) - n_groups + 1, n_groups):
         for j in range(n_groups):
             maxima[j] = max(maxima[j], lower[start + j])
-    return np.nextafter(np.partition(maxima, n_groups - k)[n_groups - k], np.float32(-np.inf))
+    return np.nextafter(_kth_largest(maxima, k), np.float32(-np.inf))
 
 
 @compiled
