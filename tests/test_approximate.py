@@ -105,7 +105,7 @@ def test_a_search_for_many_labels_is_exact(model, texts):
 
 
 def test_a_table_of_few_labels_has_no_index(model, texts, monkeypatch):
-    monkeypatch.setattr(_approximate, "_LABELS_A_WIDTH", 500)
+    monkeypatch.setattr(_approximate, "_LABELS_A_WIDTH", 1000)
     model.predict_top_k(texts, K)
     assert model._index is None
 

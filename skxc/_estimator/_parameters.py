@@ -62,8 +62,8 @@ class CommonParameters:
         labels (of the package usearch: ``pip install "skxc[approximate]"``) proposes candidates,
         which are scored exactly; a few of the best labels may be missed, of `ReneeClassifier` a
         fifth: do not use it there. It is built when first needed, and saved with the model. The
-        search stays exact where that is as fast: on fewer than 64,000 labels (for more than 32
-        labels a text, 2,000 times as many), on a GPU, and wherever all scores are given. May be
+        search stays exact where that is as fast: on fewer than 128,000 labels (for more than 32
+        labels a text, 4,000 times as many), on a GPU, and wherever all scores are given. May be
         changed after `fit`.
     early_stopping : bool, default=False
         Hold out `validation_fraction` of the training texts, stop when their P@1 has not improved

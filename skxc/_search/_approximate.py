@@ -25,7 +25,7 @@ from ._building import building
 from ._graph import check_graph, new_graph
 from ._ranker import LabelTable, Ranker, Search
 
-_LABELS_A_WIDTH = 500  # with fewer, the exact search is about as fast: 64,000 labels for k=5
+_LABELS_A_WIDTH = 1000  # with fewer, the exact search is about as fast: 128,000 labels for k=5
 _WIDTH, _WIDTH_A_LABEL = 128, 4  # labels that a walk through the graph keeps: the larger
 _POSTINGS = 128  # labels of each word: those of its highest weights
 _CHUNK = 1 << 16  # rows changed at once
