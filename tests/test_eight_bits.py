@@ -52,7 +52,12 @@ def _one_column(rng, n, dim):
     return rows
 
 
-KINDS = [_random, _clustered, _duplicates, _zeros, _scales, _one_column]
+def _with_mean(rng, n, dim):
+    """What all rows share is far larger than what tells them apart, as with intercepts."""
+    return _random(rng, n, dim) + 50 * _random(rng, 1, dim)
+
+
+KINDS = [_with_mean, _random, _clustered, _duplicates, _zeros, _scales, _one_column]
 
 
 def tokens_of(matrix):
@@ -143,7 +148,7 @@ def test_a_text_has_the_same_scores_in_every_batch(monkeypatch, by_torch, at_onc
         np.testing.assert_array_equal(alone[1][0], together[1][i])
 
 
-@pytest.mark.parametrize("kind", [_random, _duplicates, _zeros, _scales])
+@pytest.mark.parametrize("kind", [_with_mean, _random, _duplicates, _zeros, _scales])
 @pytest.mark.parametrize("at_once", [5_000, 100_000])
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_labels_in_parts_and_texts_in_threads_change_nothing(monkeypatch, kind, at_once, n_threads):
@@ -183,16 +188,19 @@ def test_the_kth_largest_is_that_of_the_sorted_values(n, n_values):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_eight_bits_are_wrong_by_no_more_than_they_say(kind):
+@pytest.mark.parametrize("is_centred", [False, True])
+def test_eight_bits_are_wrong_by_no_more_than_they_say(kind, is_centred):
     rng = np.random.default_rng(0)
     rows, queries = (torch.from_numpy(kind(rng, n, 50).astype(np.float32)) for n in (400, 9))
-    table, of_queries = quantized(rows), quantized(queries)
+    mean = rows.double().mean(0).numpy() if is_centred else np.zeros(50)
+    table, of_queries = quantized(rows, mean), quantized(queries)
     products = of_queries.values.astype(np.int64) @ table.values.astype(np.int64).T
     exact = (queries.double() @ rows.double().T).numpy()
     scales, lengths, errors = (a.astype(np.float64) for a in table[1:])
-    for i, (scale, length, error) in enumerate(query_bounds(of_queries)):
-        middle = products[i] * (scales * scale)
-        radius = errors * length + lengths * error
+    bounds = query_bounds(queries, of_queries, mean)
+    for i, (scale, length, error, shift, slack) in enumerate(bounds):
+        middle = products[i] * (scales * scale) + shift
+        radius = errors * length + lengths * error + slack
         assert (np.abs(exact[i] - middle) <= radius).all()
 
 
@@ -256,10 +264,11 @@ def test_small_tables_are_searched_in_float32_and_large_batches_if_they_must(
     monkeypatch.setattr("skxc._search._ranker.has_int8_products", lambda: has_products)
     n = 1 << 14
     assert is_fast_in_eight_bits(1, n, 64, 100, CPU)
-    assert is_fast_in_eight_bits(1000, n, 64, 100, CPU) == has_products
+    assert is_fast_in_eight_bits(32, n, 64, 100, CPU) == has_products
+    assert not is_fast_in_eight_bits(33, n, 64, 100, CPU)
+    assert is_fast_in_eight_bits(1000, n, 64, 64, CPU) == has_products
     assert not is_fast_in_eight_bits(1, n - 16, 65, 1024, CPU)
     assert is_fast_in_eight_bits(1, 10 * n, 64, 1024, CPU)
-    assert not is_fast_in_eight_bits(1, 10 * n, 64, 1025, CPU)
     assert not is_fast_in_eight_bits(1, 10 * n, 64, 1025, CPU)
     assert not is_fast_in_eight_bits(1, 1000, 64, 5, CPU)
     assert not is_fast_in_eight_bits(1, n, 64, 5, torch.device("cuda"))

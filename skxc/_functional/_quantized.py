@@ -5,9 +5,11 @@ numba is imported with this module: import it where it is needed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,34 +17,36 @@ from ._quantized_loops import quantize
 
 _LARGEST = 127
 MOST_COLUMNS = 1 << 17  # a product of longer rows may exceed 32 bits
-_NUMBERS_AT_ONCE = 1 << 18  # copies in float32 stay in a CPU's cache
+_NUMBERS_AT_ONCE = 1 << 18  # copies stay in a CPU's cache
 # more than what all float64 roundings of a product come to, relative to both rows' lengths
 _ROUNDING = 1e-10
 
 
 class Quantized(NamedTuple):
-    """Rows x as ``scale * values``, and how far these are from x."""
+    """Rows x, less a mean, as ``scale * values``, and how far these are from it."""
 
     values: NDArray[np.int8]  # (n, dim) in -127..127
     scales: NDArray[np.float32]  # (n,)
     lengths: NDArray[np.float32]  # (n,) of scale * values, or a little more
-    errors: NDArray[np.float32]  # (n,) length of x - scale * values, or a little more
+    errors: NDArray[np.float32]  # (n,) length of x - mean - scale * values, or a little more
 
     def is_finite(self) -> bool:
         """Whether all rows are numbers, and their lengths, too."""
         return bool(np.isfinite(self.lengths).all() and np.isfinite(self.errors).all())
 
 
-def quantized(rows: Tensor) -> Quantized:  # (n, dim) on the host
+def quantized(
+    rows: Tensor,  # (n, dim) on the host
+    mean: NDArray[np.float64] | None = None,  # (dim,) that is subtracted
+) -> Quantized:
     """The rows, each by its own scale."""
     n, dim = rows.shape
+    mean = np.zeros(dim) if mean is None else mean
     values, scales = np.empty((n, dim), np.int8), np.empty(n, np.float32)
     squares = np.empty((2, n))
-    step = max(_NUMBERS_AT_ONCE // max(dim, 1), 1)
-    for start in range(0, n, step):
-        part = slice(start, start + step)
+    for part in _parts(rows):
         exact = rows[part].float().contiguous().numpy()
-        quantize(exact, _LARGEST, values[part], scales[part], *squares[:, part])
+        quantize(exact, mean, _LARGEST, values[part], scales[part], *squares[:, part])
     with np.errstate(over="ignore", invalid="ignore"):  # told by `is_finite`
         # not below the rows' lengths, also once they are float32
         lengths = (np.sqrt(squares) * (1 + _ROUNDING)).astype(np.float32)
@@ -50,17 +54,38 @@ def quantized(rows: Tensor) -> Quantized:  # (n, dim) on the host
         return Quantized(values, scales, *lengths)
 
 
-def query_bounds(queries: Quantized) -> NDArray[np.float64]:
-    """What the errors of products are made of, by Cauchy and Schwarz.
+def mean_row(rows: Tensor) -> NDArray[np.float64]:  # (n, dim) -> (dim,)
+    """The mean, without a float64 copy of the table."""
+    total = torch.zeros(rows.shape[1], dtype=torch.float64)
+    for part in _parts(rows):
+        total += rows[part].double().sum(0)
+    mean: NDArray[np.float64] = (total / max(len(rows), 1)).numpy()
+    return mean
 
-    ``|x.q - x'.q'| <= |x - x'| |q| + |x'| |q - q'|`` where x' and q' are the rounded ones.
-    float64's roundings count as errors of the query.
+
+def _parts(rows: Tensor) -> Iterator[slice]:
+    step = max(_NUMBERS_AT_ONCE // max(rows.shape[1], 1), 1)
+    for start in range(0, len(rows), step):
+        yield slice(start, start + step)
+
+
+def query_bounds(
+    queries: Tensor,  # (n, dim)
+    rounded: Quantized,  # the queries
+    mean: NDArray[np.float64],  # (dim,) of what they are multiplied with
+) -> NDArray[np.float64]:
+    """What scores and their errors are made of, by Cauchy and Schwarz.
+
+    ``q.x = q.m + q.(x - m)``, and ``|q.y - q'.y'| <= |y - y'| |q| + |y'| |q - q'|`` where y' and q'
+    are the rounded ones. float64's roundings count as errors.
 
     Returns
     -------
-    ndarray of shape (n, 3)
-        Of each query its scale, its length, and that of its error.
+    ndarray of shape (n, 5)
+        Of each query q its scale, its length, that of its error, q.m, and how wrong that may be.
     """
-    lengths = (queries.lengths.astype(np.float64) + queries.errors) * (1 + _ROUNDING)
-    errors = queries.errors + _ROUNDING * lengths
-    return np.stack([queries.scales.astype(np.float64), lengths, errors], 1)
+    lengths = (rounded.lengths.astype(np.float64) + rounded.errors) * (1 + _ROUNDING)
+    errors = rounded.errors + _ROUNDING * lengths
+    slacks = _ROUNDING * lengths * np.linalg.norm(mean)
+    columns = (rounded.scales, lengths, errors, queries.double().numpy() @ mean, slacks)
+    return np.stack(columns, 1)

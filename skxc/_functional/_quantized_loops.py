@@ -62,23 +62,24 @@ class Candidates(NamedTuple):
 @partial(compiled, sums_in_any_order=True)
 def quantize(
     rows: NDArray[np.float32],  # (n, dim)
+    mean: NDArray[np.float64],  # (dim,) that is subtracted
     largest: int,  # of the integers
     values: NDArray[np.int8],  # (n, dim) written
     scales: NDArray[np.float32],  # (n,) written
     lengths: NDArray[np.float64],  # (n,) written: squares
     errors: NDArray[np.float64],  # (n,) written: squares
 ) -> None:
-    """Round each row to integers, by a scale of its own."""
+    """Round each row less the mean to integers, by a scale of its own."""
     for i in range(len(rows)):
-        most = np.float32(0)
+        most = 0.0
         for j in range(rows.shape[1]):
-            most = max(most, abs(rows[i, j]))
-        scales[i] = np.float32(np.float64(most) / largest)
+            most = max(most, abs(rows[i, j] - mean[j]))
+        scales[i] = np.float32(most / largest)
         scale = np.float64(scales[i])
         inverse = 1 / scale if scale > 0 else 0.0
         length = error = 0.0
         for j in range(rows.shape[1]):
-            exact = np.float64(rows[i, j])
+            exact = rows[i, j] - mean[j]
             integer = min(max(np.rint(exact * inverse), -largest), largest)
             values[i, j] = np.int8(integer)
             length += (scale * integer) ** 2
@@ -212,7 +213,7 @@ def find_candidates(
     scales: NDArray[np.float32],  # (n,)
     lengths: NDArray[np.float32],  # (n,)
     errors: NDArray[np.float32],  # (n,)
-    bounds: NDArray[np.float64],  # (n_texts, 3) scale, length and error of each text's row
+    bounds: NDArray[np.float64],  # (n_texts, 5) what `query_bounds` gives
     words: Postings,
     unseen: NDArray[np.int64],  # labels whose score is `unseen_score`
     unseen_score: float,
@@ -224,18 +225,20 @@ def find_candidates(
     n = products.shape[1]
     added, upper, lower = np.empty((3, n), np.float32)
     for text in range(len(products)):
-        scale, length, error = bounds[text]
+        scale, length, error, shift, slack = bounds[text]
         added[:] = 0
         _add_(words, text, start, added)
         for label in unseen:
             added[label - start] = unseen_score
         _add_(excluded, text, start, added)
         for i in range(n):
-            middle = products[text, i] * (np.float64(scales[i]) * scale)
-            radius = errors[i] * length + lengths[i] * error
+            middle = products[text, i] * (np.float64(scales[i]) * scale) + shift
+            radius = errors[i] * length + lengths[i] * error + slack
             # float64's and float32's roundings keep the order of sums
             upper[i] = np.float32((middle + radius) + added[i])
             lower[i] = np.float32((middle - radius) + added[i])
+        for label in unseen:
+            upper[label - start] = lower[label - start] = added[label - start]
         if start == 0:
             found.thresholds[text] = _exceeded_by_others(lower, k)
         for first in range(0, n, _BLOCK):

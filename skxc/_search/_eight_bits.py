@@ -22,7 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from skxc._data._tokens import TokenStore
-from skxc._functional._quantized import MOST_COLUMNS, Quantized, quantized, query_bounds
+from skxc._functional._quantized import (
+    MOST_COLUMNS,
+    Quantized,
+    mean_row,
+    quantized,
+    query_bounds,
+)
 from skxc._functional._quantized_loops import (
     Candidates,
     Postings,
@@ -46,7 +52,8 @@ class EightBitTable:
     """A table of labels beside the exact one: a quarter of its memory."""
 
     rows: Tensor  # (n_labels, dim) on the host
-    table: Quantized
+    mean: NDArray[np.float64]  # (dim,) of the rows: what all share takes none of the eight bits
+    table: Quantized  # of the rows less the mean
     unseen: NDArray[np.int64]
     by_word: sp.csr_array | None  # (n_words, n_labels) sorted
 
@@ -57,15 +64,13 @@ class EightBitTable:
         """None where it would not be exact."""
         if rows.shape[1] > MOST_COLUMNS:
             return None
-        table = quantized(rows)
+        mean = mean_row(rows)
+        table = quantized(rows, mean)
         if not table.is_finite():
             return None
         places = np.zeros(0, np.int64) if unseen is None else unseen.numpy()
-        for array in table:
-            array[places] = 0  # what is added is then their score
-        return cls(
-            rows, table, places, None if words is None else with_narrow_indices(words.T.tocsr())
-        )
+        by_word = None if words is None else with_narrow_indices(words.T.tocsr())
+        return cls(rows, mean, table, places, by_word)
 
     def top_k(
         self,
@@ -82,7 +87,8 @@ class EightBitTable:
         rounded = quantized(queries)
         if not rounded.is_finite():
             return None
-        candidates = self._candidates(rounded, tokens, k, exclude)
+        bounds = query_bounds(queries, rounded, self.mean)
+        candidates = self._candidates(rounded.values, bounds, tokens, k, exclude)
         if candidates.is_full:
             return None
         labels = np.full((len(queries), k), -1)
@@ -92,7 +98,7 @@ class EightBitTable:
             n = candidates.counts[i]
             found, exact = candidates.labels[i, :n], np.empty(n, np.float32)
             rows = self.rows.index_select(0, torch.from_numpy(found)).float().numpy()
-            is_known = (self.table.lengths[found] > 0) | (self.table.errors[found] > 0)
+            is_known = np.isin(found, self.unseen, invert=True)
             exact_scores(rows, queries[i].numpy(), candidates.added[i, :n], is_known, exact)
             best = np.argsort(-exact, kind="stable")[:k]  # of equal scores the first labels
             labels[i, : len(best)], scores[i, : len(best)] = found[best], exact[best]
@@ -100,11 +106,15 @@ class EightBitTable:
         return labels, scores
 
     def _candidates(
-        self, queries: Quantized, tokens: TokenStore, k: int, exclude: sp.csr_array | None
+        self,
+        queries: NDArray[np.int8],  # (batch, dim)
+        bounds: NDArray[np.float64],  # (batch, 5)
+        tokens: TokenStore,
+        k: int,
+        exclude: sp.csr_array | None,
     ) -> Candidates:
         """Of each text, the labels that may be among its k best."""
-        n_texts, n_labels, table = len(queries.values), len(self.rows), self.table
-        bounds = query_bounds(queries)
+        n_texts, n_labels, table = len(queries), len(self.rows), self.table
         words, excluded = self._words(tokens), _excluded(exclude, n_texts)
         candidates = Candidates.empty(n_texts, _ROOM)
 
@@ -120,7 +130,7 @@ class EightBitTable:
         step = max(PRODUCTS_AT_ONCE // n_texts, 1)
         for start in range(0, n_labels, step):
             labels = slice(start, min(start + step, n_labels))
-            products = self._products(queries.values, labels)
+            products = self._products(queries, labels)
             _in_threads(partial(find, products=products, labels=labels), n_texts)
             if candidates.is_full:
                 break

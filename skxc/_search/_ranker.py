@@ -46,13 +46,13 @@ class SearchSizes(NamedTuple):
 _SIZES = {"cpu": SearchSizes(256, 1 << 14, 1 << 21), "cuda": SearchSizes(1024, 1 << 15, 1 << 26)}
 # what a ranker builds when it is first needed
 _BUILT = ("_table", "_eight_bits")
-# The search in eight bits: texts a call up to which numba's products are faster than torch's in
-# float32; smaller tables take a fraction of a millisecond in any case; with fewer labels a result,
-# most would be candidates; a text's candidates are a few times its results.
-_MOST_TEXTS = 8
+# The search in eight bits. Smaller tables take a fraction of a millisecond in any case.
 _LEAST_NUMBERS = 1 << 20
-_LABELS_A_RESULT = 16
-_MOST_RESULTS = 1024
+# texts at once up to which numba's products are faster than torch's in float32
+_MOST_TEXTS = 8
+# With fewer labels a result, too many are candidates. Few texts in float32 wait for memory.
+_LABELS_A_RESULT, _OF_FEW_TEXTS, _FEW_TEXTS = 256, 16, 32
+_MOST_RESULTS = 1024  # a text's candidates are a few times as many
 _CANDIDATE_BYTES = 1 << 16  # of a text
 _ALIGNMENT = 64  # bytes, of torch's tensors
 # bytes a score: float32, and what finding the best of them takes
@@ -69,7 +69,8 @@ def is_fast_in_eight_bits(
 ) -> bool:
     """Whether that is the faster way to search."""
     is_large = n_labels * dim >= _LEAST_NUMBERS
-    has_few_results = k <= min(n_labels // _LABELS_A_RESULT, _MOST_RESULTS)
+    least = _OF_FEW_TEXTS if n_texts <= _FEW_TEXTS else _LABELS_A_RESULT
+    has_few_results = k <= min(n_labels // least, _MOST_RESULTS)
     has_products = n_texts <= _MOST_TEXTS or has_int8_products()
     return device.type == "cpu" and is_large and has_few_results and has_products
 
