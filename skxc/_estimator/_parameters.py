@@ -61,7 +61,7 @@ class CommonParameters:
         How predictions of `top_k` labels find these, on a CPU. "approximate": a graph over the
         labels (of the package usearch: ``pip install "skxc[approximate]"``) proposes candidates,
         which are scored exactly; a few of the best labels may be missed, of `ReneeClassifier` a
-        fifth: do not use it there. It is built when first needed, and saved with the model. The
+        quarter: do not use it there. It is built when first needed, and saved with the model. The
         search stays exact where that is as fast: on fewer than 128,000 labels (for more than 32
         labels a text, 4,000 times as many), on a GPU, and wherever all scores are given. May be
         changed after `fit`.
