@@ -229,6 +229,14 @@ with open({str(tmp_path / "told")!r}, "w") as file:
 ENDS = {signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
+@pytest.fixture(autouse=True)
+def _hanging_up_is_not_ignored():
+    """Under nohup it is, also in the processes that the tests start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
 def test_a_terminated_fit_leaves_nothing_behind(number, data, tmp_path):
     fit = ("fit", "renee", data, "--out", str(tmp_path / "model"), "--epochs=1000000")
