@@ -106,9 +106,8 @@ def test_a_search_in_eight_bits_holds_what_it_says(monkeypatch, n_texts):
     n_labels, dim, n_words = 50_000, 64, 200_000
     rng = np.random.default_rng(0)
     rows = torch.from_numpy(rng.standard_normal((n_labels, dim), np.float32))
-    words = sp.random_array(
-        (n_labels, 10), density=n_words / n_labels / 10, dtype="f", rng=rng
-    ).tocsr()
+    words = sp.random(n_labels, 10, n_words / n_labels / 10, "csr", np.float32, random_state=0)
+    words = sp.csr_array(words)
     tokens = TokenStore(np.zeros(0, np.uint16), np.zeros(n_texts + 1, np.int64), np.zeros(0, "f"))
 
     def searched():
