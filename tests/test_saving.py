@@ -1232,6 +1232,20 @@ def test_arrays_come_back_in_order(tmp_path, mmap):
         assert_same(found[name], native, name)
 
 
+def test_tables_are_aligned_in_files(tmp_path):
+    """As in the model that was fitted: some processors round products by it."""
+    sizes = {"a": (3, 5), "table": (7, 16), "wide": (64, 257), "z": (1, 1)}
+    write_tensors(
+        tmp_path / "arrays.safetensors",
+        {name: np.ones(shape, np.float32) for name, shape in sizes.items()}
+        | {"bytes": np.ones(13, np.uint8), "offsets": np.ones(9, np.int64)},
+    )
+    seal(tmp_path, {})
+    found = ModelFolder(tmp_path).tensors("arrays.safetensors", is_mapped=True)
+    assert all(array.flags.aligned for array in found.values())
+    assert [found[name].ctypes.data % 64 for name in ("table", "wide")] == [0, 0]
+
+
 def test_numbers_that_lie_at_odd_places_are_copied(tmp_path):
     """safetensors' own writer aligns them; the format does not ask for it."""
     header = {

@@ -42,6 +42,8 @@ from ._values import dtype_name
 _TRIES, _MET = 10, {errno.EEXIST, errno.ENOENT, errno.ENOTEMPTY}
 # a folder that cannot be renamed: of an overlay's lower layer, or mounted
 _FIXED = {errno.EXDEV, errno.EBUSY}
+# bytes; some processors round products by where in memory their factors begin
+_ALIGNMENT = 64
 # of a folder that cannot be flushed to the disk by itself
 _NO_FLUSH = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}
 
@@ -57,8 +59,12 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
 
     The library's own writer copies all of them first, and orders the metadata at random.
     """
-    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))  # its order
-    arrays = {name: np.asarray(tensors[name], order="C") for name in names}
+
+    def order(name: str) -> tuple[bool, int, str]:  # every number is aligned, most arrays are, too
+        array = tensors[name]
+        return array.nbytes % _ALIGNMENT > 0, -array.dtype.itemsize, name
+
+    arrays = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors, key=order)}
     header: dict[str, Any] = {"__metadata__": {"format": "pt", DIGEST: _digest(arrays)}}
     start = 0
     for name, array in arrays.items():
@@ -67,7 +73,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
         header[name] = {"dtype": dtype_name(array), "shape": shape, "data_offsets": [start, end]}
         start = end
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # numbers begin where they are aligned
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():

@@ -45,7 +45,8 @@ class SearchSizes(NamedTuple):
 # a CPU's scores stay in its cache (8 MiB); a GPU needs work for all of its units (256 MiB)
 _SIZES = {"cpu": SearchSizes(256, 1 << 14, 1 << 21), "cuda": SearchSizes(1024, 1 << 15, 1 << 26)}
 # what a ranker builds when it is first needed
-_BUILT = ("_table", "_eight_bits")
+_TABLE, _EIGHT_BITS = "_table", "_eight_bits"
+_BUILT = {_TABLE, _EIGHT_BITS}
 # The search in eight bits. Smaller tables take a fraction of a millisecond in any case.
 _LEAST_NUMBERS = 1 << 20
 # texts at once up to which numba's products are faster than torch's in float32
@@ -115,13 +116,13 @@ class Ranker:
     def with_reranker(self, reranker: Reranker | None) -> Ranker:
         """The same model with this second stage."""
         ranker = replace(self, reranker=reranker)
-        vars(ranker).update({name: vars(self)[name] for name in _BUILT if name in vars(self)})
+        vars(ranker).update({name: vars(self)[name] for name in _BUILT & {*vars(self)}})
         return ranker
 
     @property
     def table(self) -> LabelTable:
         """The labels."""
-        return built_once(self, _BUILT[0], self.make_table)
+        return built_once(self, _TABLE, self.make_table)
 
     @property
     def device(self) -> torch.device:
@@ -176,7 +177,7 @@ class Ranker:
         """The best of all labels, of one batch."""
         n_labels, dim = (rows := self.table.rows).shape
         if is_fast_in_eight_bits(len(tokens), n_labels, dim, k, rows.device):
-            table = built_once(self, _BUILT[1], self._make_eight_bits)
+            table = built_once(self, _EIGHT_BITS, self._make_eight_bits)
             found = None if table is None else table.top_k(embeddings, tokens, k, exclude)
             if found is not None:
                 return found
@@ -257,7 +258,7 @@ def search_bytes(
     n_words: int = 0,  # of all labels
     is_copied: bool = False,  # the rows, to float32
 ) -> int:
-    """What `Ranker.top_k` holds: scores and their best, or the other table."""
+    """What `Ranker.top_k` holds: scores and their best, and a table in eight bits."""
     sizes = search_sizes(device)
     n_at_once = min(sizes.texts, n_texts)
     a_score = _BYTES_A_SCORE.get(device.type, _BYTES_A_SCORE["cuda"])
@@ -265,7 +266,7 @@ def search_bytes(
     n_bytes += 4 * min(sizes.scores, n_labels * dim) * is_copied
     if n_texts and is_fast_in_eight_bits(1, n_labels, dim, 1, device):  # of a last batch at least
         products = 4 * min(PRODUCTS_AT_ONCE, n_at_once * n_labels) + _CANDIDATE_BYTES * n_at_once
-        n_bytes = max(n_bytes, n_labels * (dim + 12) + 8 * n_words + products)
+        n_bytes = max(n_bytes, products) + n_labels * (dim + 12) + 8 * n_words
     return n_bytes
 
 
@@ -292,9 +293,9 @@ def _pairs(mask: sp.csr_array, device: torch.device) -> Pairs[Tensor]:
 def as_read_only_tensor(array: NDArray[Any]) -> Tensor:
     """A tensor that shares `array`'s memory, which may be a read-only map: only read it.
 
-    A small array is copied to where torch's own lie, if it lies elsewhere, as in a file: a product
-    is rounded by the place of its factors, too, and a loaded model is to predict what the saved one
-    did. Large tables are searched in parts or in eight bits.
+    A small array that is not aligned as torch's own are, as an unpickled one, is copied: some
+    processors round a product by where its factors begin, and the model is to predict what it did
+    before. Large tables are aligned in files, and mostly searched in eight bits.
     """
     array = np.asarray(array)
     if array.size < _LEAST_NUMBERS and array.ctypes.data % _ALIGNMENT:
