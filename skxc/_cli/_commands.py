@@ -39,6 +39,7 @@ def fit(
     **parameters: Any,
 ) -> None:
     """Train and save; `parameters` are the estimator's, and those of each encoder by its name."""
+    from skxc._training._checkpoint import delete_checkpoint
     from skxc._validation import resolve_device
     from skxc.encoders._registry import ENCODERS
 
@@ -53,9 +54,13 @@ def fit(
         dataset = _dataset(data, layout, fields)
         clf.set_params(label_texts=_label_texts(clf, dataset, data))
         check_space(clf.encoder, dataset.Y.shape[1], folder)
+    is_kept = clf.keep_checkpoint
+    clf.set_params(keep_checkpoint=True)  # until the model is saved
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
-    save(clf, out, folder, overwrite=overwrite)
+    save(clf.set_params(keep_checkpoint=is_kept), out, folder, overwrite=overwrite)
+    if clf.checkpoint_dir is not None and not is_kept:
+        delete_checkpoint(Path(clf.checkpoint_dir))
     tell_done(
         f"Saved {type(clf).__name__} (labels: {clf.n_labels_:,}, training texts: "
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
@@ -111,12 +116,12 @@ def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
 
 @contextmanager
 def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
-    """One line per epoch on stderr, where there is no terminal for a progress bar."""
+    """Warnings on stderr; one line per epoch, too, where no terminal shows a progress bar."""
     logger, handler = logging.getLogger("skxc"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("skxc: %(message)s"))
     level = logger.level
+    logger.addHandler(handler)
     if is_wanted:
-        logger.addHandler(handler)
         logger.setLevel(logging.INFO)
     try:
         yield

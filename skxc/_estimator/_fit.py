@@ -18,6 +18,7 @@ from skxc._data._batches import TrainingRows
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._search._building import building
+from skxc._training._checkpoint import Checkpoint, delete_checkpoint
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, check_finite, train
 from skxc._training._memory import (
     check_memory,
@@ -46,6 +47,7 @@ from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
+from ._checkpoints import CheckpointMixin
 from ._fork import isolated_torch_seed
 from ._inputs import (
     CheckedInputs,
@@ -56,7 +58,6 @@ from ._inputs import (
     warn_of_no_label,
     without,
 )
-from ._second_stage import SecondStageMixin
 
 # of `fit` and its like
 _SHARED = """
@@ -88,7 +89,7 @@ TypeError
 """
 
 
-class FitMixin(SecondStageMixin, CallbackSupportMixin):
+class FitMixin(CheckpointMixin, CallbackSupportMixin):
     """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
@@ -96,7 +97,8 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
     def fit(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> Self:
         """Train on texts and their labels.
 
-        An exception, Ctrl-C included, leaves the estimator as it was before.
+        An exception, Ctrl-C included, leaves the estimator as it was before. With `checkpoint_dir`,
+        the same call goes on from where an earlier one was broken off.
         """
         self.check_parameters()
         is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
@@ -163,7 +165,28 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
         inputs = self._checked(X, y, sample_weight, exclude, mode)
         device, seeds = resolve_device(self.device), self._seeds(mode)
         self.__dict__.pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
-        fitted = copy.copy(self)
+        data = {"X": X, "y": y, "metadata": given_metadata(sample_weight, exclude)}
+        with self._opened_checkpoint(inputs, seeds, device) as checkpoint:
+            seeds = checkpoint.seeds if checkpoint else seeds
+            fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint)
+            with building(self):  # no thread is putting a model of the old arrays in its place
+                self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
+            if checkpoint and not self.keep_checkpoint:
+                delete_checkpoint(checkpoint.path.parent)
+        for callback in callbacks:
+            callback.end_fit()
+        return self
+
+    def _fitted(
+        self,
+        inputs: CheckedInputs,
+        device: torch.device,
+        seeds: list[int],
+        data: dict[str, Any],  # as it was given, for callbacks
+        checkpoint: Checkpoint | None,
+    ) -> tuple[Self, list[EpochCallbacks]]:
+        """A copy of the estimator, fitted, and the callbacks whose fit has not ended yet."""
+        fitted, mode = copy.copy(self), inputs.mode
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
             setup = self._setup(inputs, device, seeds)
@@ -171,7 +194,6 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
             with explained_out_of_memory(setup, self._remedies(setup)):
                 method = self._method.begin(setup)
                 if hasattr(self, "set_callbacks") and not mode.is_partial:
-                    data = {"X": X, "y": y, "metadata": given_metadata(sample_weight, exclude)}
                     # in no variable of its own: a snapshot holds the method, which is freed below
                     callbacks.append(
                         EpochCallbacks(
@@ -181,7 +203,7 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
                             partial(fitted._snapshot, inputs, setup, method),
                         )
                     )
-                optimizers, history = self._train(setup, method, seeds[-1], callbacks)
+                optimizers, history = self._train(setup, method, seeds[-1], callbacks, checkpoint)
         with explained_out_of_memory(setup, self._remedies(setup)):
             setup.module.eval()
             ended = self._with_second_stage(setup, method.end(setup))
@@ -191,11 +213,7 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
         fitted._ranker = ended.ranker
-        with building(self):  # no thread is putting a model of the old arrays in its place
-            self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
-        for callback in callbacks:
-            callback.end_fit()
-        return self
+        return fitted, callbacks
 
     def _checked(
         self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
@@ -262,6 +280,7 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
         method: Method[Any],
         seed: int,
         callbacks: Sequence[EpochCallback],
+        checkpoint: Checkpoint | None,
     ) -> tuple[list[Optimizer], History]:
         """Train, as the parameters say."""
         settings: Settings = setup.settings
@@ -282,7 +301,8 @@ class FitMixin(SecondStageMixin, CallbackSupportMixin):
             validate = partial(_validation_score, method, setup)
             early.append(BestEpoch(method, validate, self.n_iter_no_change))
         rng = np.random.default_rng(seed)
-        return optimizers, train(method, optimizers, schedule, rng, [*early, *callbacks])
+        callbacks = [*early, *callbacks]
+        return optimizers, train(method, optimizers, schedule, rng, callbacks, checkpoint)
 
     def _snapshot(
         self,

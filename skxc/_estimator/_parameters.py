@@ -83,6 +83,18 @@ class CommonParameters:
         which fits seed and put back, and which no other thread should use then.
     warm_start : bool, default=False
         `fit` goes on from the fitted weights and vocabulary, with the same labels.
+    checkpoint_dir : str or path-like, default=None
+        Folder for the checkpoint of `fit`, a file that holds the whole state of the training. A fit
+        that was killed goes on from it when `fit` is called again with the same data and parameters
+        (any process, same kind of device): on a CPU, with as many threads, the model is the very
+        one that an undisturbed fit gives. Ctrl-C, SIGTERM and SIGHUP write a last one first, if the
+        batch ends within 10 seconds. A checkpoint is for the same skxc to go on from; to keep a
+        model, `save` it. None: none. `partial_fit` writes none.
+    checkpoint_interval : float or "epoch", default="epoch"
+        Seconds between two checkpoints, at the least. "epoch": one after every epoch and, within
+        long ones, after every 10 minutes. One is always written after the last epoch.
+    keep_checkpoint : bool, default=False
+        Keep the checkpoint after a fit that ended well: the same fit is then over at once.
     verbose : int, default=0
         1: a progress bar, in terminals and notebooks. Epochs and the estimate of memory are logged
         under "skxc" at level INFO whatever it is.
@@ -142,6 +154,9 @@ class CommonParameters:
     precision: str = "auto"
     random_state: Any = None
     warm_start: bool = False
+    checkpoint_dir: Any = None  # str or path-like
+    checkpoint_interval: Any = "epoch"  # or seconds
+    keep_checkpoint: bool = False
     verbose: int = 0
 
     _method: ClassVar[type[Method[Any]]]  # the algorithm
@@ -181,7 +196,11 @@ class CommonParameters:
         check_seed("random_state", self.random_state)
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
+        self._check_checkpoint_parameters()
         self._check_own_parameters()
+
+    def _check_checkpoint_parameters(self) -> None:
+        """Check those of checkpoints."""
 
     def _check_own_parameters(self) -> None:
         """Check the parameters that no other estimator has."""

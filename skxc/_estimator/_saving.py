@@ -229,6 +229,8 @@ def _pack_parameter(name: str, value: Any, packed: Packed) -> Any:
         return packed.pack_mapping(value, name)
     if name == "label_texts" and not isinstance(value, str | None):
         value = np.array(check_texts(value, name), dtype=object)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     return packed.pack(value, name)
 
 

@@ -66,6 +66,15 @@ class TwoTowerMethod(Method[S]):
         """Nothing: the loop's optimisers remember all."""
         return {}
 
+    def sampling_state(self) -> dict[str, Any]:
+        """Random numbers and shortlists."""
+        return {"rng": self.rng.bit_generator.state, "shortlists": self.shortlists}
+
+    def restore_sampling(self, state: Mapping[str, Any]) -> None:
+        """Set them."""
+        self.rng.bit_generator.state = state["rng"]
+        self.shortlists = state["shortlists"]
+
     def _mine(self) -> None:
         """The hardest negatives of every training text, by an exact search over all labels."""
         self.module.eval()

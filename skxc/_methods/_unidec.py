@@ -27,6 +27,7 @@ from skxc._training._memory import Memory
 from skxc._training._optim import adam_with_state
 from skxc._training._row_adam import RowAdam
 from skxc._training._setup import TrainingSetup
+from skxc._training._state import joined_rows, split_rows
 from skxc.encoders._base import EncoderModule
 
 from ._attributes import Check, a_number, a_positive_number, an_array
@@ -292,6 +293,23 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         states = [] if self.head_optimizer is None else self.head_optimizer.state.values()
         of_heads = {f"head{i}.{k}": v for i, state in enumerate(states) for k, v in state.items()}
         return of_heads | dict(self.optimizer.state[self.classifier])
+
+    def sampling_state(self) -> dict[str, Any]:
+        """Likewise, the clusters, and what the epoch has counted so far."""
+        return super().sampling_state() | {
+            "clusters": self.clusters and joined_rows(self.clusters),
+            "counts": [self.n_texts, self.n_dropped],
+            "temperature": self.temperature,
+        }
+
+    def restore_sampling(self, state: Mapping[str, Any]) -> None:
+        """Set them."""
+        super().restore_sampling(state)
+        self.clusters = state["clusters"] and split_rows(state["clusters"])
+        self.n_texts, self.n_dropped = state["counts"]
+        temperature = state["temperature"]  # a number until the first step of a learnt one
+        is_learnt = isinstance(temperature, np.ndarray)
+        self.temperature = torch.tensor(temperature).to(self.device) if is_learnt else temperature
 
     # ---------------------------------------------------------------------------------- the model
     @torch.no_grad()

@@ -4,12 +4,14 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
-from ._leftovers import claimed
+from ._leftovers import claimed, locked
 from ._opening import unreplaced
-from ._reading import CONFIG, ENCODER, ModelFolder, read_config, real_path
+from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
 from ._values import LARGEST, Packed, check_numbers
 from ._writing import (
     check_replaceable,
+    new_path,
+    replaced_file,
     replaced_folder,
     seal,
     staging_folder,
@@ -26,8 +28,12 @@ __all__ = [
     "check_numbers",
     "check_replaceable",
     "claimed",
+    "locked",
+    "new_path",
     "read_config",
+    "read_tensors",
     "real_path",
+    "replaced_file",
     "replaced_folder",
     "seal",
     "staging_folder",

@@ -44,7 +44,7 @@ def claimed(target: Path, place: Path) -> Iterator[Path]:
     while True:
         new = place / f"{stem(target, place)}{secrets.token_hex(4)}.new"
         new.mkdir()
-        with _locked(new) as is_ours:
+        with locked(new) as is_ours:
             # a collector may have taken it between the two
             if is_ours is None or (is_ours and new.exists()):
                 yield new
@@ -62,7 +62,7 @@ def in_turn(folder: Path) -> Iterator[None]:
     """
     end = time.monotonic() + _SECONDS
     while True:
-        with _locked(folder) as is_ours:
+        with locked(folder) as is_ours:
             if is_ours is not False or not folder.exists():
                 yield
                 return
@@ -74,7 +74,7 @@ def in_turn(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[bool | None]:
+def locked(folder: Path) -> Iterator[bool | None]:
     """Hold the folder's lock: True; where another process does: False; where none can: None."""
     if fcntl is None:
         yield None
@@ -117,7 +117,7 @@ def leftovers(target: Path) -> list[Path]:
 def is_being_saved(target: Path) -> bool:
     """Whether a process is about to write `target`."""
     for path in leftovers(target):
-        with _locked(path) as is_free:
+        with locked(path) as is_free:
             if is_free is False:
                 return True
     return False
@@ -131,7 +131,7 @@ def complete_leftovers(target: Path) -> list[Path]:
 def _is_dead(path: Path) -> bool:
     """Whether the save that made the folder is over, as far as a lock tells."""
     new = path.with_suffix(".new")
-    with _locked(new) as is_free:
+    with locked(new) as is_free:
         return is_free is not False or not new.exists()
 
 
@@ -147,7 +147,7 @@ def model_files(folder: Path) -> set[str] | None:
 def collect(target: Path) -> None:
     """Delete what dead saves of `target`, which stands, have left; what is foreign stays."""
     for path in leftovers(target):
-        with suppress(OSError), _locked(path.with_suffix(".new")) as is_free:
+        with suppress(OSError), locked(path.with_suffix(".new")) as is_free:
             is_dead = is_free or (is_free is False and not path.with_suffix(".new").exists())
             if is_dead and _PARTS.issuperset(os.listdir(path)):
                 shutil.rmtree(path)

@@ -8,7 +8,7 @@ import math
 import mmap
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -22,6 +22,7 @@ CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
 DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of one save
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
+_BYTES_AT_ONCE = 1 << 24
 _LARGEST_CONFIG, _LARGEST_HEADER = 1 << 26, 100_000_000  # bytes; the second is safetensors' own
 _AGAIN = "Copy the folder anew from where it came, or save the model again."
 
@@ -100,7 +101,7 @@ class _TensorFile(NamedTuple):
     """A safetensors file, open."""
 
     header: dict[str, Any]  # by tensor
-    digest: str | None  # of the tensors, when they were written; older files have none
+    metadata: dict[str, str]  # the tensors' digest, when they were written; older files have none
     content: NDArray[np.uint8]  # from where the numbers begin
 
     @classmethod
@@ -120,11 +121,16 @@ class _TensorFile(NamedTuple):
         try:
             metadata = header.pop("__metadata__", {})
             _check_places(header, size - start)
-            return cls(header, metadata.get(DIGEST), content[start:])
+            return cls(header, dict(metadata), content[start:])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is no intact safetensors file ({error!r}). {_AGAIN}"
             ) from error
+
+    @property
+    def digest(self) -> str | None:
+        """Of the tensors, when they were written."""
+        return self.metadata.get(DIGEST)
 
     def entry(self) -> dict[str, Any]:
         """What config.json tells of the file."""
@@ -162,6 +168,42 @@ def tensor_entry(path: Path) -> dict[str, Any]:
     """What config.json is to tell of a safetensors file."""
     with path.open("rb") as file:
         return _TensorFile.opened(path, file).entry()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """The metadata and the tensors, as read-only maps, of a file that `write_tensors` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is another file, or not as it was written.
+    """
+    with path.open("rb") as file:
+        found = _TensorFile.opened(path, file)
+    arrays = found.arrays(is_mapped=True)
+    if found.digest != tensors_digest(arrays):
+        raise ValueError(f"{path} is damaged: its tensors are not those that were written.")
+    return found.metadata, arrays
+
+
+def tensors_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of names, dtypes, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name}: {array.dtype.str}{array.shape}\n".encode())
+        for part in parts_in_c_order(array):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def parts_in_c_order(array: NDArray[Any]) -> Iterator[memoryview]:
+    """The bytes of an array, whatever its strides, without a copy of all of it."""
+    if array.flags.c_contiguous:
+        yield array.reshape(-1).view(np.uint8).data
+        return
+    n_rows = max(_BYTES_AT_ONCE // max(array[:1].nbytes, 1), 1)
+    for start in range(0, len(array), n_rows):
+        yield np.ascontiguousarray(array[start : start + n_rows]).reshape(-1).view(np.uint8).data
 
 
 def config_bytes(root: Path) -> bytes | None:

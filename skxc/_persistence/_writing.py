@@ -32,9 +32,11 @@ from ._reading import (
     DIGEST,
     FORMAT_VERSION,
     config_bytes,
+    parts_in_c_order,
     read_config,
     real_path,
     tensor_entry,
+    tensors_digest,
 )
 from ._values import dtype_name
 
@@ -54,7 +56,9 @@ def write_json(path: Path, value: Any) -> None:
     path.write_bytes(text.encode("utf8", "surrogatepass"))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write a safetensors file that PyTorch's tools read, too, with the digest of its tensors.
 
     The library's own writer copies all of them first, and orders the metadata at random.
@@ -64,8 +68,9 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
         array = tensors[name]
         return array.nbytes % _ALIGNMENT > 0, -array.dtype.itemsize, name
 
-    arrays = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors, key=order)}
-    header: dict[str, Any] = {"__metadata__": {"format": "pt", DIGEST: _digest(arrays)}}
+    arrays = {name: np.asarray(tensors[name]) for name in sorted(tensors, key=order)}
+    about = {**(metadata or {}), "format": "pt", DIGEST: tensors_digest(arrays)}
+    header: dict[str, Any] = {"__metadata__": about}
     start = 0
     for name, array in arrays.items():
         end = start + array.nbytes
@@ -77,19 +82,27 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in arrays.values():
-            file.write(_bytes(array))
+            for part in parts_in_c_order(array):
+                file.write(part)
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256()
-    for name, array in arrays.items():
-        digest.update(f"{name}: {array.dtype.str}{array.shape}\n".encode())
-        digest.update(_bytes(array))
-    return digest.hexdigest()
+@contextmanager
+def replaced_file(path: Path) -> Iterator[Path]:
+    """A path to write to; what is there takes the place of the file `path` once it is complete."""
+    new = new_path(path)
+    try:
+        yield new
+        _flush(new)
+        new.replace(path)
+        _flush(path.parent)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
-def _bytes(array: NDArray[Any]) -> memoryview:
-    return array.reshape(-1).view(np.uint8).data
+def new_path(path: Path) -> Path:
+    """Where `replaced_file` writes: a killed one leaves it."""
+    return path.with_name(f"{path.name}.new")
 
 
 def seal(folder: Path, config: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -33,6 +35,7 @@ class Step(Protocol):
     """What happens to a batch."""
 
     rows: TrainingRows  # what batches are cut from
+    generator: torch.Generator  # what it draws from, but for `sampling_state`
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the loop's optimisers update."""
@@ -62,6 +65,14 @@ class Step(Protocol):
     def optimizer_state(self) -> dict[str, Tensor]:
         """The part of it that is not the model: what the step's own updates remember."""
 
+    def sampling_state(self) -> dict[str, Any]:
+        """What else the next batch depends on, as arrays and plain values: draws, shortlists."""
+        return {}
+
+    def restore_sampling(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `sampling_state`; the tensors of `state` are restored already."""
+        return
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -88,6 +99,14 @@ class EpochCallback(Protocol):
     def end(self) -> None:
         """After the last epoch."""
 
+    def state(self) -> dict[str, Any]:
+        """What it remembers, as tensors (by reference) and plain values."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`, whose tensors are its own."""
+        return
+
 
 class BestEpoch:
     """Early stopping: ends the training, with the state of the epoch that validated best."""
@@ -100,7 +119,7 @@ class BestEpoch:
     ) -> None:
         self.step, self.validate, self.patience = step, validate, patience
         self.score, self.n_worse = -math.inf, 0
-        self.state = dict[str, Tensor]()
+        self.best = dict[str, Tensor]()  # the state of the step
 
     def begin_epoch(self) -> None:
         """Nothing to do."""
@@ -111,12 +130,64 @@ class BestEpoch:
         self.n_worse += 1
         if score > self.score:
             self.score, self.n_worse = score, 0
-            _copy_state_(self.step.state(), self.state)
+            _copy_state_(self.step.state(), self.best)
         return self.n_worse >= self.patience
 
     def end(self) -> None:
         """Go back to the best epoch."""
-        _copy_state_(self.state, self.step.state())
+        _copy_state_(self.best, self.step.state())
+
+    def state(self) -> dict[str, Any]:
+        """The best epoch so far."""
+        return {"score": self.score, "n_worse": self.n_worse, "best": self.best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        self.score, self.n_worse, self.best = state["score"], state["n_worse"], state["best"]
+
+
+@dataclass
+class Progress:
+    """How far a training has come: between two batches, or between two epochs."""
+
+    epoch: int = 0  # the one under way
+    batches: list[NDArray[np.int64]] | None = None  # its batches; None until they are drawn
+    n_batches: int = 0  # those that are done
+    losses: list[float] = field(default_factory=list)  # of them, where it was monitored
+    seconds: float = 0.0  # that they took
+    n_steps: int = 0  # batches done in all epochs
+    history: History = field(default_factory=list)
+    is_over: bool = False
+
+    def end_epoch(self) -> None:
+        """Go on with the next."""
+        self.epoch += 1
+        self.batches, self.n_batches, self.losses, self.seconds = None, 0, [], 0.0
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the epoch's batches that are done."""
+        return sum(map(len, (self.batches or [])[: self.n_batches]))
+
+
+class Recorder(Protocol):
+    """What writes a training down as it goes on, for another process to go on with."""
+
+    def recording(
+        self,
+        step: Step,
+        optimizers: list[Optimizer],
+        rng: np.random.Generator,
+        callbacks: Sequence[EpochCallback],
+        progress: Progress,
+    ) -> AbstractContextManager[None]:
+        """Around the training, whose state becomes the one that was written down, if any."""
+
+    def after_batch(self) -> None:
+        """Between two batches."""
+
+    def after_epoch(self) -> None:
+        """Between two epochs, and after the last."""
 
 
 def train(
@@ -125,25 +196,31 @@ def train(
     schedule: Schedule,
     rng: np.random.Generator,
     callbacks: Sequence[EpochCallback] = (),
+    recorder: Recorder | None = None,
 ) -> History:
     """Train `step` on its rows, until the last epoch or until a callback asks to stop."""
-    n_rows = len(step.rows)
-    loop = _Loop(step, optimizers, schedule, -(-n_rows // schedule.batch_size))
-    history: History = []
-    with _progress_bar(schedule, n_rows) as bar:
-        for epoch in range(schedule.epochs):
+    progress = Progress()
+    loop = _Loop(step, optimizers, schedule, progress, recorder)
+    recording = recorder and recorder.recording(step, optimizers, rng, callbacks, progress)
+    with recording or nullcontext(), _progress_bar(schedule, len(step.rows)) as bar:
+        bar.update(progress.epoch * len(step.rows) + progress.n_rows)
+        while not progress.is_over:
             for callback in callbacks:
                 callback.begin_epoch()
-            step.begin_epoch(epoch)
+            if progress.batches is None:
+                step.begin_epoch(progress.epoch)
+            history = progress.history
             history.append(loop.run_epoch(rng, bar))
             is_over = [callback.end_epoch(history) for callback in callbacks]
+            progress.end_epoch()
             told = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
-            logger.info("epoch %d of %d: %s", epoch + 1, schedule.epochs, told)
-            if any(is_over):
-                break
+            logger.info("epoch %d of %d: %s", progress.epoch, schedule.epochs, told)
+            progress.is_over = any(is_over) or progress.epoch == schedule.epochs
+            if recorder:
+                recorder.after_epoch()
     for callback in callbacks:
         callback.end()
-    return history
+    return progress.history
 
 
 def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
@@ -191,39 +268,55 @@ class _Loop:
     """Epochs over one step, counting the steps for the schedule."""
 
     def __init__(
-        self, step: Step, optimizers: list[Optimizer], schedule: Schedule, steps_per_epoch: int
+        self,
+        step: Step,
+        optimizers: list[Optimizer],
+        schedule: Schedule,
+        progress: Progress,
+        recorder: Recorder | None,
     ) -> None:
         self.step, self.optimizers, self.schedule = step, optimizers, schedule
-        self.n_steps = schedule.epochs * steps_per_epoch
-        self.n_done = 0
+        self.progress, self.recorder = progress, recorder
+        self.n_steps = schedule.epochs * -(-len(step.rows) // schedule.batch_size)
         self.base_rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
 
+    def drawn_batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """The epoch's batches: the step's own, or random ones."""
+        batch_size, is_bucketed = self.schedule.batch_size, self.schedule.is_bucketed
+        own = self.step.batches(batch_size, rng)
+        if own is not None:
+            return own
+        lengths = self.step.rows.tokens.lengths
+        return epoch_batches(lengths, batch_size, rng, is_bucketed=is_bucketed)
+
     def run_epoch(self, rng: np.random.Generator, bar: Any) -> dict[str, float]:
-        """One pass over the step's rows; the epoch's entry of `history_`."""
-        began, rows = time.perf_counter(), self.step.rows
-        lengths = rows.tokens.lengths
-        is_bucketed = self.schedule.is_bucketed
-        batches = self.step.batches(self.schedule.batch_size, rng)
-        if batches is None:
-            batches = epoch_batches(lengths, self.schedule.batch_size, rng, is_bucketed=is_bucketed)
-        losses = []
-        for i, selected in enumerate(batches):
-            loss = self.run_step(rows.batch(selected), with_loss=i % _MONITOR_EVERY == 0)
+        """One pass over the step's rows, or what is left of it; the epoch's entry of `history_`."""
+        rows, progress = self.step.rows, self.progress
+        began = time.perf_counter() - progress.seconds
+        batches = progress.batches = progress.batches or self.drawn_batches(rng)
+        for selected in batches[progress.n_batches :]:
+            is_monitored = progress.n_batches % _MONITOR_EVERY == 0
+            loss = self.run_step(rows.batch(selected), with_loss=is_monitored)
             if loss is not None:
-                losses.append(float(loss))
-                check_converged(losses[-1])
-                bar.set_postfix(loss=f"{losses[-1]:.4g}", refresh=False)
+                progress.losses.append(float(loss))
+                check_converged(progress.losses[-1])
+                bar.set_postfix(loss=f"{progress.losses[-1]:.4g}", refresh=False)
             bar.update(len(selected))
-        entry = {"loss": float(np.mean(losses))}
-        if is_bucketed:
-            entry["padding"] = padding_share(lengths, batches)
+            progress.n_batches += 1
+            progress.seconds = time.perf_counter() - began
+            if self.recorder:
+                self.recorder.after_batch()
+        entry = {"loss": float(np.mean(progress.losses))}
+        if self.schedule.is_bucketed:
+            entry["padding"] = padding_share(rows.tokens.lengths, batches)
         return entry | self.step.report() | {"seconds": time.perf_counter() - began}
 
     def run_step(self, batch: Batch, *, with_loss: bool) -> Tensor | None:
         """One batch: schedule, forward and backward, clip, update."""
         rate = 1.0
         if not self.schedule.is_constant:
-            rate = warmup_cosine(self.n_done, self.n_steps, self.schedule.warmup_fraction)
+            n_done, warmup = self.progress.n_steps, self.schedule.warmup_fraction
+            rate = warmup_cosine(n_done, self.n_steps, warmup)
         loss = self.step(batch, rate, with_loss=with_loss)
         if self.schedule.max_grad_norm is not None:
             clip_gradients_(self.step.parameters(), self.schedule.max_grad_norm)
@@ -232,5 +325,5 @@ class _Loop:
                 group["lr"] = lr * rate
             optimizer.step()
             optimizer.zero_grad()
-        self.n_done += 1
+        self.progress.n_steps += 1
         return loss

@@ -1,0 +1,148 @@
+"""Which fit a checkpoint is of: the same data and parameters go on from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from skxc._training._checkpoint import Checkpoint, opened_checkpoint
+from skxc._training._memory import Memory, encoder_memory
+from skxc._training._setup import TrainingSetup
+from skxc._validation import check_choice, check_real
+from skxc.encoders._registry import resolve_encoder
+
+from ._inputs import CheckedInputs
+from ._second_stage import SecondStageMixin
+
+EPOCH = "epoch"  # the interval by default
+# parameters that training does not depend on, and those that are compared in another form
+_NOT_COMPARED = {
+    *("checkpoint_dir", "checkpoint_interval", "keep_checkpoint"),
+    *("search", "sparse_output", "threshold", "top_k", "verbose"),
+    *("device", "encoder", "label_texts", "random_state", "warm_start"),
+}
+_AT_ONCE = 1 << 20  # numbers
+_TEXTS_AT_ONCE = 1 << 10
+_LONGEST = 80  # characters of a value that is compared as it is
+
+
+class CheckpointMixin(SecondStageMixin):
+    """Opens the checkpoint of a fit, where `checkpoint_dir` is set."""
+
+    def _check_checkpoint_parameters(self) -> None:
+        folder = self.checkpoint_dir
+        if folder is not None and not isinstance(folder, str | os.PathLike):
+            raise TypeError(f"checkpoint_dir={folder!r} is no folder. Pass a str, a path or None.")
+        if folder is not None and not os.fspath(folder):
+            raise ValueError("checkpoint_dir is ''. Pass the path of a folder, or None.")
+        if isinstance(self.checkpoint_interval, Real):
+            check_real("checkpoint_interval", self.checkpoint_interval)
+        else:
+            check_choice("checkpoint_interval", self.checkpoint_interval, (EPOCH,))
+        check_choice("keep_checkpoint", self.keep_checkpoint, (True, False))
+
+    def _opened_checkpoint(
+        self, inputs: CheckedInputs, seeds: list[int], device: torch.device
+    ) -> AbstractContextManager[Checkpoint | None]:
+        if self.checkpoint_dir is None or inputs.mode.is_partial:
+            return nullcontext()
+        interval = self.checkpoint_interval
+        return opened_checkpoint(
+            Path(self.checkpoint_dir),
+            self._fingerprint(inputs, seeds, device),
+            None if isinstance(interval, str) else float(interval),
+            seeds,
+        )
+
+    def _fingerprint(
+        self, inputs: CheckedInputs, seeds: list[int], device: torch.device
+    ) -> dict[str, str]:
+        """What training depends on, by the names that users know; digests begin with #."""
+        target, parameters = inputs.target, vars(self)
+        return {
+            "estimator": type(self).__name__,
+            "X": _digest(_of_texts(inputs.texts)),
+            "y": _digest(_of_matrix(target.Y), _of_labels(target.labels)),
+            "sample_weight": _digest(_of_array(inputs.weights)),
+            "exclude": _digest(_of_matrix(inputs.mask)),
+            "label_texts": _digest(_of_texts(inputs.label_texts or [])),
+            "the fitted model": _digest(*self._fitted_parts(inputs)),
+            "random_state": "None"
+            if self.random_state is None
+            else _digest([repr(seeds).encode()]),
+            "encoder": _value(resolve_encoder(self.encoder)),
+            "device": device.type,
+        } | {
+            name: _value(parameters[name])
+            for name in sorted({f.name for f in fields(self)} - _NOT_COMPARED)
+        }
+
+    def _memory(self, setup: TrainingSetup[Any], settings: Any) -> Memory:
+        """Bytes of labels, steps and the second stage, and of a GPU's state copied to the host."""
+        memory = super()._memory(setup, settings)
+        if self.checkpoint_dir is None or setup.device.type == "cpu":
+            return memory
+        state = memory + encoder_memory(setup, settings)
+        copied = sum(state.device.get(part, 0) for part in ("weights", "optimizer", "copies"))
+        return memory + Memory({}, {"epoch": copied})
+
+    def _fitted_parts(self, inputs: CheckedInputs) -> Iterator[Iterator[bytes]]:
+        """Of a warm start: what it goes on from."""
+        if inputs.mode.is_resumed:
+            fitted: Any = self
+            yield _of_array(fitted.label_embeddings_)
+            for array in fitted.encoder_.weights_.values():
+                yield _of_array(array)
+
+
+def _digest(*parts: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for block in part:
+            digest.update(block)
+        digest.update(b"|")
+    return f"#{digest.hexdigest()}"
+
+
+def _of_texts(texts: list[str]) -> Iterator[bytes]:
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        yield json.dumps(texts[start : start + _TEXTS_AT_ONCE])[1:-1].encode()
+        yield b","
+
+
+def _of_labels(labels: NDArray[Any] | range) -> Iterator[bytes]:
+    yield repr(labels if isinstance(labels, range) else labels.tolist()).encode()
+
+
+def _of_matrix(matrix: sp.csr_array | None) -> Iterator[bytes]:
+    if matrix is not None:
+        yield repr(matrix.shape).encode()
+        for array in (matrix.indptr, matrix.indices, matrix.data):
+            yield from _of_array(array)
+
+
+def _of_array(array: NDArray[Any] | None) -> Iterator[bytes]:
+    """Numbers, whatever the width of integers: SciPy chooses it."""
+    flat = np.empty(0) if array is None else array.reshape(-1)
+    for start in range(0, len(flat), _AT_ONCE):
+        part = flat[start : start + _AT_ONCE]
+        yield (part.astype(np.int64) if part.dtype.kind in "iu" else part).tobytes()
+
+
+def _value(value: Any) -> str:
+    """A parameter as it is, or the digest of a long one; an encoder's repr would be cut."""
+    is_encoder = hasattr(value, "get_params")
+    text = f"{type(value).__name__}({value.get_params()})" if is_encoder else repr(value)
+    return text if len(text) <= _LONGEST else _digest([text.encode("utf8", "surrogatepass")])
