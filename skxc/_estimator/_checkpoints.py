@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from skxc._training._checkpoint import Checkpoint, opened_checkpoint
 from skxc._training._memory import Memory, encoder_memory
 from skxc._training._setup import TrainingSetup
-from skxc._validation import check_choice, check_real
+from skxc._validation import check_choice, check_real, is_nameless
 from skxc.encoders._registry import resolve_encoder
 
 from ._inputs import CheckedInputs
@@ -79,9 +79,7 @@ class CheckpointMixin(SecondStageMixin):
             "exclude": _digest(_of_matrix(inputs.mask)),
             "label_texts": _digest(_of_texts(inputs.label_texts or [])),
             "the fitted model": _digest(*self._fitted_parts(inputs)),
-            "random_state": "None"
-            if self.random_state is None
-            else _digest([repr(seeds).encode()]),
+            "random_state": _seed(self.random_state, seeds),
             "encoder": _value(resolve_encoder(self.encoder)),
             "device": device.type,
         } | {
@@ -123,7 +121,9 @@ def _of_texts(texts: list[str]) -> Iterator[bytes]:
 
 
 def _of_labels(labels: NDArray[Any] | range) -> Iterator[bytes]:
-    yield repr(labels if isinstance(labels, range) else labels.tolist()).encode()
+    """Their names, if they have any."""
+    if not (isinstance(labels, range) or is_nameless(labels)):
+        yield repr(labels.tolist()).encode("utf8", "surrogatepass")
 
 
 def _of_matrix(matrix: sp.csr_array | None) -> Iterator[bytes]:
@@ -139,6 +139,17 @@ def _of_array(array: NDArray[Any] | None) -> Iterator[bytes]:
     for start in range(0, len(flat), _AT_ONCE):
         part = flat[start : start + _AT_ONCE]
         yield (part.astype(np.int64) if part.dtype.kind in "iu" else part).tobytes()
+
+
+def _seed(random_state: Any, seeds: list[int]) -> str:
+    """What seeds were drawn from, or, where that has a state, what was drawn."""
+    if random_state is None:
+        return "None"
+    return (
+        _digest([repr(seeds).encode()])
+        if hasattr(random_state, "randint")
+        else _value(random_state)
+    )
 
 
 def _value(value: Any) -> str:

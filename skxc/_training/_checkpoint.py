@@ -204,6 +204,8 @@ def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
     for name in [*ours, *(theirs.keys() - ours.keys())]:
         there, here = theirs.get(name, "absent"), ours.get(name, "absent")
         if there != here:
+            if name == "estimator":  # whose parameters are others, too
+                return f"{name} (there {there}, here {here})"
             is_digest = there.startswith("#") or here.startswith("#")
             told.append(name if is_digest else f"{name} (there {there}, here {here})")
     return ", ".join(told)

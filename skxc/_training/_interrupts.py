@@ -59,7 +59,12 @@ class Interrupts:
     def _end(self) -> None:
         if (number := self.number) is not None:
             self._too_late()
-            signal.raise_signal(number)
+            if hasattr(signal, "pthread_kill"):  # wakes the main thread from a sleep, too
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, number)
+            else:
+                signal.raise_signal(number)
 
 
 @contextmanager
