@@ -40,6 +40,12 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Epochs of milliseconds are each followed by a checkpoint."""
+    monkeypatch.setattr(_checkpoint, "_PAUSE", 0)
+
+
 class Killed(BaseException):
     """Nothing in the package handles it, as nothing handles a kill."""
 
@@ -387,6 +393,27 @@ def test_the_interval_counts_from_the_last_one(data, tmp_path, monkeypatch):
     n_batches = [int(place.split()[2]) for place in written if "batches" in place]
     assert n_batches[:2] == [3, 6]
     assert written[-1] == "all epochs done"
+
+
+def test_short_epochs_are_not_each_followed_by_a_long_write(data, tmp_path, monkeypatch):
+    now, write = [0.0], Checkpoint._write
+
+    def slow(self):
+        write(self)
+        self.n_seconds = 3.0
+        written.append(self.place)
+
+    def wait(self):
+        now[0] += 10.0
+        after_epoch(self)
+
+    after_epoch, written = Checkpoint.after_epoch, []
+    monkeypatch.setattr(_checkpoint, "_PAUSE", 5)
+    monkeypatch.setattr(_checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Checkpoint, "after_epoch", wait)
+    monkeypatch.setattr(Checkpoint, "_write", slow)
+    made("dual", data, checkpoint_dir=tmp_path, epochs=6).fit(*data[:2])
+    assert [place[:7] for place in written] == ["epoch 2", "epoch 4", "epoch 6", "all epo"]
 
 
 # --------------------------------------------------------------------------------------- signals

@@ -92,7 +92,8 @@ class CommonParameters:
         model, `save` it. None: none. `partial_fit` writes none.
     checkpoint_interval : float or "epoch", default="epoch"
         Seconds between two checkpoints, at the least. "epoch": one after every epoch and, within
-        long ones, after every 10 minutes. One is always written after the last epoch.
+        long ones, after every 10 minutes; after short ones only so often that writing takes a
+        twentieth of the time. One is always written after the last epoch.
     keep_checkpoint : bool, default=False
         Keep the checkpoint after a fit that ended well: the same fit is then over at once.
     verbose : int, default=0

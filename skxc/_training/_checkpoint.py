@@ -33,6 +33,7 @@ FORMAT = 1  # higher when a training could no longer go on from what was written
 FILE = "checkpoint.safetensors"
 _INDEX = "skxc.checkpoint"  # in the file's metadata
 _SECONDS = 600.0  # between two within a long epoch
+_PAUSE = 20  # after short epochs: so many times what writing the latest took
 
 Fingerprint = Mapping[str, str]  # what must be the same, by the names that users know
 
@@ -53,7 +54,7 @@ class Checkpoint:
         self.seeds = seeds
         self.saved: tuple[dict[str, Any], Packed] | None = None
         self.place = "none"  # in the training, of the latest
-        self.n_bytes = 0
+        self.n_bytes, self.n_seconds = 0, 0.0  # of the latest
         if self.path.exists():
             self._read()
 
@@ -116,11 +117,17 @@ class Checkpoint:
 
     def after_epoch(self) -> None:
         """Likewise; after the last epoch in any case."""
-        self._after(is_due=self.is_due_each_epoch or self._state.progress.is_over)
+        is_due = self.is_due_each_epoch and self._elapsed >= _PAUSE * self.n_seconds
+        self._after(is_due=is_due or self._state.progress.is_over)
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the latest."""
+        return time.monotonic() - self._written_at
 
     def _after(self, *, is_due: bool) -> None:
         is_asked = self._interrupts.number is not None
-        if is_due or is_asked or time.monotonic() - self._written_at >= self.seconds:
+        if is_due or is_asked or self._elapsed >= self.seconds:
             self._write()
         if is_asked:
             logger.warning("Interrupted. The same fit goes on from %s, %s.", self.path, self.place)
@@ -140,16 +147,15 @@ class Checkpoint:
         try:
             with replaced_file(self.path) as new:
                 write_tensors(new, packed.tensors, {_INDEX: json.dumps(index)})
-                self.n_bytes = new.stat().st_size
-            self.place = place
+                n_bytes = new.stat().st_size
+            self.place, self.n_bytes, self.n_seconds = place, n_bytes, time.monotonic() - began
         except OSError as error:
             logger.warning(
                 "No checkpoint of %s: %s. Training goes on; the latest is %s.",
                 *(place, error, self.place),
             )
         else:
-            took = time.monotonic() - began
-            logger.info("checkpoint of %s: %s in %.1f s", place, size(self.n_bytes), took)
+            logger.info("checkpoint of %s: %s in %.1f s", place, size(n_bytes), self.n_seconds)
         self._written_at = time.monotonic()
 
     def _tell_too_late(self) -> None:
