@@ -28,7 +28,7 @@ def have_same_content(first: Path, second: Path) -> bool:
     """Whether two files are the same, decompressed."""
     if first == second:
         return True
-    with _opened(first) as a, _opened(second) as b:
+    with opened(first) as a, opened(second) as b:
         while block := a.read(1 << 20):
             if block != b.read(1 << 20):
                 return False
@@ -187,7 +187,7 @@ def read_description(path: Path) -> str:
 def _read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
     """Call `add` with each line's object; an error names the file and the line."""
     _check_has_bytes(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         for number, line in enumerate(file, 1):
             line = line.removesuffix(b"\n").removeprefix(codecs.BOM_UTF8)
             try:
@@ -245,7 +245,7 @@ def _whole_numbers(line: bytes) -> list[int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
+def opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file to read, decompressed where its name ends with .gz."""
     if path.suffix != ".gz":
         with path.open("rb") as plain:
@@ -275,7 +275,7 @@ def _read_byte_lines(path: Path) -> list[bytes]:
 
 def _read_bytes(path: Path) -> bytes:
     """Content of a file without byte-order marks, which files that are joined leave inside."""
-    with _opened(path) as file:
+    with opened(path) as file:
         content = file.read().removeprefix(codecs.BOM_UTF8)
     return content.replace(b"\n" + codecs.BOM_UTF8, b"\n")
 
