@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import io
 import os
@@ -14,9 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from ._errors import InputError, input_checked, one_line
 
-# Texts predicted at once, and bytes read at once; fewer if a pipe has no more yet.
-_TEXTS_AT_ONCE = 1024
-_BYTES_AT_ONCE = 1 << 16
+TEXTS_AT_ONCE = 1024  # predicted at once; fewer if a pipe has no more yet
 
 
 class _ClosedOutput(io.TextIOBase):
@@ -90,38 +87,21 @@ def opened_input(path: str) -> Iterator[BinaryIO]:
 
 def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
     """Texts of the lines that have arrived; it waits for more only after these."""
-    n_before = 0
-    for lines in _blocks_of_lines(source):
-        for start in range(0, len(lines), _TEXTS_AT_ONCE):
+    from skxc.datasets._lines import blocks_of_lines, line_text  # slow imports
+
+    name, n_before = "standard input" if path == "-" else path, 0
+    for lines in blocks_of_lines(source):
+        for start in range(0, len(lines), TEXTS_AT_ONCE):
             texts = list[str]()
-            for line in lines[start : start + _TEXTS_AT_ONCE]:
+            for line in lines[start : start + TEXTS_AT_ONCE]:
                 n_before += 1
-                # each of several files that are joined may begin with a byte-order mark
-                line = line.removeprefix(codecs.BOM_UTF8)
                 try:
-                    texts.append(line.removesuffix(b"\r").decode())
-                except UnicodeDecodeError as error:
+                    texts.append(line_text(line, name, n_before))
+                except ValueError as error:
                     if texts:
                         yield texts
-                    raise InputError(
-                        f"{'standard input' if path == '-' else path}, line {n_before}: byte "
-                        f"0x{line[error.start]:02x} is not UTF-8 ({error.reason}). Convert the "
-                        f"text to UTF-8."
-                    ) from error
+                    raise InputError(str(error)) from error
             yield texts
-
-
-def _blocks_of_lines(source: BinaryIO) -> Iterator[list[bytes]]:
-    """Complete lines, as many as one read gives; the last one may lack its line feed."""
-    incomplete = list[bytes]()
-    while block := source.read1(_BYTES_AT_ONCE):  # type: ignore[attr-defined]
-        first, *others = block.split(b"\n")
-        incomplete.append(first)
-        if others:
-            yield [b"".join(incomplete), *others[:-1]]
-            incomplete = [others[-1]]
-    if any(incomplete):
-        yield [b"".join(incomplete)]
 
 
 @contextmanager
