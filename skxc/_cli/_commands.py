@@ -13,15 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import skxc
 from skxc._persistence import read_config, unreplaced
 
+from ._answers import loaded
 from ._errors import InputError, input_checked
+from ._predict import predict
 from ._saving import check_is_free, check_space, save
-from ._streams import batches, opened_input, opened_output, tell_done
+from ._streams import tell_done
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
+
+__all__ = ["evaluate", "fit", "info", "predict"]
 
 _KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
 
@@ -130,52 +133,6 @@ def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
-# ---------------------------------------------------------------------------------------- predict
-def predict(
-    *, model: str, texts: str | None, top_k: int, format: str, out: str | None, device: str | None
-) -> None:
-    """One line of labels for each line of text, as they arrive."""
-    if top_k < 1:
-        raise InputError(f"--top_k is {top_k}. Pass at least 1.")
-    line = _json_line if format == "jsonl" else _tab_separated_line
-    path = texts or "-"
-    with opened_input(path) as source:
-        clf = _loaded(model, device)
-        with opened_output(out) as output:
-            for batch in batches(source, path):
-                lines = [line(*best) for best in _best(clf, batch, top_k)]
-                # lone surrogates, from a label file, as JSON escapes them
-                output.write("".join(lines).encode(errors="backslashreplace"))
-                output.flush()
-
-
-def _best(clf: Any, texts: list[str], k: int) -> Iterator[tuple[list[Any], list[float]]]:
-    """Names and probabilities of the best labels of each text, best first."""
-    for row, proba in zip(*clf.predict_top_k_proba(texts, k), strict=True):
-        # the shortest decimal number that gives the same float32
-        yield clf.label_names_[row].tolist(), [float(str(value)) for value in proba]
-
-
-def _json_line(labels: list[Any], proba: list[float]) -> str:
-    return json.dumps({"labels": labels, "proba": proba}, ensure_ascii=False) + "\n"
-
-
-def _tab_separated_line(labels: list[Any], proba: list[float]) -> str:
-    escapes = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-    names = (str(label).translate(escapes) for label in labels)
-    pairs = zip(names, proba, strict=True)
-    return "\t".join(f"{name}\t{value}" for name, value in pairs) + "\n"
-
-
-def _loaded(model: str, device: str | None) -> Any:
-    from skxc._validation import resolve_device
-
-    with input_checked():
-        clf = skxc.load(model, device=device)
-        resolve_device(clf.device)
-        return clf
-
-
 # --------------------------------------------------------------------------------------- evaluate
 def evaluate(
     *,
@@ -194,7 +151,7 @@ def evaluate(
     if not ks or min(ks) < 1:
         raise InputError(f"--ks is {ks}. Pass cuts of at least 1, such as [1,3,5].")
     ks = sorted(set(ks))
-    clf = _loaded(model, device)
+    clf = loaded(model, device)
     with input_checked():
         dataset = _dataset(data, layout, fields)
         _check_labels(clf, dataset, data)
