@@ -4,7 +4,7 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
-from ._leftovers import claimed, locked
+from ._leftovers import claimed, locked, try_lock
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
 from ._values import LARGEST, Packed, check_numbers
@@ -37,6 +37,7 @@ __all__ = [
     "replaced_folder",
     "seal",
     "staging_folder",
+    "try_lock",
     "unreplaced",
     "write_json",
     "write_tensors",

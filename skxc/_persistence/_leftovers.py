@@ -88,13 +88,7 @@ def locked(folder: Path) -> Iterator[bool | None]:
         yield None
         return
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_held: bool | None = True
-        except BlockingIOError:
-            is_held = False
-        except OSError:  # a file system without locks
-            is_held = None
+        is_held = try_lock(descriptor)
         try:
             yield is_held
         finally:
@@ -102,6 +96,22 @@ def locked(folder: Path) -> Iterator[bool | None]:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock what is open: True; where another process holds the lock: False; where none can: None.
+
+    The system drops the lock when the process ends or closes what is open.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
 
 
 def leftovers(target: Path) -> list[Path]:
