@@ -47,7 +47,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "DualEncoderXC": {**MINED, "early_stopping": True},
     "UniDEC": {**MINED, "batches": "clustered", "learn_temperature": True},
 }
-N_TEXTS = {"bag": 2000, "transformer": 160}
+N_TEXTS = {"bag": 2000, "transformer": 96}
 
 
 def fit_once(estimator: str, encoder: str, folder: str) -> None:
@@ -72,8 +72,8 @@ def fit_once(estimator: str, encoder: str, folder: str) -> None:
     print("model", digest.hexdigest(), json.dumps(history), flush=True)
 
 
-def _model() -> Path:
-    return Path(find_spec(PACKAGE).origin).parent / "model"  # type: ignore[union-attr,arg-type]
+def _model() -> str:
+    return str(Path(find_spec(PACKAGE).origin).parent / "model")  # type: ignore[union-attr,arg-type]
 
 
 def _started(estimator: str, encoder: str, folder: str) -> subprocess.Popen[str]:
@@ -97,10 +97,10 @@ def kills(estimator: str, encoder: str, n_kills: int, seed: int) -> dict[str, An
         while n_done < n_kills:
             process = _started(estimator, encoder, folder)
             if n_done % 4 == 3:
-                time.sleep(draw.uniform(0, whole))
+                time.sleep(draw.uniform(0, whole / 2))
             else:
                 _training_began(process)
-                time.sleep(draw.uniform(0, whole / 10))
+                time.sleep(draw.uniform(0, whole / 25))
             process.send_signal(signal.SIGKILL)
             rest, _ = process.communicate()
             n_over += "model " in (rest or "")

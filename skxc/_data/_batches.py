@@ -17,6 +17,9 @@ from ._tokens import TokenStore
 # Rows are shuffled, then sorted by length within windows of this many batches: the texts of a batch
 # have similar lengths (little padding), and batches differ from epoch to epoch.
 _WINDOW = 100
+# Rows that are shuffled freely; more are shuffled in parts of so many, made of runs.
+MOST_SHUFFLED = 1 << 20
+_RUN = 1 << 9
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class TrainingRows:
         exclude = None if self.exclude is None else self.exclude[rows]
         return TrainingRows(self.tokens.take(rows), self.Y[rows], weights, exclude)
 
+    def view(self, rows: NDArray[np.int64]) -> TrainingRows:
+        """Likewise; tokens in files stay there."""
+        weights = None if self.sample_weight is None else self.sample_weight[rows]
+        exclude = None if self.exclude is None else self.exclude[rows]
+        return TrainingRows(self.tokens.view(rows), self.Y[rows], weights, exclude)
+
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The batch of `rows`."""
         part = self.take(rows)
@@ -81,13 +90,29 @@ def epoch_batches(
     is_bucketed: bool,
 ) -> list[NDArray[np.int64]]:
     """Every row once, in random batches; of similar lengths if `is_bucketed`."""
-    order = rng.permutation(len(lengths))
+    order = _permutation(len(lengths), rng)
     if not is_bucketed:
         return list(_slices(order, batch_size))
     batches: list[NDArray[np.int64]] = []
     for window in _slices(order, batch_size * _WINDOW):
         batches += _slices(window[np.argsort(lengths[window], kind="stable")], batch_size)
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def _permutation(n_rows: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """All rows in random order; of very many, within parts that are read from few places each.
+
+    A part is made of shuffled runs of rows, from all over the set. A pass over tokens in a file
+    then reads every place of it once, however little of it the memory keeps.
+    """
+    if n_rows <= MOST_SHUFFLED:
+        return rng.permutation(n_rows)
+    runs = rng.permutation(-(-n_rows // _RUN))
+    order = (runs[:, None] * _RUN + np.arange(_RUN)).ravel()
+    order = order[order < n_rows]
+    for start in range(0, n_rows, MOST_SHUFFLED):
+        rng.shuffle(order[start : start + MOST_SHUFFLED])
+    return order
 
 
 def padding_share(lengths: NDArray[np.int64], batches: list[NDArray[np.int64]]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,11 @@ class TokenStore:
         """Bytes held."""
         return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all texts."""
+        return int(self.offsets[-1])
+
     def take(self, rows: np.ndarray) -> TokenStore:
         """Take some of the texts.
 
@@ -69,6 +74,46 @@ class TokenStore:
         weights = None if self.weights is None else self.weights[source]
         return TokenStore(self.ids[source], offsets, weights)
 
+    def view(self, rows: np.ndarray) -> TokenStore:
+        """Take some of the texts; where the tokens are in files, without reading them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), int
+            Which ones, in the order that is wanted.
+
+        Returns
+        -------
+        TokenStore
+            The texts at `rows`.
+        """
+        return self.take(rows)
+
+    def parts(self) -> Iterator[TokenStore]:
+        """Go through the texts in order; where the tokens are in files, some at a time.
+
+        Yields
+        ------
+        TokenStore
+            The next texts.
+        """
+        yield self
+
+    def followed_by(self, others: TokenStore) -> TokenStore:
+        """Join with other texts; where both are in the same files, without reading them.
+
+        Parameters
+        ----------
+        others : TokenStore
+            Texts with the same vocabulary.
+
+        Returns
+        -------
+        TokenStore
+            These texts, then the others.
+        """
+        return TokenStore.concatenate([self, others])
+
     def as_csr(self, n_ids: int) -> sp.csr_array:
         """Give the weights as a sparse matrix.
 
@@ -83,7 +128,28 @@ class TokenStore:
             A token's weight in its own column; 1 where tokens have none.
         """
         weights = np.ones(len(self.ids), np.float32) if self.weights is None else self.weights
-        return sp.csr_array((weights, self.ids.astype(np.int32), self.offsets), (len(self), n_ids))
+        is_wide = self.ids.dtype == np.uint32  # these need no copy
+        ids = self.ids.view(np.int32) if is_wide else self.ids.astype(np.int32)
+        # SciPy would widen the ids to the offsets' int64
+        offsets = self.offsets.astype(np.int32) if self.n_tokens < 1 << 31 else self.offsets
+        return sp.csr_array((weights, ids, offsets), (len(self), n_ids))
+
+    def placed_csr(self, n_ids: int) -> tuple[sp.csr_array, np.ndarray]:
+        """Give the weights as a sparse matrix that may have other texts' rows, too.
+
+        Parameters
+        ----------
+        n_ids : int
+            Size of the vocabulary.
+
+        Returns
+        -------
+        matrix : sparse array of shape (n_rows, n_ids), float32
+            As `as_csr` gives it; in files where the tokens are.
+        rows : ndarray of shape (n_texts,), int64
+            The row of each text.
+        """
+        return self.as_csr(n_ids), np.arange(len(self))
 
     @staticmethod
     def concatenate(stores: Sequence[TokenStore]) -> TokenStore:
@@ -119,5 +185,5 @@ def are_equal(tokens: TokenStore) -> bool:
     n = int(tokens.lengths[0])
     if (tokens.lengths != n).any():
         return False
-    rows = tokens.ids.reshape(len(tokens), n)
-    return bool((rows == rows[0]).all())
+    first = tokens.take(np.arange(1)).ids
+    return all(bool((part.ids.reshape(len(part), n) == first).all()) for part in tokens.parts())

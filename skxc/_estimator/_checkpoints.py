@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from skxc._training._checkpoint import Checkpoint, opened_checkpoint
 from skxc._training._memory import Memory, encoder_memory
 from skxc._training._setup import TrainingSetup
-from skxc._validation import check_choice, check_real, is_nameless
+from skxc._validation import LazyColumn, check_choice, check_real, is_nameless
 from skxc.encoders._registry import resolve_encoder
 
 from ._inputs import CheckedInputs
@@ -114,9 +115,10 @@ def _digest(*parts: Any) -> str:
     return f"#{digest.hexdigest()}"
 
 
-def _of_texts(texts: list[str]) -> Iterator[bytes]:
-    for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        yield json.dumps(texts[start : start + _TEXTS_AT_ONCE])[1:-1].encode()
+def _of_texts(texts: list[str] | LazyColumn) -> Iterator[bytes]:
+    remaining = iter(texts)
+    while block := list(islice(remaining, _TEXTS_AT_ONCE)):
+        yield json.dumps(block)[1:-1].encode()
         yield b","
 
 

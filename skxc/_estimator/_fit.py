@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
-from skxc._data._batches import TrainingRows
+from skxc._data._batches import MOST_SHUFFLED, TrainingRows
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._search._building import building
@@ -40,7 +41,9 @@ from skxc._validation import (
     check_sample_weight,
     check_target,
     check_threshold,
+    is_lazy,
     is_nameless,
+    lazy_texts,
     resolve_device,
 )
 from skxc.encoders._base import Encoder
@@ -58,6 +61,7 @@ from ._inputs import (
     warn_of_no_label,
     without,
 )
+from ._sources import opened, opened_labels, token_folder, tokenized
 
 # of `fit` and its like
 _SHARED = """
@@ -155,8 +159,8 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         """
         inputs = self._checked(X, y, None, exclude, FitMode())
         device, seeds = resolve_device(self.device), self._seeds(inputs.mode)
-        with isolated_torch_seed(seeds[-1], device):
-            setup = self._setup(inputs, device, seeds)
+        with isolated_torch_seed(seeds[-1], device), token_folder(inputs.texts, None) as folder:
+            setup = self._setup(inputs, device, seeds, folder, {})
         return training_memory(self._memory, setup, setup.settings).by_place(device)
 
     # --------------------------------------------------------------------------------- the ladder
@@ -166,13 +170,16 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         device, seeds = resolve_device(self.device), self._seeds(mode)
         self.__dict__.pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
         data = {"X": X, "y": y, "metadata": given_metadata(sample_weight, exclude)}
-        with self._opened_checkpoint(inputs, seeds, device) as checkpoint:
+        with (
+            self._opened_checkpoint(inputs, seeds, device) as checkpoint,
+            token_folder(inputs.texts, checkpoint.folder if checkpoint else None) as folder,
+        ):
             seeds = checkpoint.seeds if checkpoint else seeds
-            fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint)
+            fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint, folder)
             with building(self):  # no thread is putting a model of the old arrays in its place
                 self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
             if checkpoint and not self.keep_checkpoint:
-                delete_checkpoint(checkpoint.path.parent)
+                delete_checkpoint(checkpoint.folder)
         for callback in callbacks:
             callback.end_fit()
         return self
@@ -184,12 +191,14 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         seeds: list[int],
         data: dict[str, Any],  # as it was given, for callbacks
         checkpoint: Checkpoint | None,
+        folder: Path | None,  # for tokens in files
     ) -> tuple[Self, list[EpochCallbacks]]:
         """A copy of the estimator, fitted, and the callbacks whose fit has not ended yet."""
         fitted, mode = copy.copy(self), inputs.mode
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
-            setup = self._setup(inputs, device, seeds)
+            of_tokens = checkpoint.of_tokens if checkpoint else {}
+            setup = self._setup(inputs, device, seeds, folder, of_tokens)
             self._check_memory(setup)
             with explained_out_of_memory(setup, self._remedies(setup)):
                 method = self._method.begin(setup)
@@ -219,7 +228,9 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
     ) -> CheckedInputs:
         self.check_parameters()
-        texts = self._check_texts(X, reset=not mode.is_resumed)
+        X, y = opened(X), opened_labels(y)
+        is_first = not mode.is_resumed
+        texts = lazy_texts(X) if is_lazy(X) else self._check_texts(X, reset=is_first)
         kind = self._target_kind if mode.is_resumed else None
         target = check_target(y, len(texts), mode.classes, kind)
         if mode.is_partial and mode.classes is None and target.kind == "classes":
@@ -237,11 +248,19 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         return check_label_texts(self.label_texts, target.labels)
 
     def _setup(
-        self, inputs: CheckedInputs, device: torch.device, seeds: list[int]
+        self,
+        inputs: CheckedInputs,
+        device: torch.device,
+        seeds: list[int],
+        folder: Path | None,  # for tokens in files
+        of_tokens: Mapping[str, str],  # their fingerprint
     ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
-        Y, tokens = without(inputs.target.Y, inputs.mask), encoder.tokenize(inputs.texts)
+        Y = without(inputs.target.Y, inputs.mask)
+        tokens, label_tokens = tokenized(
+            encoder, inputs.texts, inputs.label_texts, folder, of_tokens
+        )
         warn_of_equal_texts(tokens, inputs.texts, encoder)
         if not (mode.is_partial and mode.is_resumed):
             warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
@@ -250,8 +269,6 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         module = on_device(encoder.build_module(), device).train()
         del encoder.weights_  # the module has them
-        names = inputs.label_texts
-        label_tokens = None if names is None else encoder.tokenize(names)
         settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)
         if settings.encode_batch_size is None and encoder.is_padded:
             stores = [rows.tokens] if label_tokens is None else [rows.tokens, label_tokens]
@@ -407,7 +424,10 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         if not n_held_out:
             return rows, None
         order = rng.permutation(len(rows))
-        return rows.take(order[n_held_out:]), rows.take(order[:n_held_out])
+        held_out, kept = order[:n_held_out], order[n_held_out:]
+        if len(kept) > MOST_SHUFFLED:  # epochs go through parts of them
+            kept.sort()
+        return rows.view(kept), rows.take(held_out)
 
 
 def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:

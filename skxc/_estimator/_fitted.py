@@ -20,6 +20,7 @@ from skxc._validation import TargetKind, check_choice, check_texts, resolve_devi
 from skxc.encoders._base import Encoder
 
 from ._parameters import CommonParameters
+from ._sources import opened
 
 
 class FittedModel(CommonParameters):
@@ -86,8 +87,8 @@ class FittedModel(CommonParameters):
         return torch.bfloat16 if is_fast else torch.float32
 
     def _check_texts(self, X: Any, *, reset: bool = True) -> list[str]:
-        """The one place where X enters."""
-        return check_texts(X)
+        """The one place where X enters, or, as a list, what is read from a file."""
+        return check_texts(opened(X))
 
     def _proba(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities of scores, strictly inside (0, 1), written over the scores."""

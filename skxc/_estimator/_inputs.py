@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from skxc._data._tokens import TokenStore, are_equal
-from skxc._validation import Target, callers_stack_level, is_nameless, short
+from skxc._validation import LazyColumn, Target, callers_stack_level, is_nameless, short
 from skxc.encoders._base import Encoder
 
 
@@ -28,7 +29,7 @@ class FitMode:
 class CheckedInputs:
     """What a fit is given, in one form."""
 
-    texts: list[str]
+    texts: list[str] | LazyColumn
     target: Target
     weights: NDArray[np.float32] | None
     mask: sp.csr_array | None
@@ -49,13 +50,14 @@ def warn_of_no_label(Y: sp.csr_array, mask: sp.csr_array | None) -> None:
     )
 
 
-def warn_of_equal_texts(tokens: TokenStore, texts: list[str], encoder: Encoder) -> None:
+def warn_of_equal_texts(tokens: TokenStore, texts: Iterable[str], encoder: Encoder) -> None:
     """Warn where the encoder reads nothing that tells one text from another."""
-    example = f"such as X[0]={short(texts[0])}"
+    first = next(iter(texts))
+    example = f"such as X[0]={short(first)}"
     if not tokens.lengths.any():
-        what = f"finds no word that it knows in any of the {len(texts)} texts, {example}"
-    elif len(set(texts)) > 1 and are_equal(tokens):
-        what = f"reads the same tokens in all of the {len(texts)} texts, {example}"
+        what = f"finds no word that it knows in any of the {len(tokens)} texts, {example}"
+    elif are_equal(tokens) and any(text != first for text in texts):
+        what = f"reads the same tokens in all of the {len(tokens)} texts, {example}"
     else:
         return
     warnings.warn(

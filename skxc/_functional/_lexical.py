@@ -6,6 +6,8 @@ inner product; only the words of the batch are read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import Tensor
 # embedding_bag's gradient by the weights alone fails in torch 2.4 (pytorch/pytorch#136457)
 _NEEDS_BOTH_GRADIENTS = torch.__version__ < "2.7"
 
+_WORDS_AT_ONCE = 1 << 24  # of texts, when pairs are counted
 # labels with at most so many texts keep every word of these
 _FEW_TEXTS = 10
 
@@ -74,25 +77,45 @@ class BatchWords:
 
 
 def co_occurring_pairs(
-    texts: sp.csr_array,  # (n_texts, n_words)
-    Y: sp.csr_array,  # (n_texts, n_labels)
+    texts: sp.csr_array,  # (n_texts, n_words); perhaps in files
+    Y: sp.csr_array,  # (n_rows, n_labels)
     label_texts: sp.csr_array,  # (n_labels, n_words)
+    rows: NDArray[np.int64] | None = None,  # (n_rows,) the texts that `Y` is of; None: all
 ) -> sp.csr_array:  # (n_labels, n_words), its values the label texts'
     """An entry for each label and word of its texts, or of its label text.
 
     A word in only one of a label's many texts says little about the label. Such entries, the
     majority, are left out.
     """
-    has_word, has_label = (_ones(matrix) for matrix in (texts, Y))
-    counts = (has_label.T.tocsr() @ has_word).tocsr()
-    n_texts = np.bincount(Y.indices, minlength=Y.shape[1])
-    is_chance = (counts.data < 2) & (n_texts > _FEW_TEXTS).repeat(np.diff(counts.indptr))
-    counts.data[is_chance] = 0
-    counts.eliminate_zeros()
-    marked = sp.csr_array(_ones(counts) + _ones(label_texts))
+    has_label = _ones(Y).tocsc()
+    rows = np.arange(Y.shape[0]) if rows is None else rows
+    n_words = np.diff(texts.indptr)[rows]
+    parts = []
+    for labels in _label_blocks(has_label, n_words):
+        of_block = has_label[:, labels]
+        found, places = np.unique(of_block.indices, return_inverse=True)
+        by_label = sp.csr_array(
+            (of_block.data, places.ravel(), of_block.indptr), (of_block.shape[1], len(found))
+        )
+        counts = sp.csr_array(by_label @ _ones(texts[rows[found]]))
+        n_texts = np.diff(of_block.indptr)
+        is_chance = (counts.data < 2) & (n_texts > _FEW_TEXTS).repeat(np.diff(counts.indptr))
+        counts.data[is_chance] = 0
+        counts.eliminate_zeros()
+        parts.append(counts)
+    marked = sp.csr_array(_ones(sp.vstack(parts, format="csr")) + _ones(label_texts))
     marked.sort_indices()
     marked.data = values_at(sp.csr_array(label_texts), marked)
     return marked
+
+
+def _label_blocks(has_label: sp.csc_array, n_words: NDArray[np.integer]) -> Iterator[slice]:
+    """Labels whose texts are looked at together: so many that their words are not too many."""
+    n_entries = np.concatenate([[0], np.cumsum(n_words[has_label.indices], dtype=np.int64)])
+    of_label = np.diff(n_entries[has_label.indptr])
+    block = (np.cumsum(of_label) - of_label) // _WORDS_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), has_label.shape[1]]
+    return (slice(a, b) for a, b in pairwise(edges))
 
 
 def values_at(matrix: sp.csr_array, pattern: sp.csr_array) -> NDArray[np.float32]:

@@ -316,7 +316,7 @@ def _with_label_texts(rows: TrainingRows, label_tokens: TokenStore) -> TrainingR
     weights, exclude = rows.sample_weight, rows.exclude
     no_pair = sp.csr_array(identity.shape, dtype=np.float32)
     return TrainingRows(
-        TokenStore.concatenate([rows.tokens, label_tokens.take(labels)]),
+        rows.tokens.followed_by(label_tokens.view(labels)),
         sp.vstack([rows.Y, identity], format="csr"),
         None if weights is None else np.concatenate([weights, np.ones(len(labels), np.float32)]),
         None if exclude is None else sp.vstack([exclude, no_pair], format="csr"),

@@ -101,8 +101,12 @@ def features(tokens: TokenStore, idf: NDArray[np.float32]) -> sp.csr_array:
 
 def idf_of(tokens: TokenStore) -> NDArray[np.float32]:  # (n_tokens,)
     """Inverse document frequencies: 0 of tokens that all texts have."""
-    n_tokens = int(tokens.ids.max(initial=0)) + 1
-    n_holding = np.bincount(_counts(tokens, n_tokens).indices, minlength=n_tokens)
+    n_holding = np.zeros(0, np.int64)
+    for part in tokens.parts():
+        n_tokens = max(int(part.ids.max(initial=0)) + 1, len(n_holding))
+        found = np.bincount(_counts(part, n_tokens).indices, minlength=n_tokens)
+        found[: len(n_holding)] += n_holding
+        n_holding = found
     return np.log((1 + len(tokens)) / (1 + n_holding)).astype(np.float32)
 
 

@@ -80,14 +80,20 @@ def trained_arrays(
         idf = idf_of(rows.tokens)
     tokens, pairs = rows.tokens, _pairs(ranker, rows, rng)
     if label_tokens is not None and not (is_stream and earlier):  # a stream learns them once
-        tokens = TokenStore.concatenate([tokens, label_tokens])
+        tokens = tokens.followed_by(label_tokens)
         pairs = sp.vstack([pairs, _of_texts(label_tokens)], format="csr")
     if known is not None and not is_stream:
         is_gone = np.bincount(rows.Y.indices, minlength=rows.Y.shape[1]) == 0
         pairs = pairs @ sp.diags_array((~is_gone).astype(np.float32), format="csr")
         known = _only(known, is_gone)
-    texts = _widened(features(tokens, idf), n_words or len(idf))
-    return as_arrays(_solved(texts, pairs, known, n_threads), idf)
+    if n_words:
+        texts, places = tokens.placed_csr(n_words)
+        texts = texts if texts.has_sorted_indices else texts.sorted_indices()
+    else:
+        parts = (features(part, idf) for part in tokens.parts())
+        texts = _widened(sp.vstack(list(parts), format="csr"), len(idf))
+        places = np.arange(len(tokens))
+    return as_arrays(_solved(texts, pairs, known, n_threads, places), idf)
 
 
 def _only(known: LinearClassifiers, is_kept: NDArray[np.bool_]) -> LinearClassifiers:
@@ -121,13 +127,19 @@ def _solved(
     pairs: sp.csr_array,  # (n_texts, n_labels) above 0: the text has the label; below: it has not
     earlier: LinearClassifiers | None,
     n_threads: int,
+    places: NDArray[np.int64] | None = None,  # of the pairs' rows among the texts; None: the same
 ) -> LinearClassifiers:
     from skxc._functional._squared_hinge import squared_hinge_classifiers  # imports numba
 
     pairs = sp.csr_array(pairs)
     pairs.eliminate_zeros()
+    of_labels = pairs.tocsc()
+    if places is not None:
+        rows = places.astype(of_labels.indices.dtype)[of_labels.indices]
+        shape = (texts.shape[0], of_labels.shape[1])
+        of_labels = sp.csc_array((of_labels.data, rows, of_labels.indptr), shape)
     return squared_hinge_classifiers(
-        texts, pairs.tocsc(), **_SOLVER, earlier=earlier, n_threads=n_threads
+        texts, of_labels, **_SOLVER, earlier=earlier, n_threads=n_threads
     )
 
 
@@ -161,6 +173,6 @@ def training_bytes(rows: TrainingRows, label_tokens: TokenStore | None) -> int:
     n_rows, n_labels = rows.Y.shape
     n_texts = n_texts_searched(n_rows, n_labels)
     n_pairs = n_texts * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels
-    n_tokens = len(rows.tokens.ids) + (0 if label_tokens is None else len(label_tokens.ids))
+    n_tokens = rows.tokens.n_tokens + (0 if label_tokens is None else label_tokens.n_tokens)
     n_weights = n_pairs * n_tokens // (n_rows + n_labels)  # of all pairs' words, before any is one
     return _BYTES_A_PAIR * n_pairs + _BYTES_A_TOKEN * n_tokens + 8 * min(n_weights, 1 << 23)

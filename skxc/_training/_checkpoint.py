@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch.optim import Optimizer
 
+from skxc._data._token_files import delete_tokens
 from skxc._persistence import (
     Packed,
     locked,
@@ -48,7 +49,7 @@ class Checkpoint:
         interval: float | None,  # seconds; None: at the ends of epochs, and within long ones
         seeds: list[int],  # of the fit; those of the one that it goes on from replace them
     ) -> None:
-        self.path, self.fingerprint = folder / FILE, fingerprint
+        self.folder, self.path, self.fingerprint = folder, folder / FILE, fingerprint
         self.seconds = _SECONDS if interval is None else interval
         self.is_due_each_epoch = interval is None
         self.seeds = seeds
@@ -158,6 +159,11 @@ class Checkpoint:
             logger.info("checkpoint of %s: %s in %.1f s", place, size(n_bytes), self.n_seconds)
         self._written_at = time.monotonic()
 
+    @property
+    def of_tokens(self) -> Fingerprint:
+        """The part of the fingerprint that tokens depend on."""
+        return {name: self.fingerprint[name] for name in ("X", "label_texts", "encoder")}
+
     def _tell_too_late(self) -> None:
         logger.warning(
             "Interrupted in a long step, which no checkpoint is within. The latest is %s.",
@@ -166,8 +172,9 @@ class Checkpoint:
 
 
 def delete_checkpoint(folder: Path) -> None:
-    """Once the fit has ended well."""
+    """Once the fit has ended well; its tokens, too."""
     (folder / FILE).unlink(missing_ok=True)
+    delete_tokens(folder)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 
 from skxc._data._batches import TrainingRows
+from skxc._data._token_files import TokenRows
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import co_occurring_pairs
 from skxc.encoders._base import Encoder, EncoderModule
@@ -102,8 +103,9 @@ class TrainingSetup(Generic[S]):
         if "_word_pairs" not in cache:
             assert self.label_tokens is not None
             n_words = self.encoder.n_words
+            texts, rows = self.rows.tokens.placed_csr(n_words)
             cache["_word_pairs"] = co_occurring_pairs(
-                self.rows.tokens.as_csr(n_words), self.rows.Y, self.label_tokens.as_csr(n_words)
+                texts, self.rows.Y, self.label_tokens.as_csr(n_words), rows
             )
         pairs: sp.csr_array = cache["_word_pairs"]
         return pairs
@@ -120,9 +122,8 @@ class TrainingSetup(Generic[S]):
         """What reading the texts took on top of what is kept of them."""
         parts = [self.rows, self.held_out]
         tokens = [part.tokens for part in parts if part is not None]
-        return self.encoder.reading_bytes(sum(len(t.ids) for t in tokens))[1] - sum(
-            t.nbytes for t in tokens
-        )
+        n_tokens = sum(t.n_tokens for t in tokens if not isinstance(t, TokenRows))
+        return self.encoder.reading_bytes(n_tokens)[1] - sum(t.nbytes for t in tokens)
 
 
 def n_tuning_texts(n_texts: int) -> int:

@@ -6,6 +6,7 @@ from ._free_memory import check_free, free_host_bytes, left_in_container, size
 from ._label_lists import TargetKind, is_collection
 from ._label_names import as_classes, check_classes, check_same_classes, exact_array, is_nameless
 from ._labels import Target, check_exclude, check_sample_weight, check_target
+from ._lazy import LazyColumn, is_lazy
 from ._matrices import (
     frame_to_array,
     frame_to_csr,
@@ -25,9 +26,10 @@ from ._parameters import (
     resolve_device,
     short,
 )
-from ._texts import check_label_texts, check_texts, names_of
+from ._texts import check_label_texts, check_texts, lazy_texts, names_of
 
 __all__ = [
+    "LazyColumn",
     "Target",
     "TargetKind",
     "addable",
@@ -55,9 +57,11 @@ __all__ = [
     "is_auto",
     "is_collection",
     "is_frame",
+    "is_lazy",
     "is_nameless",
     "is_number",
     "is_sparse_frame",
+    "lazy_texts",
     "left_in_container",
     "merge_duplicates",
     "names_of",

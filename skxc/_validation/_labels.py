@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterator, ValuesView
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ._arrays import addable, as_numbers, refuse_masked
 from ._duplicates import csr_with_duplicates, merge_duplicates
-from ._label_lists import TargetKind, is_label_lists
+from ._label_lists import TargetKind, is_collection, is_label_lists
 from ._label_names import (
     as_classes,
     as_sorted,
@@ -30,6 +31,7 @@ from ._label_names import (
     unknown_label,
     warn_of_joined_names,
 )
+from ._lazy import LazyColumn, is_lazy, unbatched
 from ._matrices import frame_to_csr, is_frame, sound_sparse
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
@@ -71,7 +73,9 @@ def check_target(
             "Pass a (n_samples, n_labels) sparse or 0/1 matrix, label lists, or 1-d classes."
         )
     refuse_masked(y, "y")
-    if sp.issparse(y):
+    if is_lazy(y):
+        target = _lazy_target(y, classes, kind, may_be_unknown=may_be_unknown)
+    elif sp.issparse(y):
         target = _matrix_target(sound_sparse(y, "Y"), "sparse", classes)
     elif hasattr(y, "columns") and getattr(y, "shape", (0, 0))[1] != 1:
         target = _frame_target(y, classes)
@@ -139,18 +143,38 @@ def _array_target(
     return _matrix_target(array, "dense", classes)
 
 
-def _label_lists_target(y: Any, classes: NDArray[Any] | None, *, may_be_unknown: bool) -> Target:
-    for position, row in enumerate(y):
-        if isinstance(row, str | bytes) or not isinstance(row, Collection | np.ndarray):
-            raise TypeError(
-                f"Y[{position}] is {short(row)} of type {type(row).__name__}, but other rows are "
-                f"lists of labels. Pass a list of labels for every text; [] for none."
-            )
-    lengths = np.array([len(row) for row in y])
-    flat = [label for row in y for label in row]
-    if classes is None and not flat:
+def _lazy_target(
+    y: Any, classes: NDArray[Any] | None, kind: TargetKind | None, *, may_be_unknown: bool
+) -> Target:
+    """A column of label lists, or of classes, that is read in blocks."""
+    y = unbatched(y) if kind == "classes" else y
+    first = next(iter(y), None)
+    if not is_collection(first):
+        return _array_target(list(y), classes, kind, may_be_unknown=may_be_unknown)
+    rows = LazyColumn(y, "Y", _check_row)
+    return _label_lists_target(rows, classes, may_be_unknown=may_be_unknown)
+
+
+def _label_lists_target(
+    y: Any,  # a sequence of rows, or a LazyColumn
+    classes: NDArray[Any] | None,
+    *,
+    may_be_unknown: bool,
+) -> Target:
+    numbers, lengths, parts = dict[Any, int](), [], []  # labels are numbered as they come
+    for block in y.blocks() if isinstance(y, LazyColumn) else [y]:
+        if block is y:
+            for position, row in enumerate(y):
+                _check_row("Y", position, row)
+        flat = [label for row in block for label in row]
+        check_labels(flat, partial(_place, y))  # before they are hashed
+        for label in flat:
+            numbers.setdefault(label, len(numbers))
+        parts.append(np.fromiter(map(numbers.__getitem__, flat), np.int64, len(flat)))
+        lengths.append(np.fromiter(map(len, block), np.int64, len(block)))
+    if classes is None and not numbers:
         raise ValueError("Y names 0 labels: every list is empty. Pass at least one label.")
-    found = _checked_labels(y, flat)
+    found = _checked_labels(y, list(numbers))
     fixed = as_classes(found) if classes is None else classes
     if classes is None:
         warn_of_joined_names(fixed)
@@ -160,25 +184,37 @@ def _label_lists_target(y: Any, classes: NDArray[Any] | None, *, may_be_unknown:
         for label in found:
             place.setdefault(label, len(place))
     try:
-        columns = np.fromiter(map(place.__getitem__, flat), np.int64, len(flat))
+        columns = np.fromiter(map(place.__getitem__, numbers), np.int64, len(numbers))
     except KeyError as error:
         raise unknown_label(error.args[0], len(fixed)) from None
-    pairs = (np.repeat(np.arange(len(y)), lengths), columns)
-    Y = sp.csr_array((np.ones(len(flat), np.float32), pairs), shape=(len(y), len(place)))
+    offsets = np.concatenate([[0], *lengths]).cumsum()
+    shape = (len(offsets) - 1, len(place))
+    width = np.int32 if max(*shape, offsets[-1]) < 1 << 31 else np.int64
+    indices = columns.astype(width)[np.concatenate(parts)]
+    Y = sp.csr_array((np.ones(len(indices), np.float32), indices, offsets.astype(width)), shape)
+    Y.sum_duplicates()
     Y.data[:] = 1.0  # a label named twice in a row counts once
     return Target(Y, fixed, "lists", np.dtype(np.int64))
 
 
+def _check_row(name: str, position: int, row: Any) -> None:
+    if isinstance(row, str | bytes) or not isinstance(row, Collection | np.ndarray):
+        raise TypeError(
+            f"{name}[{position}] is {short(row)} of type {type(row).__name__}, but other rows are "
+            f"lists of labels. Pass a list of labels for every text; [] for none."
+        )
+
+
+def _place(y: Any, label: Any) -> str:
+    """Which row holds a label; not the label itself: an array makes new ones every time."""
+    kinds = (set(map(type, row)) for row in y)
+    position = next(i for i, of_row in enumerate(kinds) if type(label) in of_row)
+    return f"Y[{position}] holds"
+
+
 def _checked_labels(y: Any, flat: list[Any]) -> list[Any]:
     """The distinct labels of the lists `y`, sorted."""
-
-    def place(label: Any) -> str:
-        # not the label itself: an array makes new ones every time
-        kinds = (set(map(type, row)) for row in y)
-        position = next(i for i, of_row in enumerate(kinds) if type(label) in of_row)
-        return f"Y[{position}] holds"
-
-    check_labels(flat, place)
+    check_labels(flat, partial(_place, y))
     labels = set(flat)
     if any(isinstance(label, bool | np.bool_) for label in labels):
         raise TypeError(

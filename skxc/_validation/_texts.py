@@ -11,11 +11,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from ._arrays import refuse_masked
+from ._lazy import LazyColumn, is_lazy, unbatched
 from ._parameters import short
 
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
-    """The texts of a list, tuple, 1-d or (n, 1) array, or Series of str."""
+    """The texts of a list, tuple, 1-d or (n, 1) array, or Series of str, or of what is lazy."""
+    if is_lazy(X):
+        return list(lazy_texts(X, name))
     if isinstance(X, str | bytes):
         raise ValueError(
             f"{name} is a single {type(X).__name__}, {short(X)}. "
@@ -32,9 +35,18 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
     if not texts:
         raise ValueError(f"{name} holds 0 texts. Pass at least one.")
     for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise _not_a_text(name, position, text)
+        _check_text(name, position, text)
     return texts
+
+
+def lazy_texts(X: Any, name: str = "X") -> LazyColumn:
+    """The texts of something lazy, read whenever they are asked for."""
+    return LazyColumn(unbatched(X), name, _check_text)
+
+
+def _check_text(name: str, position: int, text: Any) -> None:
+    if not isinstance(text, str):
+        raise _not_a_text(name, position, text)
 
 
 def check_label_texts(label_texts: Any, classes: NDArray[Any] | range) -> list[str] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -100,7 +101,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     token_pattern: str | None = None
 
     @completed_by(Encoder.fit.__doc__)
-    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
+    def fit(self, texts: Iterable[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Learn the vocabulary and draw the embeddings.
 
         All words of the labels' texts are kept: one that is in no training text can still
@@ -156,34 +157,40 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             TimedWords(pattern)  # a saved model is to be loaded
 
     def _fitted_vectorizer(
-        self, texts: Sequence[str], label_texts: Sequence[str]
+        self, texts: Iterable[str], label_texts: Sequence[str]
     ) -> TfidfVectorizer:
         """A vectoriser as TfidfVectorizer.fit gives it, which also keeps the labels' rare words."""
-        n_texts = len(texts) + len(label_texts)
         shortest, longest = map(int, self.ngram_range)
-        ngram_range = (shortest, longest)
-        counter = CountVectorizer(ngram_range=ngram_range, **_reading(self.token_pattern))
-        try:
-            counts = counter.fit_transform([*texts, *label_texts])
-        except ValueError as error:
-            if "empty vocabulary" not in str(error):
-                raise
+        reading = _reading(self.token_pattern)
+        words_of = CountVectorizer(ngram_range=(shortest, longest), **reading).build_analyzer()
+        # texts that hold a word, and how often all of them do: read once, in any memory
+        n_holding, n_occurrences, n_texts = Counter[str](), Counter[str](), len(label_texts)
+        for text in texts:
+            found = words_of(text)
+            n_holding.update(set(found))
+            if self.max_features is not None:
+                n_occurrences.update(found)
+            n_texts += 1
+        least = self.min_df if isinstance(self.min_df, Integral) else self.min_df * n_texts
+        of_texts = set(n_holding)
+        of_labels = [words_of(text) for text in label_texts]
+        for found in of_labels:
+            n_holding.update(set(found))
+            n_occurrences.update(found)
+        if not n_holding:
             # no text has a word: a word that no text can have keeps the shapes valid
             return _vectorizer(["\0"], np.ones(1, np.float32), (1, 1), _reading(r"\0"))
-        n_holding = np.bincount(counts.indices, minlength=counts.shape[1])  # texts, of each word
-        is_count = isinstance(self.min_df, Integral)
-        kept = n_holding >= (self.min_df if is_count else self.min_df * n_texts)
-        kept[counts[len(texts) :].indices] = True
-        if not kept[counts[: len(texts)].indices].any():
-            kept[:] = True
-        words = np.flatnonzero(kept)
-        if self.max_features is not None and len(words) > self.max_features:
-            n_occurrences = np.asarray(counts.sum(0)).ravel()[words]
-            most = np.argsort(-n_occurrences, kind="stable")[: self.max_features]
-            words = np.sort(words[most])
-        names = counter.get_feature_names_out()[words].tolist()
-        idf = (np.log((1 + n_texts) / (1 + n_holding[words])) + 1).astype(np.float32)
-        return _vectorizer(names, idf, ngram_range, _reading(self.token_pattern))
+        kept = {word for word, n in n_holding.items() if n >= least}.union(*of_labels)
+        if not kept & of_texts:
+            kept = set(n_holding)
+        names = sorted(kept)
+        if self.max_features is not None:  # of equally frequent ones, the first
+            names = sorted(
+                sorted(names, key=lambda word: -n_occurrences[word])[: self.max_features]
+            )
+        counts = np.fromiter(map(n_holding.__getitem__, names), np.int64, len(names))
+        idf = (np.log((1 + n_texts) / (1 + counts)) + 1).astype(np.float32)
+        return _vectorizer(names, idf, (shortest, longest), reading)
 
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -119,13 +119,13 @@ class Encoder(Protocol):
     weights_: dict[str, np.ndarray]
 
     @abstractmethod
-    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
+    def fit(self, texts: Iterable[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Learn the vocabulary, or load it; set `weights_`.
 
         Parameters
         ----------
-        texts : sequence of str
-            Texts.
+        texts : iterable of str
+            Texts: a list or, of a file, what reads it anew on every pass.
         label_texts : sequence of str, default=()
             The labels' texts.
         seed : int

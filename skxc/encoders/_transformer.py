@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -123,12 +123,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
     projection_dim: int | None = None
     compile: bool = False
 
-    def fit(self, texts: Sequence[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
+    def fit(self, texts: Iterable[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Load the tokenizer, the configuration and the pretrained weights.
 
         Parameters
         ----------
-        texts : sequence of str
+        texts : iterable of str
             Not used: the vocabulary is the model's own.
 
         label_texts : sequence of str, default=()

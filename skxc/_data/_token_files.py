@@ -1,0 +1,129 @@
+"""Tokens of more texts than memory holds: in files, read where they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from ._tokens import TokenStore
+
+_ARRAYS = ("ids", "offsets", "weights")
+_ABOUT = "tokens.json"  # written last: there is a whole store
+_ROWS_AT_ONCE = 1 << 14
+
+
+class TokenRows(TokenStore):
+    """Some texts of a store in files; `take` reads them, and anything else reads all of them."""
+
+    def __init__(self, base: TokenStore, rows: NDArray[np.int64]) -> None:
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "rows", rows)
+
+    base: TokenStore
+    rows: NDArray[np.int64]  # (n_texts,) of the base
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each text."""
+        return self.base.offsets[self.rows + 1] - self.base.offsets[self.rows]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all texts."""
+        return int(self.lengths.sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self.rows.nbytes
+
+    def take(self, rows: NDArray[np.int64]) -> TokenStore:
+        """The texts at `rows`, in memory."""
+        return self.base.take(self.rows[rows])
+
+    def view(self, rows: NDArray[np.int64]) -> TokenStore:
+        """The texts at `rows`, in the files."""
+        return TokenRows(self.base, self.rows[rows])
+
+    def parts(self) -> Iterator[TokenStore]:
+        """The texts in order, some at a time in memory."""
+        for start in range(0, len(self), _ROWS_AT_ONCE):
+            yield self.base.take(self.rows[start : start + _ROWS_AT_ONCE])
+
+    def followed_by(self, others: TokenStore) -> TokenStore:
+        """These texts, and others of the same files."""
+        assert isinstance(others, TokenRows)
+        assert others.base is self.base
+        return TokenRows(self.base, np.concatenate([self.rows, others.rows]))
+
+    def as_csr(self, n_ids: int) -> sp.csr_array:
+        """The weights as a sparse matrix, in memory."""
+        return self.base.take(self.rows).as_csr(n_ids)
+
+    def placed_csr(self, n_ids: int) -> tuple[sp.csr_array, NDArray[np.int64]]:
+        """A matrix in the files, and which of its rows these texts are."""
+        return self.base.as_csr(n_ids), self.rows
+
+
+def write_tokens(
+    parts: Iterable[TokenStore], folder: Path, fingerprint: Mapping[str, str]
+) -> TokenStore:
+    """Write stores one behind the other, and map the files; the fingerprint is what they are of."""
+    (folder / _ABOUT).unlink(missing_ok=True)
+    files = {name: _path(folder, name).open("wb") for name in _ARRAYS}
+    n_tokens = 0
+    try:
+        np.zeros(1, np.int64).tofile(files["offsets"])
+        for part in parts:
+            part.ids.astype(np.uint32).tofile(files["ids"])
+            (part.offsets[1:] + n_tokens).astype(np.int64).tofile(files["offsets"])
+            if part.weights is not None:
+                part.weights.astype(np.float32, copy=False).tofile(files["weights"])
+            n_tokens += part.n_tokens
+    finally:
+        for file in files.values():
+            file.close()
+    (folder / _ABOUT).write_text(json.dumps(dict(fingerprint)), encoding="utf8")
+    return _mapped(folder)
+
+
+def find_tokens(folder: Path, fingerprint: Mapping[str, str]) -> TokenStore | None:
+    """What `write_tokens` wrote there with this fingerprint, if anything."""
+    try:
+        found = json.loads((folder / _ABOUT).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return _mapped(folder) if found == dict(fingerprint) else None
+
+
+def delete_tokens(folder: Path) -> None:
+    """Delete what `write_tokens` wrote."""
+    for path in (folder / _ABOUT, *(_path(folder, name) for name in _ARRAYS)):
+        path.unlink(missing_ok=True)
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / f"tokens.{name}"
+
+
+def _mapped(folder: Path) -> TokenStore:
+    ids = _map(_path(folder, "ids"), np.uint32)
+    weights = _map(_path(folder, "weights"), np.float32)
+    offsets = _map(_path(folder, "offsets"), np.int64)
+    return TokenStore(ids, offsets, weights if len(weights) == len(ids) else None)
+
+
+def _map(path: Path, dtype: Any) -> NDArray[Any]:
+    """The numbers of a file; written to, they would be copied: compiled loops want that."""
+    if not path.stat().st_size:
+        return np.empty(0, dtype)
+    return np.asarray(np.memmap(path, dtype, mode="c"))

@@ -1,0 +1,111 @@
+"""Values that are read from where they are whenever they are asked for, never all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from itertools import islice
+from typing import Any
+
+from ._parameters import short
+
+_AT_ONCE = 1 << 10
+_CONTAINERS = (str, bytes, dict, set, frozenset, list, tuple, ItemsView, KeysView, ValuesView)
+_BATCHES = (list, tuple)
+
+
+class LazyColumn:
+    """A column of values, in blocks; each pass reads and checks them anew."""
+
+    def __init__(
+        self,
+        source: Any,
+        name: str,  # the argument that it is
+        check: Callable[[str, int, Any], None],  # of the value at a position: raises
+    ) -> None:
+        self.source, self.name, self.check = source, name, check
+        self._n_values: int | None = None
+
+    def blocks(self) -> Iterator[list[Any]]:
+        """The values, some at a time.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or another number than in the pass before.
+        """
+        n_values = 0
+        for block in _blocks(self.source):
+            for value in block:
+                self.check(self.name, n_values, value)
+                n_values += 1
+            yield block
+        if not n_values:
+            raise ValueError(f"{self.name} holds 0 texts. Pass at least one.")
+        if self._n_values not in (None, n_values):
+            raise ValueError(
+                f"{self.name} held {self._n_values} values when it was first read, and now "
+                f"{n_values}. Pass what can be read again and gives the same."
+            )
+        self._n_values = n_values
+
+    def __iter__(self) -> Iterator[Any]:
+        for block in self.blocks():
+            yield from block
+
+    def __len__(self) -> int:
+        if self._n_values is None:
+            for _ in self.blocks():
+                pass
+        assert self._n_values is not None
+        return self._n_values
+
+
+def is_lazy(X: Any) -> bool:
+    """Whether `X` is read anew each time: a column of files or of `datasets`, or batches.
+
+    Sequences, which are in memory, are not; nor what can be read only once.
+    """
+    if isinstance(X, (*_CONTAINERS, Iterator)) or hasattr(X, "__array__") or hasattr(X, "shape"):
+        return False
+    if not hasattr(X, "__iter__"):
+        return False
+    return _is_column_of_datasets(X) or not hasattr(X, "__getitem__")
+
+
+def _is_column_of_datasets(X: Any) -> bool:
+    """Of Hugging Face's library, which reads slices of it."""
+    is_theirs = type(X).__module__.split(".")[0] == "datasets"
+    return is_theirs and type(X).__name__ in ("Column", "IterableColumn")
+
+
+def _blocks(source: Any) -> Iterator[list[Any]]:
+    if _is_column_of_datasets(source) and hasattr(source, "__getitem__"):
+        for start in range(0, len(source), _AT_ONCE):
+            yield list(source[start : start + _AT_ONCE])
+        return
+    values = iter(source)
+    while block := list(islice(values, _AT_ONCE)):
+        yield block
+
+
+def unbatched(source: Any) -> Any:
+    """The values of batches, where `source` gives these; else the source itself."""
+    first = next(iter(source), None)
+    is_batch = isinstance(first, _BATCHES) or hasattr(first, "__array__")
+    return _Unbatched(source) if is_batch else source
+
+
+class _Unbatched:
+    """Batches, one after the other."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            if not (isinstance(batch, _BATCHES) or hasattr(batch, "__array__")):
+                raise TypeError(
+                    f"A batch is {short(batch)} of type {type(batch).__name__}, and others are "
+                    f"lists. Pass batches of texts, each a list of str."
+                )
+            yield from batch
