@@ -1,17 +1,47 @@
-"""The answers of a model to texts, as lines."""
+"""The answers of a model to texts, as bytes of the output's format."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import skxc
 
 from ._errors import input_checked
+from ._parquet import message
+
+
+class Task(NamedTuple):
+    """What is asked of a model, in whichever process."""
+
+    model: str
+    device: str | None
+    top_k: int
+    format: str  # "jsonl", "tsv" or "parquet"
+
+
+class Answers(NamedTuple):
+    """The answers to texts that follow each other."""
+
+    content: bytes  # lines, or a message of Arrow
+    n_rows: int
+
+
+def answering(task: Task) -> Callable[[list[str]], Answers]:
+    """Load the model; what answers texts with it."""
+    clf = loaded(task.model, task.device)
+    encoded = {"jsonl": _json_lines, "tsv": _tab_separated_lines, "parquet": message}[task.format]
+
+    def answered(texts: list[str]) -> Answers:
+        labels, proba = clf.predict_top_k_proba(texts, task.top_k)
+        return Answers(encoded(clf.label_names_[labels].tolist(), proba), len(texts))
+
+    return answered
 
 
 def loaded(model: str, device: str | None) -> Any:
+    """The estimator in a folder."""
     from skxc._validation import resolve_device
 
     with input_checked():
@@ -20,19 +50,28 @@ def loaded(model: str, device: str | None) -> Any:
         return clf
 
 
-def best(clf: Any, texts: list[str], k: int) -> Iterator[tuple[list[Any], list[float]]]:
-    """Names and probabilities of the best labels of each text, best first."""
-    for row, proba in zip(*clf.predict_top_k_proba(texts, k), strict=True):
-        # the shortest decimal number that gives the same float32
-        yield clf.label_names_[row].tolist(), [float(str(value)) for value in proba]
+def _json_lines(labels: list[list[Any]], proba: Any) -> bytes:
+    rows = zip(labels, _shortest(proba), strict=True)
+    lines = (json.dumps({"labels": a, "proba": b}, ensure_ascii=False) + "\n" for a, b in rows)
+    return _encoded(lines)
 
 
-def json_line(labels: list[Any], proba: list[float]) -> str:
-    return json.dumps({"labels": labels, "proba": proba}, ensure_ascii=False) + "\n"
-
-
-def tab_separated_line(labels: list[Any], proba: list[float]) -> str:
+def _tab_separated_lines(labels: list[list[Any]], proba: Any) -> bytes:
     escapes = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
-    names = (str(label).translate(escapes) for label in labels)
-    pairs = zip(names, proba, strict=True)
-    return "\t".join(f"{name}\t{value}" for name, value in pairs) + "\n"
+    lines = []
+    for row, values in zip(labels, _shortest(proba), strict=True):
+        names = (str(label).translate(escapes) for label in row)
+        pairs = zip(names, values, strict=True)
+        lines.append("\t".join(f"{name}\t{value}" for name, value in pairs) + "\n")
+    return _encoded(lines)
+
+
+def _shortest(proba: Any) -> Iterator[list[float]]:
+    """Each row's numbers as the shortest decimals that give the same float32."""
+    for row in proba:
+        yield [float(str(value)) for value in row]
+
+
+def _encoded(lines: Any) -> bytes:
+    # lone surrogates, from a label file, as JSON escapes them
+    return "".join(lines).encode(errors="backslashreplace")

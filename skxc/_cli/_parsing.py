@@ -220,12 +220,14 @@ def predict_parser() -> Parser:
     parser = _parser(
         "predict",
         "MODEL [TEXTS] [options]",
-        "The best labels of each line of text, best first: one line each, also for empty lines.\n"
-        "Lines are answered as they arrive. Texts are UTF-8; only a line feed ends one.\n\n"
+        "The best labels of each text, best first: one line each, also for empty texts.\n"
+        "Lines of standard input are answered as they arrive. Texts are UTF-8; in files of lines,\n"
+        "only a line feed ends one.\n\n"
         "Formats:\n"
-        '  jsonl  {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
-        "  tsv    fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
-        "         stand for a tab, a line feed, a carriage return and a backslash\n\n"
+        '  jsonl    {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
+        "  tsv      fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
+        "           stand for a tab, a line feed, a carriage return and a backslash\n"
+        "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
         "proba is what predict_proba gives: the probability that the label applies.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
@@ -234,14 +236,23 @@ def predict_parser() -> Parser:
         metavar="TEXTS",
         type=str | None,
         nargs="?",
-        help="File of texts, one a line; - or nothing: standard input.",
+        help="File of texts: Parquet (.parquet), Arrow (.arrow, .feather, .ipc), JSON objects "
+        "(.jsonl, .ndjson) or else one a line; the last two also as .gz. - or nothing: standard "
+        "input.",
+    )
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        type=str | None,
+        default=None,
+        help="Column of the texts. (default: the only one; lines have none)",
     )
     parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
     parser.add_argument(
         "--format",
-        type=Literal["jsonl", "tsv"],
+        type=Literal["jsonl", "tsv", "parquet"],
         default="jsonl",
-        help='As above. ({"jsonl", "tsv"}, default: jsonl)',
+        help='As above; parquet needs --out. ({"jsonl", "tsv", "parquet"}, default: jsonl)',
     )
     parser.add_argument(
         "--out",
@@ -249,6 +260,18 @@ def predict_parser() -> Parser:
         type=str | None,
         default=None,
         help="File to write; it appears when it is complete. (default: standard output)",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="Keep the answers so far as FILE.part, and go on after those of a run that was "
+        "killed. It needs --out and a file of texts.",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="Processes that answer, each with the model, for a file of texts. (int, default: 1)",
     )
     parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
     return parser

@@ -1,25 +1,153 @@
-"""`skxc predict`."""
+"""`skxc predict`: texts in blocks, answers in the same order, in constant memory."""
 
 from __future__ import annotations
 
-from ._answers import best, json_line, loaded, tab_separated_line
-from ._errors import InputError
-from ._streams import batches, opened_input, opened_output
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import Any
+
+from ._answers import Answers, Task, answering
+from ._errors import InputError, input_checked
+from ._parquet import arrow, parquet_file, write_parquet
+from ._resuming import check_unchanged, fingerprint, opened_part
+from ._streams import TEXTS_AT_ONCE, batches, is_special, opened_input, opened_output, tell
+from ._workers import Answering, opened_workers
 
 
 def predict(
-    *, model: str, texts: str | None, top_k: int, format: str, out: str | None, device: str | None
+    *,
+    model: str,
+    texts: str | None,
+    column: str | None,
+    top_k: int,
+    format: str,
+    out: str | None,
+    resume: bool,
+    workers: int,
+    device: str | None,
 ) -> None:
-    """One line of labels for each line of text, as they arrive."""
-    if top_k < 1:
-        raise InputError(f"--top_k is {top_k}. Pass at least 1.")
-    line = json_line if format == "jsonl" else tab_separated_line
-    path = texts or "-"
-    with opened_input(path) as source:
-        clf = loaded(model, device)
-        with opened_output(out) as output:
-            for batch in batches(source, path):
-                lines = [line(*row) for row in best(clf, batch, top_k)]
-                # lone surrogates, from a label file, as JSON escapes them
-                output.write("".join(lines).encode(errors="backslashreplace"))
-                output.flush()
+    """The best labels of each text, as the texts arrive."""
+    path, task = texts or "-", Task(model, device, top_k, format)
+    is_stream = path == "-" or is_special(path)
+    _check_options(task, out, workers, resume=resume)
+    with ExitStack() as stack:
+        if is_stream:
+            _check_stream(path, column, workers, resume=resume)
+            blocks = batches(stack.enter_context(opened_input(path)), path)
+        else:
+            values = _file_column(path, column)
+            if resume and out is not None:
+                _predict_on(task, values, out, workers)
+                return
+            blocks = _blocks(values, 0)
+        answered = stack.enter_context(_answering(task, workers))
+        write = stack.enter_context(_written(out, format))
+        for answers in answered(blocks):
+            write(answers)
+
+
+def _predict_on(task: Task, values: Any, out: str, workers: int) -> None:
+    """Go on where an earlier run ended."""
+    begun_with = fingerprint(task, values)
+    with opened_part(out, begun_with) as part:
+        if part.n_rows:
+            tell(f"skxc: {part.path} has {part.n_rows:,} rows: going on after them\n")
+        with _answering(task, workers) as answered:
+            if fingerprint(task, values) != begun_with:
+                raise InputError(f"{task.model} or {values.path} was just replaced. Start again.")
+            for answers in answered(_blocks(values, part.n_rows)):
+                part.write(answers)
+        check_unchanged(values, begun_with)
+        part.finish(write_parquet if task.format == "parquet" else None)
+
+
+def _check_options(task: Task, out: str | None, workers: int, *, resume: bool) -> None:
+    if task.top_k < 1:
+        raise InputError(f"--top_k is {task.top_k}. Pass at least 1.")
+    if workers < 1:
+        raise InputError(f"--workers is {workers}. Pass at least 1.")
+    if resume and out is None:
+        raise InputError("--resume needs --out FILE, beside which the answers so far are kept.")
+    if task.format == "parquet":
+        if out is None:
+            raise InputError("--format parquet needs --out FILE: it is no format for a stream.")
+        arrow()
+
+
+def _check_stream(path: str, column: str | None, workers: int, *, resume: bool) -> None:
+    """Raise for options that need a file of texts."""
+    named = {"--column": column is not None, "--workers": workers > 1, "--resume": resume}
+    for option in (option for option, is_given in named.items() if is_given):
+        source = "standard input" if path == "-" else f"{path}, a pipe or device,"
+        raise InputError(f"{option} is not possible with {source} as TEXTS. Pass a file.")
+
+
+def _file_column(path: str, column: str | None) -> Any:
+    from skxc.datasets import FileColumn
+
+    try:
+        with input_checked():
+            return FileColumn(path, column)
+    except ImportError as error:
+        raise InputError(str(error)) from error
+
+
+def _blocks(values: Any, start: int) -> Iterator[list[str]]:
+    """The texts of a file from a row on; those before a wrong one, then its error.
+
+    A run that goes on begins at the end of a block, so that its blocks are those of a whole run:
+    the last bits of a score may depend on the texts beside it.
+    """
+    with input_checked():
+        rows = enumerate(values.rows(start), start)
+    is_over = False
+    while not is_over:
+        texts, problem = list[str](), None
+        try:
+            with input_checked():
+                for row, text in islice(rows, TEXTS_AT_ONCE):
+                    _check_text(values, row, text)
+                    texts.append(text)
+        except InputError as error:
+            problem = error
+        if texts:
+            yield texts
+        if problem is not None:
+            raise problem
+        is_over = len(texts) < TEXTS_AT_ONCE
+
+
+def _check_text(values: Any, row: int, text: Any) -> None:
+    if not isinstance(text, str):
+        raise InputError(
+            f"{values.path}, row {row} (counted from 0): {values.column!r} is {text!r:.60}, and no "
+            f"text. Pass the column of texts as --column."
+        )
+
+
+@contextmanager
+def _answering(task: Task, workers: int) -> Iterator[Answering]:
+    """What answers blocks of texts, in order: this process, or several others."""
+    if workers == 1:
+        answered = answering(task)
+        yield lambda blocks: map(answered, blocks)
+        return
+    with opened_workers(task, workers) as answered_by_all:
+        yield answered_by_all
+
+
+@contextmanager
+def _written(out: str | None, format: str) -> Iterator[Callable[[Answers], None]]:
+    """What writes answers."""
+    with opened_output(out) as file:
+        if format == "parquet":
+            with parquet_file(file) as write:
+                yield lambda answers: write(answers.content)
+            return
+
+        def write_lines(answers: Answers) -> None:
+            file.write(answers.content)
+            file.flush()
+
+        yield write_lines

@@ -104,22 +104,39 @@ def batches(source: BinaryIO, path: str) -> Iterator[list[str]]:
             yield texts
 
 
+def checked_target(out: str) -> Path:
+    """The path of --out, if a file can have it.
+
+    Raises
+    ------
+    InputError
+        If it is a folder, or in none that exists.
+    """
+    target = Path(out)
+    if target.is_dir() or not target.parent.is_dir():
+        what = "is a folder" if target.is_dir() else "is in no folder that exists"
+        raise InputError(f"--out {out} {what}. Pass the name of a file.")
+    return target
+
+
+def is_special(path: str) -> bool:
+    """Whether it is there, but neither a file nor a folder: a pipe, /dev/null."""
+    return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()
+
+
 @contextmanager
 def opened_output(path: str | None) -> Iterator[BinaryIO]:
     """Standard output, or a file that gets its name when it is complete."""
     if path is None:
         yield sys.stdout.buffer
         return
-    target = Path(path)
-    if target.exists() and not target.is_file() and not target.is_dir():  # a pipe, /dev/null
-        with target.open("wb") as file:
+    if is_special(path):
+        with open(path, "wb") as file:
             yield file
         return
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     with input_checked():
-        if target.is_dir() or not target.parent.is_dir():
-            what = "is a folder" if target.is_dir() else "is in no folder that exists"
-            raise InputError(f"--out {path} {what}. Pass the name of a file.")
+        target = checked_target(path)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
         file = part.open("wb")
     try:
         with file:
