@@ -6,12 +6,13 @@ import ast
 import multiprocessing
 import resource
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import psutil
@@ -38,6 +39,39 @@ def peak_bytes() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+class OwnMemory:
+    """The peak of what the process holds for itself, sampled: pages of files are the system's.
+
+    Linux alone: RssAnon of /proc/self/status.
+    """
+
+    def __enter__(self) -> Self:
+        self.before = self.peak = own_bytes()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.005):
+            self.peak = max(self.peak, own_bytes())
+
+    def __exit__(self, *_: Any) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def added(self) -> int:
+        """Bytes of the peak beyond what was held before."""
+        return self.peak - self.before
+
+
+def own_bytes() -> int:
+    """Resident bytes that belong to no file."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 class Clock:

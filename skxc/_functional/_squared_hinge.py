@@ -19,6 +19,7 @@ from skxc._kernels._compiled import compiled
 _MOST_PASSES = 100
 # weights that labels solved at once may have, at most (64 MiB), where one alone has not more
 _WEIGHTS_AT_ONCE = 1 << 23
+_TEXTS_AT_ONCE = 1 << 16  # whose lengths are computed
 # labels that have so many times a text's words are not read from end to end for it
 _LONG = 32
 
@@ -69,9 +70,7 @@ def squared_hinge_classifiers(
     if earlier is None:
         empty = sp.csr_array(shape, dtype=np.float32)
         earlier = LinearClassifiers(empty, np.zeros(n_labels, np.float32))
-    norms = np.add.reduceat(np.append(texts.data, 0).astype(np.float64) ** 2, starts[:-1])
-    norms[np.diff(starts) == 0] = 0
-    norms += intercept_scaling**2
+    norms = _squared_norms(starts, values) + intercept_scaling**2
 
     def solved(labels: slice, capacity: int) -> tuple[NDArray[np.generic], ...]:
         found, kept = np.empty(capacity, np.int32), np.empty(capacity, np.float32)
@@ -93,6 +92,19 @@ def squared_hinge_classifiers(
     indices, data, counts, intercepts = (np.concatenate(part) for part in zip(*parts, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return LinearClassifiers(sp.csr_array((data, indices, offsets), shape), intercepts)
+
+
+def _squared_norms(
+    starts: NDArray[np.integer], values: NDArray[np.float32]
+) -> NDArray[np.float64]:  # (n_texts,)
+    """Some at a time: the values may be in a file."""
+    norms = np.zeros(len(starts) - 1)
+    for first in range(0, len(norms), _TEXTS_AT_ONCE):
+        bounds = starts[first : first + _TEXTS_AT_ONCE + 1]
+        part = np.append(values[bounds[0] : bounds[-1]], 0).astype(np.float64)
+        sums = np.add.reduceat(part**2, bounds[:-1] - bounds[0])
+        norms[first : first + len(sums)] = np.where(np.diff(bounds) > 0, sums, 0)
+    return norms
 
 
 def _inverse_costs(pairs: sp.csc_array, C: float) -> NDArray[np.float64]:

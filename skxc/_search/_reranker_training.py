@@ -24,6 +24,8 @@ _NEGATIVES = 50
 # training texts that these are searched for: so many scores, or so many texts where labels are many
 _MOST_SCORES = 1 << 31
 _LEAST_SEARCHED = 10_000
+_MOST_SEARCHED = 1 << 17
+_TEXTS_AT_ONCE = 1 << 14  # of these
 # a pair's text, label and value, in the forms that one is made of the other; a text's token
 _BYTES_A_PAIR = 48
 _BYTES_A_TOKEN = 24
@@ -148,11 +150,15 @@ def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.c
     n_rows, n_labels = rows.Y.shape
     n_searched = n_texts_searched(n_rows, n_labels)
     searched = np.sort(rng.choice(n_rows, n_searched, replace=False))
-    found = ranker.hard_negatives(rows.take(searched), min(_NEGATIVES, n_labels))
-    texts, places = np.nonzero(found >= 0)
-    ones = np.ones(len(texts), np.float32)
-    negatives = (ones, (searched[texts], found[texts, places]))
-    pairs = rows.Y - sp.csr_array(negatives, rows.Y.shape)
+    counts, labels = np.zeros(n_rows + 1, np.int64), []
+    for start in range(0, n_searched, _TEXTS_AT_ONCE):
+        part = searched[start : start + _TEXTS_AT_ONCE]
+        found = ranker.hard_negatives(rows.take(part), min(_NEGATIVES, n_labels))
+        counts[part + 1] = (found >= 0).sum(1)
+        labels.append(found[found >= 0])
+    indices = np.concatenate(labels)
+    ones = np.ones(len(indices), np.float32)
+    pairs = rows.Y - sp.csr_array((ones, indices, np.cumsum(counts)), rows.Y.shape)
     weights = rows.sample_weight
     if weights is not None:
         pairs = sp.diags_array(weights, format="csr") @ pairs
@@ -160,8 +166,8 @@ def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.c
 
 
 def n_texts_searched(n_rows: int, n_labels: int) -> int:
-    """Training texts whose candidates are searched for: where labels are many, some of them."""
-    return min(n_rows, max(_MOST_SCORES // n_labels, _LEAST_SEARCHED))
+    """Training texts whose candidates are searched for: where labels or texts are many, some."""
+    return min(n_rows, max(_MOST_SCORES // n_labels, _LEAST_SEARCHED), _MOST_SEARCHED)
 
 
 def _widened(texts: sp.csr_array, n_words: int) -> sp.csr_array:
