@@ -29,6 +29,7 @@ from skxc.metrics import precision_at_k
 from skxc.metrics._estimators import top_k_matrix
 
 from ._indexed import IndexedModel
+from ._sources import opened_labels
 
 # of the methods that predict
 _SHARED = """
@@ -237,6 +238,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         check_is_fitted(self)
         texts = self._check_texts(X, reset=False)
         kind, is_1d = self._target_kind, self._target_kind == "classes"
+        y = opened_labels(y)
         target = check_target(y, len(texts), self.classes_, kind, may_be_unknown=is_1d)
         weights = check_sample_weight(sample_weight, len(texts))
         if is_1d:

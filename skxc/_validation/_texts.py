@@ -17,18 +17,20 @@ from ._parameters import short
 
 def check_texts(X: Any, name: str = "X") -> list[str]:
     """The texts of a list, tuple, 1-d or (n, 1) array, or Series of str, or of what is lazy."""
-    if is_lazy(X):
-        return list(lazy_texts(X, name))
     if isinstance(X, str | bytes):
+        is_path = isinstance(X, str) and name == "X"
         raise ValueError(
             f"{name} is a single {type(X).__name__}, {short(X)}. "
-            f"Pass a list of texts; for one text: [{name}]."
+            f"Pass a list of texts; for one text: [{name}]"
+            f"{f'; for a file of texts: pathlib.Path({short(X)})' if is_path else ''}."
         )
     if isinstance(X, dict | set | frozenset) or sp.issparse(X):
         raise TypeError(
             f"{name} is a {type(X).__name__}. Pass a list, tuple, 1-d array or Series of str."
         )
     refuse_masked(X, name)
+    if is_lazy(X):
+        return list(lazy_texts(X, name))
     if not isinstance(X, list | tuple):
         X = _as_column(X, name)
     texts = list(X)
