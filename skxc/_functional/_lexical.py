@@ -20,7 +20,7 @@ from torch import Tensor
 # embedding_bag's gradient by the weights alone fails in torch 2.4 (pytorch/pytorch#136457)
 _NEEDS_BOTH_GRADIENTS = torch.__version__ < "2.7"
 
-_WORDS_AT_ONCE = 1 << 24  # of texts, when pairs are counted
+_WORDS_AT_ONCE = 1 << 22  # of texts, when pairs are counted
 # labels with at most so many texts keep every word of these
 _FEW_TEXTS = 10
 

@@ -19,7 +19,8 @@ from skxc._kernels._compiled import compiled
 _MOST_PASSES = 100
 # weights that labels solved at once may have, at most (64 MiB), where one alone has not more
 _WEIGHTS_AT_ONCE = 1 << 23
-_TEXTS_AT_ONCE = 1 << 16  # whose lengths are computed
+# whose lengths are computed, and whose tokens are counted
+_TEXTS_AT_ONCE, _PAIRS_AT_ONCE = 1 << 16, 1 << 20
 # labels that have so many times a text's words are not read from end to end for it
 _LONG = 32
 
@@ -66,7 +67,6 @@ def squared_hinge_classifiers(
     """
     n_labels, shape = pairs.shape[1], (pairs.shape[1], texts.shape[1])
     starts, words, values = _parts(texts)
-    inverse_costs = _inverse_costs(pairs, C)
     if earlier is None:
         empty = sp.csr_array(shape, dtype=np.float32)
         earlier = LinearClassifiers(empty, np.zeros(n_labels, np.float32))
@@ -76,10 +76,12 @@ def squared_hinge_classifiers(
         found, kept = np.empty(capacity, np.int32), np.empty(capacity, np.float32)
         counts = np.zeros(labels.stop - labels.start, np.int64)
         intercepts = np.empty(len(counts), np.float32)
+        offsets = pairs.indptr[labels.start : labels.stop + 1].astype(np.int64)
+        own = slice(offsets[0], offsets[-1])
+        amounts = pairs.data[own]
         _solve(
             starts, words, values, norms,
-            pairs.indptr[labels.start : labels.stop + 1].astype(np.int64),
-            pairs.indices, pairs.data > 0, inverse_costs,
+            offsets - offsets[0], pairs.indices[own], amounts > 0, _inverse_costs(amounts, C),
             *_parts(earlier.weights[labels]), earlier.intercepts[labels],
             shape[1], intercept_scaling, tol, least_weight, found, kept, counts, intercepts,
         )  # fmt: skip
@@ -107,9 +109,9 @@ def _squared_norms(
     return norms
 
 
-def _inverse_costs(pairs: sp.csc_array, C: float) -> NDArray[np.float64]:
+def _inverse_costs(amounts: NDArray[np.float32], C: float) -> NDArray[np.float64]:
     """What the dual has on its diagonal: 1 / (2 C)."""
-    return 0.5 / (C * np.abs(pairs.data.astype(np.float64)))
+    return 0.5 / (C * np.abs(amounts.astype(np.float64)))
 
 
 def with_narrow_indices(matrix: sp.csr_array) -> sp.csr_array:
@@ -132,13 +134,24 @@ def _blocks(
     pairs: sp.csc_array, earlier: sp.csr_array, lengths: NDArray[np.int64], n_words: int
 ) -> tuple[list[slice], list[int]]:
     """Slices of labels that are solved at once, and how many weights each may have."""
-    n_tokens = np.concatenate([[0], np.cumsum(lengths[pairs.indices])])
-    most = n_tokens[pairs.indptr[1:]] - n_tokens[pairs.indptr[:-1]] + np.diff(earlier.indptr)
-    most = np.minimum(most, n_words)
+    most = np.minimum(_n_tokens(pairs, lengths) + np.diff(earlier.indptr), n_words)
     block = (np.cumsum(most) - most) // _WEIGHTS_AT_ONCE
     edges = np.concatenate([[0], np.flatnonzero(np.diff(block)) + 1, [len(most)]])
     slices = [slice(int(a), int(b)) for a, b in pairwise(edges)]
     return slices, [int(most[part].sum()) for part in slices]
+
+
+def _n_tokens(pairs: sp.csc_array, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Tokens of the texts of each label, (n_labels,); of some pairs at a time."""
+    indptr, sums = pairs.indptr.astype(np.int64), np.zeros(pairs.shape[1], np.int64)
+    steps = np.arange(0, indptr[-1] + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE)
+    edges = np.unique(np.searchsorted(indptr, steps).clip(max=len(sums)))
+    for first, last in pairwise(edges):
+        start = indptr[first]
+        totals = np.cumsum(lengths[pairs.indices[start : indptr[last]]], dtype=np.int64)
+        bounds = np.concatenate([[0], totals])[indptr[first : last + 1] - start]
+        sums[first:last] = np.diff(bounds)
+    return sums
 
 
 @compiled

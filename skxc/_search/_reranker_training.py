@@ -95,7 +95,21 @@ def trained_arrays(
         parts = (features(part, idf) for part in tokens.parts())
         texts = _widened(sp.vstack(list(parts), format="csr"), len(idf))
         places = np.arange(len(tokens))
-    return as_arrays(_solved(texts, pairs, known, n_threads, places), idf)
+    of_labels = _by_label(pairs, places, texts.shape[0])
+    del pairs  # as large
+    return as_arrays(_solved(texts, of_labels, known, n_threads), idf)
+
+
+def _by_label(
+    pairs: sp.csr_array,  # (n_rows, n_labels)
+    places: NDArray[np.int64],  # (n_rows,) of the rows among the texts
+    n_texts: int,
+) -> sp.csc_array:  # (n_texts, n_labels)
+    """The pairs of each label, in the rows' order."""
+    pairs.eliminate_zeros()
+    of_labels = pairs.tocsc()
+    rows = places.astype(of_labels.indices.dtype)[of_labels.indices]
+    return sp.csc_array((of_labels.data, rows, of_labels.indptr), (n_texts, pairs.shape[1]))
 
 
 def _only(known: LinearClassifiers, is_kept: NDArray[np.bool_]) -> LinearClassifiers:
@@ -116,7 +130,7 @@ def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:
         return {}
     known = as_classifiers(arrays)
     texts = _widened(features(tokens, arrays["idf"]), known.weights.shape[1])
-    new = _solved(texts, _of_texts(tokens), None, 1)
+    new = _solved(texts, _of_texts(tokens).tocsc(), None, 1)
     joined = type(known)(
         sp.vstack([known.weights, new.weights], format="csr"),
         np.concatenate([known.intercepts, new.intercepts]),
@@ -126,23 +140,14 @@ def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:
 
 def _solved(
     texts: sp.csr_array,
-    pairs: sp.csr_array,  # (n_texts, n_labels) above 0: the text has the label; below: it has not
+    pairs: sp.csc_array,  # (n_texts, n_labels) above 0: the text has the label; below: it has not
     earlier: LinearClassifiers | None,
     n_threads: int,
-    places: NDArray[np.int64] | None = None,  # of the pairs' rows among the texts; None: the same
 ) -> LinearClassifiers:
     from skxc._functional._squared_hinge import squared_hinge_classifiers  # imports numba
 
-    pairs = sp.csr_array(pairs)
     pairs.eliminate_zeros()
-    of_labels = pairs.tocsc()
-    if places is not None:
-        rows = places.astype(of_labels.indices.dtype)[of_labels.indices]
-        shape = (texts.shape[0], of_labels.shape[1])
-        of_labels = sp.csc_array((of_labels.data, rows, of_labels.indptr), shape)
-    return squared_hinge_classifiers(
-        texts, of_labels, **_SOLVER, earlier=earlier, n_threads=n_threads
-    )
+    return squared_hinge_classifiers(texts, pairs, **_SOLVER, earlier=earlier, n_threads=n_threads)
 
 
 def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.csr_array:
@@ -150,7 +155,7 @@ def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.c
     n_rows, n_labels = rows.Y.shape
     n_searched = n_texts_searched(n_rows, n_labels)
     searched = np.sort(rng.choice(n_rows, n_searched, replace=False))
-    counts, labels = np.zeros(n_rows + 1, np.int64), []
+    counts, labels = np.zeros(n_rows + 1, rows.Y.indptr.dtype), []
     for start in range(0, n_searched, _TEXTS_AT_ONCE):
         part = searched[start : start + _TEXTS_AT_ONCE]
         found = ranker.hard_negatives(rows.take(part), min(_NEGATIVES, n_labels))
@@ -158,7 +163,9 @@ def _pairs(ranker: Ranker, rows: TrainingRows, rng: np.random.Generator) -> sp.c
         labels.append(found[found >= 0])
     indices = np.concatenate(labels)
     ones = np.ones(len(indices), np.float32)
-    pairs = rows.Y - sp.csr_array((ones, indices, np.cumsum(counts)), rows.Y.shape)
+    pairs = rows.Y - sp.csr_array(
+        (ones, indices, np.cumsum(counts, dtype=counts.dtype)), rows.Y.shape
+    )
     weights = rows.sample_weight
     if weights is not None:
         pairs = sp.diags_array(weights, format="csr") @ pairs
