@@ -570,3 +570,129 @@ def test_strided_tables_are_written_as_they_are(tmp_path):
         np.testing.assert_array_equal(read[name], array)
         assert read[name].shape == array.shape
     assert torch.equal(torch.tensor(read["b"]), torch.tensor(table.T.copy()))
+
+
+# ------------------------------------------------------------------------------ found in a review
+def test_equal_numbers_of_other_types_are_the_same_fit(data, tmp_path, monkeypatch):
+    clf = made("renee", data, checkpoint_dir=tmp_path)
+    assert fit_killed(clf, data, monkeypatch, 1)
+    others = {"epochs": np.int64(3), "weight_decay": np.float64(0.01), "augment": np.True_}
+    others |= {"random_state": np.int64(0), "momentum": np.float64(0.9)}
+    undisturbed = made("renee", data).fit(*data[:2])
+    assert learnt(clf.set_params(**others).fit(*data[:2])) == learnt(undisturbed)
+
+
+def test_a_random_state_that_has_moved_on_takes_the_checkpoints_seed(data, tmp_path, monkeypatch):
+    undisturbed = made("renee", data, random_state=np.random.RandomState(0)).fit(*data[:2])
+    clf = made("renee", data, checkpoint_dir=tmp_path, random_state=np.random.RandomState(0))
+    assert fit_killed(clf, data, monkeypatch, 1)
+    assert learnt(clf.fit(*data[:2])) == learnt(undisturbed)
+
+
+def test_the_resolved_precision_is_part_of_the_fit(data, tmp_path, monkeypatch):
+    clf = made("renee", data, checkpoint_dir=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(ReneeClassifier, "_dtype", lambda *_: torch.bfloat16)
+        assert fit_killed(clf, data, patch, 1)
+    with pytest.raises(ValueError, match=r"precision \(there bfloat16, here float32\)"):
+        clf.fit(*data[:2])
+
+
+def test_all_of_an_encoders_arrays_count(data, tmp_path, monkeypatch):
+    class WithTable(BagOfWordsEncoder):
+        def __init__(self, dim=16, table=None):
+            super().__init__(dim=dim)
+            self.table = table
+
+    tables = [np.zeros((2000, 3)), np.zeros((2000, 3))]
+    tables[1][1000] = 1.0
+    clf = made("renee", data, WithTable(table=tables[0]), checkpoint_dir=tmp_path)
+    assert fit_killed(clf, data, monkeypatch, 1)
+    with pytest.raises(ValueError, match="differs: encoder"):
+        clone(clf).set_params(encoder=WithTable(table=tables[1])).fit(*data[:2])
+
+
+def test_a_warm_start_follows_a_fit_whose_checkpoint_was_kept(data, tmp_path):
+    parameters = {"warm_start": True, "keep_checkpoint": True}
+    clf = made("renee", data, checkpoint_dir=tmp_path, **parameters).fit(*data[:2])
+    other = made("renee", data, warm_start=True).fit(*data[:2])
+    assert learnt(clf.fit(*data[:2])) == learnt(other.fit(*data[:2]))
+
+
+def test_a_long_write_is_waited_for(data, tmp_path, monkeypatch):
+    write = _checkpoint.write_tensors
+
+    def slow(*args):
+        time.sleep(0.3)
+        write(*args)
+
+    monkeypatch.setattr(_interrupts, "_GRACE", 0.15)
+    monkeypatch.setattr(_checkpoint, "write_tensors", slow)
+    interrupted(monkeypatch, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
+    assert os.listdir(tmp_path) == [FILE]
+
+
+@pytest.fixture
+def sigterms():
+    """Those that reach a handler which raises nothing."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda *_: came.append(0))
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    yield came
+    after = {n: signal.getsignal(n) for n in handlers}
+    signal.signal(signal.SIGTERM, before)
+    assert after == handlers
+
+
+def test_a_signal_is_not_lost_where_a_batch_fails(data, tmp_path, monkeypatch, sigterms):
+    def failing(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGTERM)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ReneeClassifier._method, "__call__", failing)
+    with pytest.raises(ZeroDivisionError):
+        made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
+    assert sigterms == [0]
+
+
+def test_a_signal_after_the_last_epoch_leaves_no_handler(data, tmp_path, monkeypatch, sigterms):
+    after_epoch = Checkpoint.after_epoch
+
+    def late(self):
+        after_epoch(self)
+        if self._state.progress.is_over:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Checkpoint, "after_epoch", late)
+    made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
+    assert sigterms == [0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_ends_at_once_and_keeps_no_lock(data, tmp_path, monkeypatch):
+    children, after_epoch = [], Checkpoint.after_epoch
+
+    def forking(self):
+        after_epoch(self)
+        if not children:
+            children.append(os.fork())
+            if not children[0]:
+                time.sleep(60)
+                os._exit(1)
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "after_epoch", forking)
+        with pytest.raises(Killed):
+            made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
+    try:
+        made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])  # not in use
+        os.kill(children[0], signal.SIGTERM)
+        began = time.monotonic()
+        assert os.WTERMSIG(os.waitpid(children[0], 0)[1]) == signal.SIGTERM
+        assert time.monotonic() - began < 5
+    except BaseException:
+        os.kill(children[0], signal.SIGKILL)
+        raise

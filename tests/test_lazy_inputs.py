@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import pickle
 import tempfile
 from collections.abc import Sequence
 
@@ -314,7 +315,7 @@ def test_a_source_that_changes_is_told(data):
 
         def __iter__(self):
             self.n_passes += 1
-            return iter(data.texts if self.n_passes < 3 else data.texts[:-1])
+            return iter(data.texts if self.n_passes < 5 else data.texts[:-1])
 
     with pytest.raises(ValueError, match=r"X held \d+ values when it was first read, and now"):
         ReneeClassifier(BagOfWordsEncoder(dim=8), epochs=1).fit(Shrinking(), data.Y)
@@ -325,7 +326,7 @@ def test_mixed_batches_are_told():
         def __iter__(self):
             return iter([["a", "b"], "c"])
 
-    with pytest.raises(TypeError, match="A batch is 'c' of type str, and others are lists"):
+    with pytest.raises(TypeError, match="A batch is 'c' of type str, which is no list"):
         ReneeClassifier().fit(Mixed(), [["a"], ["b"], ["a"]])
 
 
@@ -344,3 +345,90 @@ def test_bad_label_columns_are_told(y, told):
 def test_another_number_of_labels_than_texts_is_told(lines, npz, data):
     with pytest.raises(ValueError, match=f"Y has {len(data.texts)} rows, but X has 2 texts"):
         ReneeClassifier().fit(Column(["a", "b"]), npz)
+
+
+# ------------------------------------------------------------------------------ found in a review
+def test_a_warm_start_does_not_take_tokens_of_another_vocabulary(data, lines, tmp_path):
+    folder, rows = tmp_path / "ck", slice(20, None)
+    own = {"label_texts": data.label_texts, "epochs": 1, "random_state": 0}
+    X, Y = Batches(data.texts[rows]), data.Y[rows]
+    clf = ReneeClassifier(BagOfWordsEncoder(dim=8), **own)
+    kept = {"checkpoint_dir": folder, "keep_checkpoint": True}
+    ReneeClassifier(BagOfWordsEncoder(dim=8), **own, **kept).fit(X, Y)
+    (folder / FILE).unlink()
+    clf.fit(data.texts, data.Y).set_params(warm_start=True)
+    undisturbed = pickle.loads(pickle.dumps(clf)).fit(X, Y)
+    assert learnt(clf.set_params(checkpoint_dir=folder).fit(X, Y)) == learnt(undisturbed)
+
+
+@pytest.mark.parametrize("name", ["ids", "weights", "offsets"])
+def test_cut_token_files_are_written_anew(name, make, data, lines, tmp_path):
+    folder = tmp_path / "ck"
+    make(checkpoint_dir=folder, keep_checkpoint=True).fit(lines, data.Y)
+    (folder / FILE).unlink()
+    os.truncate(folder / f"tokens.{name}", 40)
+    clf = make(checkpoint_dir=folder).fit(lines, data.Y)
+    assert learnt(clf) == learnt(make().fit(data.texts, data.Y))
+
+
+def test_names_of_columns_stay_in_order_for_a_path(data, npz):
+    names = [f"n{7 * i % 6}" for i in range(data.Y.shape[1])]
+    clf = ReneeClassifier(BagOfWordsEncoder(dim=8), label_texts=None)
+    clf.partial_fit(data.texts, npz, classes=names)
+    assert clf.classes_.tolist() == names
+
+
+@pytest.mark.parametrize("kind", [int, bool, float])
+def test_rows_of_an_indicator_are_no_label_lists(kind, data):
+    rows = data.Y.toarray().astype(kind).tolist()
+    with pytest.raises((ValueError, TypeError), match="indicator"):
+        ReneeClassifier(BagOfWordsEncoder(dim=8)).fit(data.texts, Column(rows))
+
+
+def test_texts_of_numpy_are_texts_and_no_batches(make, data):
+    class OfArray:
+        def __iter__(self):
+            return iter(np.array(data.texts))
+
+    assert learnt(make().fit(OfArray(), data.Y)) == learnt(make().fit(data.texts, data.Y))
+
+
+def test_frames_as_batches_are_told(data):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="is no list of texts"):
+        ReneeClassifier().fit(Batches(pandas.DataFrame({"text": data.texts})), data.Y)
+
+
+def test_another_order_in_another_pass_is_told(data):
+    class Shuffled:
+        rng = np.random.default_rng(0)
+
+        def __iter__(self):
+            return iter(self.rng.permutation(np.array(data.texts, object)))
+
+    with pytest.raises(ValueError, match="in another order, than when it was first read"):
+        ReneeClassifier(BagOfWordsEncoder(dim=8)).fit(Shuffled(), data.Y)
+
+
+def test_what_gives_one_iterator_is_told(data):
+    class Once:
+        values = iter(data.texts)
+
+        def __iter__(self):
+            return self.values
+
+    with pytest.raises(TypeError, match="A Once is read once only"):
+        ReneeClassifier().fit(Once(), data.Y)
+
+
+def test_a_streaming_column_of_datasets_is_read(make, data):
+    class IterableColumn:
+        def __iter__(self):
+            return iter(data.texts)
+
+        def __getitem__(self, key):
+            raise NotImplementedError
+
+    IterableColumn.__module__ = "datasets.iterable_dataset"
+    clf = make().fit(IterableColumn(), data.Y)
+    assert learnt(clf) == learnt(make().fit(data.texts, data.Y))

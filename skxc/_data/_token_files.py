@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,13 @@ from numpy.typing import NDArray
 from ._tokens import TokenStore
 
 _ARRAYS = ("ids", "offsets", "weights")
+_FORMAT = 1  # higher when the same fingerprint could mean other tokens
 _ABOUT = "tokens.json"  # written last: there is a whole store
 _ROWS_AT_ONCE = 1 << 14
 
 
 class TokenRows(TokenStore):
-    """Some texts of a store in files; `take` reads them, and anything else reads all of them."""
+    """Some texts of a store in files; `ids`, `offsets` and `weights` are those of what is taken."""
 
     def __init__(self, base: TokenStore, rows: NDArray[np.int64]) -> None:
         object.__setattr__(self, "base", base)
@@ -78,31 +81,37 @@ def write_tokens(
     parts: Iterable[TokenStore], folder: Path, fingerprint: Mapping[str, str]
 ) -> TokenStore:
     """Write stores one behind the other, and map the files; the fingerprint is what they are of."""
-    (folder / _ABOUT).unlink(missing_ok=True)
-    files = {name: _path(folder, name).open("wb") for name in _ARRAYS}
+    delete_tokens(folder)
     n_tokens = 0
-    try:
-        np.zeros(1, np.int64).tofile(files["offsets"])
+    with ExitStack() as stack:
+        files = {n: stack.enter_context(_path(folder, n).open("wb")) for n in _ARRAYS}
+        files["offsets"].write(np.zeros(1, np.int64).data)
         for part in parts:
-            part.ids.astype(np.uint32).tofile(files["ids"])
-            (part.offsets[1:] + n_tokens).astype(np.int64).tofile(files["offsets"])
+            files["ids"].write(np.ascontiguousarray(part.ids, np.uint32).data)
+            files["offsets"].write(np.ascontiguousarray(part.offsets[1:] + n_tokens, np.int64).data)
             if part.weights is not None:
-                part.weights.astype(np.float32, copy=False).tofile(files["weights"])
+                files["weights"].write(np.ascontiguousarray(part.weights, np.float32).data)
             n_tokens += part.n_tokens
-    finally:
         for file in files.values():
-            file.close()
-    (folder / _ABOUT).write_text(json.dumps(dict(fingerprint)), encoding="utf8")
+            file.flush()
+            os.fsync(file.fileno())
+    about = {"format": _FORMAT, "of": dict(fingerprint), "sizes": _sizes(folder)}
+    (folder / _ABOUT).write_text(json.dumps(about), encoding="utf8")
     return _mapped(folder)
 
 
 def find_tokens(folder: Path, fingerprint: Mapping[str, str]) -> TokenStore | None:
-    """What `write_tokens` wrote there with this fingerprint, if anything."""
+    """What `write_tokens` wrote there with this fingerprint, if it is whole."""
     try:
         found = json.loads((folder / _ABOUT).read_text(encoding="utf8"))
+        expected = {"format": _FORMAT, "of": dict(fingerprint), "sizes": _sizes(folder)}
     except (OSError, ValueError):
         return None
-    return _mapped(folder) if found == dict(fingerprint) else None
+    return _mapped(folder) if found == expected else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {name: _path(folder, name).stat().st_size for name in _ARRAYS}
 
 
 def delete_tokens(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from itertools import islice
@@ -32,7 +32,7 @@ EPOCH = "epoch"  # the interval by default
 _NOT_COMPARED = {
     *("checkpoint_dir", "checkpoint_interval", "keep_checkpoint"),
     *("search", "sparse_output", "threshold", "top_k", "verbose"),
-    *("device", "encoder", "label_texts", "random_state", "warm_start"),
+    *("device", "encoder", "label_texts", "precision", "random_state", "warm_start"),
 }
 _AT_ONCE = 1 << 20  # numbers
 _TEXTS_AT_ONCE = 1 << 10
@@ -62,14 +62,12 @@ class CheckpointMixin(SecondStageMixin):
         interval = self.checkpoint_interval
         return opened_checkpoint(
             Path(self.checkpoint_dir),
-            self._fingerprint(inputs, seeds, device),
+            self._fingerprint(inputs, device),
             None if isinstance(interval, str) else float(interval),
             seeds,
         )
 
-    def _fingerprint(
-        self, inputs: CheckedInputs, seeds: list[int], device: torch.device
-    ) -> dict[str, str]:
+    def _fingerprint(self, inputs: CheckedInputs, device: torch.device) -> dict[str, str]:
         """What training depends on, by the names that users know; digests begin with #."""
         target, parameters = inputs.target, vars(self)
         return {
@@ -80,9 +78,10 @@ class CheckpointMixin(SecondStageMixin):
             "exclude": _digest(_of_matrix(inputs.mask)),
             "label_texts": _digest(_of_texts(inputs.label_texts or [])),
             "the fitted model": _digest(*self._fitted_parts(inputs)),
-            "random_state": _seed(self.random_state, seeds),
+            "random_state": _seed(self.random_state),
             "encoder": _value(resolve_encoder(self.encoder)),
             "device": device.type,
+            "precision": str(self._dtype(device)).removeprefix("torch."),
         } | {
             name: _value(parameters[name])
             for name in sorted({f.name for f in fields(self)} - _NOT_COMPARED)
@@ -143,19 +142,30 @@ def _of_array(array: NDArray[Any] | None) -> Iterator[bytes]:
         yield (part.astype(np.int64) if part.dtype.kind in "iu" else part).tobytes()
 
 
-def _seed(random_state: Any, seeds: list[int]) -> str:
-    """What seeds were drawn from, or, where that has a state, what was drawn."""
-    if random_state is None:
-        return "None"
-    return (
-        _digest([repr(seeds).encode()])
-        if hasattr(random_state, "randint")
-        else _value(random_state)
-    )
+def _seed(random_state: Any) -> str:
+    """A number; what has a state gives other seeds each time, and a checkpoint keeps its own."""
+    has_state = random_state is None or hasattr(random_state, "randint")
+    return "None" if has_state else _value(random_state)
 
 
 def _value(value: Any) -> str:
-    """A parameter as it is, or the digest of a long one; an encoder's repr would be cut."""
-    is_encoder = hasattr(value, "get_params")
-    text = f"{type(value).__name__}({value.get_params()})" if is_encoder else repr(value)
+    """A parameter as it is, or the digest of a long one."""
+    text = _told(value)
     return text if len(text) <= _LONGEST else _digest([text.encode("utf8", "surrogatepass")])
+
+
+def _told(value: Any) -> str:
+    """As `repr`, but of numbers of any kind alike, and of all that an array or an encoder holds."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{_digest([np.ascontiguousarray(value).tobytes()])}"
+    if hasattr(value, "get_params"):
+        return f"{type(value).__name__}({_told(value.get_params())})"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key!r}: {_told(item)}" for key, item in value.items())
+    if isinstance(value, bool | np.bool_):
+        return repr(bool(value))
+    if isinstance(value, Real):
+        number = float(value)
+        return repr(int(number) if number.is_integer() else number)
+    text = repr(value)
+    return type(value).__name__ if " at 0x" in text else text

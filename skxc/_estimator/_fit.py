@@ -134,6 +134,7 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         ValueError
             As `fit`; or if y holds a label that the first call did not name.
         """
+        y = opened_labels(y)
         is_resumed = hasattr(self, "classes_")
         if not is_resumed:
             first = FitMode(False, True, check_classes(classes, y))

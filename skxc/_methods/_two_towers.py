@@ -73,7 +73,8 @@ class TwoTowerMethod(Method[S]):
     def restore_sampling(self, state: Mapping[str, Any]) -> None:
         """Set them."""
         self.rng.bit_generator.state = state["rng"]
-        self.shortlists = state["shortlists"]
+        shortlists = state["shortlists"]
+        self.shortlists = None if shortlists is None else np.array(shortlists)
 
     def _mine(self) -> None:
         """The hardest negatives of every training text, by an exact search over all labels."""

@@ -87,15 +87,31 @@ def locked(folder: Path) -> Iterator[bool | None]:
     except OSError:  # somebody else's, or no folder
         yield None
         return
+    _open.add(descriptor)
     try:
         is_held = try_lock(descriptor)
         try:
             yield is_held
         finally:
-            if is_held:
+            if is_held and descriptor in _open:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
-        os.close(descriptor)
+        if descriptor in _open:
+            _open.discard(descriptor)
+            os.close(descriptor)
+
+
+_open = set[int]()  # descriptors of this process's locks
+
+
+def _let_go() -> None:
+    """In a forked child: a lock that it kept open would outlive its parent."""
+    while _open:
+        os.close(_open.pop())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 def try_lock(descriptor: int) -> bool | None:

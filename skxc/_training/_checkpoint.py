@@ -32,6 +32,8 @@ logger = logging.getLogger("skxc")
 
 FORMAT = 1  # higher when a training could no longer go on from what was written
 FILE = "checkpoint.safetensors"
+_OVER = "all epochs done"
+_MODEL = "the fitted model"  # in the fingerprint: what a warm start goes on from
 _INDEX = "skxc.checkpoint"  # in the file's metadata
 _SECONDS = 600.0  # between two within a long epoch
 _PAUSE = 20  # after short epochs: so many times what writing the latest took
@@ -74,8 +76,12 @@ class Checkpoint:
         if format_ != FORMAT:
             what = f"it has format {format_}, and this skxc writes {FORMAT}"
             raise ValueError(told.format(what))
-        if fingerprint != self.fingerprint:
-            raise ValueError(told.format(_differences(fingerprint, dict(self.fingerprint))))
+        ours = dict(self.fingerprint)
+        is_last_fit = index["place"] == _OVER and fingerprint | {_MODEL: ours[_MODEL]} == ours
+        if fingerprint != ours and is_last_fit:  # a warm start follows a fit whose file was kept
+            return
+        if fingerprint != ours:
+            raise ValueError(told.format(_differences(fingerprint, ours)))
         self.seeds, self.place = index["seeds"], index["place"]
         self.saved = index["state"], Packed(arrays)
 
@@ -128,6 +134,7 @@ class Checkpoint:
 
     def _after(self, *, is_due: bool) -> None:
         is_asked = self._interrupts.number is not None
+        self._interrupts.stop_waiting()
         if is_due or is_asked or self._elapsed >= self.seconds:
             self._write()
         if is_asked:
@@ -162,7 +169,8 @@ class Checkpoint:
     @property
     def of_tokens(self) -> Fingerprint:
         """The part of the fingerprint that tokens depend on."""
-        return {name: self.fingerprint[name] for name in ("X", "label_texts", "encoder")}
+        names = ("X", "label_texts", "encoder", _MODEL)  # whose vocabulary a warm start keeps
+        return {name: self.fingerprint[name] for name in names}
 
     def _tell_too_late(self) -> None:
         logger.warning(
@@ -227,7 +235,7 @@ def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
 def _place(progress: Progress) -> str:
     """How far the training is, for users."""
     if progress.is_over:
-        return "all epochs done"
+        return _OVER
     if progress.batches is None:
         return f"epoch {progress.epoch + 1} to begin"
     return f"epoch {progress.epoch + 1}, {progress.n_batches} of {len(progress.batches)} batches"

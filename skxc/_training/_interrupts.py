@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ class Interrupts:
 
     def __init__(self, too_late: Callable[[], None]) -> None:
         self.number: int | None = None  # of the signal that came
+        self._process = os.getpid()
         self._before = dict[int, Any]()
         self._too_late = too_late  # told in a thread of its own
         self._timer: threading.Timer | None = None
@@ -34,10 +36,14 @@ class Interrupts:
 
     def give_back(self) -> None:
         """Have them handled as before."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.stop_waiting()
         while self._before:
             signal.signal(*self._before.popitem())
+
+    def stop_waiting(self) -> None:
+        """The step is over: what follows may take its time."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def raise_noted(self) -> None:
         """Let the signal that came, if any, have the effect that it had before."""
@@ -48,6 +54,10 @@ class Interrupts:
             self.take_over()  # the process goes on: that handler only takes note, too
 
     def _note(self, number: int, _: FrameType | None) -> None:
+        if os.getpid() != self._process:  # forked from it
+            self.give_back()
+            signal.raise_signal(number)
+            return
         if self.number is not None:
             self.raise_noted()
             return
@@ -76,4 +86,5 @@ def interrupts_noted(too_late: Callable[[], None]) -> Iterator[Interrupts]:
         yield interrupts
     finally:
         interrupts.give_back()
-    interrupts.raise_noted()
+        if interrupts.number is not None:
+            signal.raise_signal(interrupts.number)

@@ -56,8 +56,8 @@ class TrainingState:
             raise ValueError(f"its step has {sorted({*own} ^ {*packed['step']})[0]}, or lacks it")
         for name, tensor in own.items():
             saved = _tensor(packed["step"][name], tensor.dtype)
-            if saved.shape != tensor.shape:  # copy_ would repeat a smaller one
-                raise ValueError(f"{name} has the shape {tuple(saved.shape)}")
+            if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
+                raise ValueError(f"{name} is of {saved.dtype}, {tuple(saved.shape)}")
             tensor.copy_(saved)
         self.step.restore_sampling(packed["sampling"])
         for optimizer, state in zip(self.optimizers, packed["optimizers"], strict=True):
@@ -118,7 +118,7 @@ def _tensors(values: Any, dtypes: Mapping[str, torch.dtype] | None = None, name:
 def _tensor(array: NDArray[Any], dtype: torch.dtype | None) -> Tensor:
     """A copy of the array, of `dtype` where that is bfloat16."""
     tensor = torch.tensor(array)
-    return tensor.view(dtype) if dtype == torch.bfloat16 else tensor
+    return tensor.view(dtype) if dtype == torch.bfloat16 and tensor.dtype == _BITS else tensor
 
 
 def _random_states(generator: torch.Generator) -> dict[str, NDArray[Any]]:

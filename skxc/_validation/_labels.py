@@ -31,7 +31,7 @@ from ._label_names import (
     unknown_label,
     warn_of_joined_names,
 )
-from ._lazy import LazyColumn, is_lazy, unbatched
+from ._lazy import LazyColumn, is_lazy, refuse_read_once, unbatched
 from ._matrices import frame_to_csr, is_frame, sound_sparse
 from ._parameters import callers_stack_level, short
 from ._texts import is_missing
@@ -147,12 +147,26 @@ def _lazy_target(
     y: Any, classes: NDArray[Any] | None, kind: TargetKind | None, *, may_be_unknown: bool
 ) -> Target:
     """A column of label lists, or of classes, that is read in blocks."""
+    refuse_read_once(y)
     y = unbatched(y) if kind == "classes" else y
     first = next(iter(y), None)
     if not is_collection(first):
         return _array_target(list(y), classes, kind, may_be_unknown=may_be_unknown)
     rows = LazyColumn(y, "Y", _check_row)
-    return _label_lists_target(rows, classes, may_be_unknown=may_be_unknown)
+    target = _label_lists_target(rows, classes, may_be_unknown=may_be_unknown)
+    if kind != "lists" and {*target.labels} <= {0, 1} and _are_of_one_length(rows):
+        raise ValueError(
+            "Y is a column of lists that hold 0 and 1 alone, all of one length: the ids of labels, "
+            "or a binary indicator? Pass the names of the labels or, for an indicator, a sparse "
+            "matrix."
+        )
+    return target
+
+
+def _are_of_one_length(rows: LazyColumn) -> bool:
+    """Whether all have the same length, and more than one entry."""
+    lengths = set(map(len, rows))
+    return len(lengths) == 1 and lengths != {1}
 
 
 def _label_lists_target(

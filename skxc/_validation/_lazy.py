@@ -24,6 +24,7 @@ class LazyColumn:
     ) -> None:
         self.source, self.name, self.check = source, name, check
         self._n_values: int | None = None
+        self._digest: int | None = None  # of the pass before
 
     def blocks(self) -> Iterator[list[Any]]:
         """The values, some at a time.
@@ -33,11 +34,12 @@ class LazyColumn:
         ValueError
             If there are none, or another number than in the pass before.
         """
-        n_values = 0
+        n_values = digest = 0
         for block in _blocks(self.source):
             for value in block:
                 self.check(self.name, n_values, value)
                 n_values += 1
+            digest = hash((digest, repr(block)))
             yield block
         if not n_values:
             raise ValueError(f"{self.name} holds 0 texts. Pass at least one.")
@@ -46,7 +48,12 @@ class LazyColumn:
                 f"{self.name} held {self._n_values} values when it was first read, and now "
                 f"{n_values}. Pass what can be read again and gives the same."
             )
-        self._n_values = n_values
+        if self._digest not in (None, digest):
+            raise ValueError(
+                f"{self.name} holds other values, or in another order, than when it was first "
+                f"read. Pass what gives the same again: no shuffled batches."
+            )
+        self._n_values, self._digest = n_values, digest
 
     def __iter__(self) -> Iterator[Any]:
         for block in self.blocks():
@@ -79,7 +86,7 @@ def _is_column_of_datasets(X: Any) -> bool:
 
 
 def _blocks(source: Any) -> Iterator[list[Any]]:
-    if _is_column_of_datasets(source) and hasattr(source, "__getitem__"):
+    if _is_column_of_datasets(source) and hasattr(source, "__len__"):
         for start in range(0, len(source), _AT_ONCE):
             yield list(source[start : start + _AT_ONCE])
         return
@@ -90,9 +97,21 @@ def _blocks(source: Any) -> Iterator[list[Any]]:
 
 def unbatched(source: Any) -> Any:
     """The values of batches, where `source` gives these; else the source itself."""
-    first = next(iter(source), None)
-    is_batch = isinstance(first, _BATCHES) or hasattr(first, "__array__")
-    return _Unbatched(source) if is_batch else source
+    refuse_read_once(source)
+    return _Unbatched(source) if _is_batch(next(iter(source), None)) else source
+
+
+def refuse_read_once(source: Any) -> None:
+    """Raise for an object that gives the same iterator each time."""
+    if iter(source) is iter(source):
+        raise TypeError(f"A {type(source).__name__} is read once only. Pass a list of its values.")
+
+
+def _is_batch(value: Any) -> bool:
+    """Whether it is a list or a column of values; NumPy's str are none."""
+    return isinstance(value, _BATCHES) or (
+        hasattr(value, "__array__") and not isinstance(value, str)
+    )
 
 
 class _Unbatched:
@@ -103,9 +122,9 @@ class _Unbatched:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.batches:
-            if not (isinstance(batch, _BATCHES) or hasattr(batch, "__array__")):
+            if not _is_batch(batch) or getattr(batch, "ndim", 1) != 1:
                 raise TypeError(
-                    f"A batch is {short(batch)} of type {type(batch).__name__}, and others are "
-                    f"lists. Pass batches of texts, each a list of str."
+                    f"A batch is {short(batch)} of type {type(batch).__name__}, which is no list "
+                    f"of texts. Pass batches that are each a list of str."
                 )
             yield from batch
