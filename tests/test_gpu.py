@@ -23,6 +23,7 @@ from skxc._functional._grad_cache import CachedEncoding
 from skxc._functional._pairs import Pairs
 from skxc._functional._top_k import top_k_inner_products
 from skxc._methods._unidec import UniDECMethod
+from skxc._training._checkpoint import Checkpoint
 from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects, make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
@@ -365,3 +366,31 @@ def test_out_of_memory_is_told_in_words_and_changes_nothing():
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert_equal_models(clf, before)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_killed_fit_goes_on_from_its_checkpoint(name, precision, data, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dying(self):
+        write(self)
+        raise Killed
+
+    texts, Y, label_texts = data
+    own = {"label_texts": label_texts, "epochs": 3, "random_state": 0, "precision": precision}
+    made = ESTIMATORS[name]
+    whole = made(BagOfWordsEncoder(dim=32), device="cuda", **own).fit(texts, Y)
+    clf = made(BagOfWordsEncoder(dim=32), device="cuda", checkpoint_dir=tmp_path, **own)
+    clf.set_params(checkpoint_interval=0)
+    write = Checkpoint._write
+    for _ in range(5):
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "_write", dying)
+            with pytest.raises(Killed):
+                clf.fit(texts, Y)
+    clf.fit(texts, Y)
+    assert [e["loss"] for e in clf.history_] == pytest.approx([e["loss"] for e in whole.history_])
+    scores = [m.predict_top_k(texts[:50], 3)[1] for m in (clf, whole)]
+    np.testing.assert_allclose(*scores, rtol=1e-3, atol=1e-3)

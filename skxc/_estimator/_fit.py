@@ -67,12 +67,16 @@ from ._sources import opened, opened_labels, token_folder, tokenized
 _SHARED = """
 Parameters
 ----------
-X : array-like of shape (n_samples,), str
-    Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series.
-y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
+X : array-like of shape (n_samples,), str, or path
+    Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series. Or what is read in
+    blocks, and never all in memory: the :class:`pathlib.Path` of a file, a text a line; a
+    :class:`~skxc.datasets.FileColumn`; a column of Hugging Face's ``datasets``; or any object
+    that can be iterated over again, and gives texts or batches of them in the same order.
+y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,), or path
     Labels: a SciPy sparse matrix or array, a dense indicator or DataFrame, with 1 or a relevance in
     (0, 1] where a label applies; a list of label lists (inside cross-validation binarize first:
-    each fold would see other labels); or 1-d classes.
+    each fold would see other labels); or 1-d classes. Or the path of a sparse matrix (".npz"), or
+    label lists or classes in what may also be X.
 sample_weight : array-like of shape (n_samples,), default=None
     Weight of each text in the loss, at least 0; only their ratios count.
 exclude : sparse matrix of shape (n_samples, n_labels), default=None
