@@ -1,11 +1,12 @@
-"""Tokens of more texts than memory holds: in files, read where they are asked for."""
+"""Tokens and labels of more texts than memory holds: in files, read where they are asked for."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,21 @@ def delete_tokens(folder: Path) -> None:
     """Delete what `write_tokens` wrote."""
     for path in (folder / _ABOUT, *(_path(folder, name) for name in _ARRAYS)):
         path.unlink(missing_ok=True)
+
+
+def mapped_matrix(matrix: sp.csr_array, folder: Path) -> sp.csr_array:
+    """The matrix, its arrays in files that have no name any more, where the system allows that."""
+    arrays = []
+    for part in (matrix.data, matrix.indices, matrix.indptr):
+        path = folder / f"labels.{secrets.token_hex(4)}"
+        with path.open("wb") as file:
+            file.write(np.ascontiguousarray(part).data)
+        arrays.append(_map(path, part.dtype))
+        with suppress(OSError):
+            path.unlink()
+    mapped = sp.csr_array(tuple(arrays), matrix.shape)
+    mapped.has_canonical_format = matrix.has_canonical_format
+    return mapped
 
 
 def _path(folder: Path, name: str) -> Path:

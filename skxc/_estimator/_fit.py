@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
 from skxc._data._batches import MOST_SHUFFLED, TrainingRows
+from skxc._data._token_files import mapped_matrix
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._search._building import building
@@ -59,6 +60,7 @@ from ._inputs import (
     label_names,
     warn_of_equal_texts,
     warn_of_no_label,
+    with_labels_in_files,
     without,
 )
 from ._sources import opened, opened_labels, token_folder, tokenized
@@ -179,6 +181,8 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
             self._opened_checkpoint(inputs, seeds, device) as checkpoint,
             token_folder(inputs.texts, checkpoint.folder if checkpoint else None) as folder,
         ):
+            if folder is not None:
+                inputs = with_labels_in_files(inputs, folder)
             seeds = checkpoint.seeds if checkpoint else seeds
             fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint, folder)
             with building(self):  # no thread is putting a model of the old arrays in its place
@@ -272,6 +276,8 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
+        if folder is not None:
+            rows = replace(rows, Y=mapped_matrix(rows.Y, folder))
         module = on_device(encoder.build_module(), device).train()
         del encoder.weights_  # the module has them
         settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)

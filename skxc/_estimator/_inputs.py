@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from skxc._data._token_files import mapped_matrix
 from skxc._data._tokens import TokenStore, are_equal
 from skxc._validation import LazyColumn, Target, callers_stack_level, is_nameless, short
 from skxc.encoders._base import Encoder
@@ -35,6 +37,12 @@ class CheckedInputs:
     mask: sp.csr_array | None
     label_texts: list[str] | None
     mode: FitMode
+
+
+def with_labels_in_files(inputs: CheckedInputs, folder: Path) -> CheckedInputs:
+    """The inputs, their labels in files as their texts are."""
+    target = replace(inputs.target, Y=mapped_matrix(inputs.target.Y, folder))
+    return replace(inputs, target=target)
 
 
 def warn_of_no_label(Y: sp.csr_array, mask: sp.csr_array | None) -> None:

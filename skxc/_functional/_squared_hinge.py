@@ -70,7 +70,8 @@ def squared_hinge_classifiers(
     if earlier is None:
         empty = sp.csr_array(shape, dtype=np.float32)
         earlier = LinearClassifiers(empty, np.zeros(n_labels, np.float32))
-    norms = _squared_norms(starts, values) + intercept_scaling**2
+    norms = _squared_norms(starts, values)
+    norms += intercept_scaling**2
 
     def solved(labels: slice, capacity: int) -> tuple[NDArray[np.generic], ...]:
         found, kept = np.empty(capacity, np.int32), np.empty(capacity, np.float32)
