@@ -167,7 +167,7 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         inputs = self._checked(X, y, None, exclude, FitMode())
         device, seeds = resolve_device(self.device), self._seeds(inputs.mode)
         with isolated_torch_seed(seeds[-1], device), token_folder(inputs.texts, None) as folder:
-            setup = self._setup(inputs, device, seeds, folder, {})
+            setup = self._setup(inputs, device, seeds, folder)
         return training_memory(self._memory, setup, setup.settings).by_place(device)
 
     # --------------------------------------------------------------------------------- the ladder
@@ -206,7 +206,7 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         fitted, mode = copy.copy(self), inputs.mode
         callbacks: list[EpochCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
-            of_tokens = checkpoint.of_tokens if checkpoint else {}
+            of_tokens = checkpoint.of_tokens if checkpoint else None
             setup = self._setup(inputs, device, seeds, folder, of_tokens)
             self._check_memory(setup)
             with explained_out_of_memory(setup, self._remedies(setup)):
@@ -261,8 +261,8 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         inputs: CheckedInputs,
         device: torch.device,
         seeds: list[int],
-        folder: Path | None,  # for tokens in files
-        of_tokens: Mapping[str, str],  # their fingerprint
+        folder: Path | None = None,  # for tokens in files
+        of_tokens: Mapping[str, str] | None = None,  # their fingerprint
     ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])

@@ -47,7 +47,7 @@ def tokenized(
     texts: Sequence[str] | LazyColumn,
     label_texts: Sequence[str] | None,
     folder: Path | None,  # for the tokens of lazy texts
-    fingerprint: Mapping[str, str],  # what they are of, and by what; empty: of this fit alone
+    fingerprint: Mapping[str, str] | None,  # what they are of, and by what; None: this fit alone
 ) -> tuple[TokenStore, TokenStore | None]:
     """Tokens of the texts and of the label texts: in memory, or found or written in files."""
     if not isinstance(texts, LazyColumn):
@@ -57,7 +57,7 @@ def tokenized(
     base = find_tokens(folder, fingerprint) if fingerprint else None
     if base is None:
         blocks = chain(texts.blocks(), [label_texts] if label_texts else [])
-        base = write_tokens(map(encoder.tokenize, blocks), folder, fingerprint)
+        base = write_tokens(map(encoder.tokenize, blocks), folder, fingerprint or {})
     n_texts, rows = len(texts), np.arange(len(base))
     of_labels = TokenRows(base, rows[n_texts:]) if label_texts else None
     return TokenRows(base, rows[:n_texts]), of_labels
