@@ -89,7 +89,8 @@ class CommonParameters:
         (any process, same kind of device): on a CPU, with as many threads, the model is the very
         one that an undisturbed fit gives. Ctrl-C, SIGTERM and SIGHUP write a last one first, if the
         batch ends within 10 seconds. A checkpoint is for the same skxc to go on from; to keep a
-        model, `save` it. None: none. `partial_fit` writes none.
+        model, `save` it. One fit a folder: in a grid search leave it None. None: no checkpoint.
+        `partial_fit` writes none.
     checkpoint_interval : float or "epoch", default="epoch"
         Seconds between two checkpoints, at the least. "epoch": one after every epoch and, within
         long ones, after every 10 minutes; after short ones only so often that writing takes a
