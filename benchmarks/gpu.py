@@ -292,7 +292,7 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
         label_chunk_size=sizes.chunks[1],
     )  # fmt: skip
     step.weights.normal_(0, 0.02)  # most labels are unseen here: their rows would be 0
-    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(1, batch), 1000)
+    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(250, batch))
     selected = np.arange(batch)
 
     def run() -> None:
@@ -335,7 +335,7 @@ def unidec_rows(
         positives_per_text=3, dual_score_weight=0.5, dropout=0.1, classifier_learning_rate=1e-3,
         lexical_learning_rate=0.0,
     )  # fmt: skip
-    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(1, batch), 1000)
+    loop = _Loop(step, make_optimizers(module, 1e-5, 0.01), Schedule(250, batch))
     selected, pools = np.arange(batch), list[int]()
 
     def run() -> None:
@@ -378,7 +378,7 @@ def dual(sizes: Sizes, machine: Machine) -> Iterator[Row]:
             positives_per_text=None, dropout=0.2,
         )  # fmt: skip
         optimizers = make_optimizers(module, 1e-5, 0.01)
-        loop = _Loop(step, optimizers, Schedule(1, sizes.dual_batch), 1000)
+        loop = _Loop(step, optimizers, Schedule(250, sizes.dual_batch))
         batch = rows.batch(np.arange(sizes.dual_batch))
         row = Row("dual", "all labels", n_labels, sizes.dual_batch)
         row.floor_ms = machine.floor_ms(0, 8 * layer_weights(module) * len(label_tokens.ids))

@@ -272,11 +272,11 @@ class _Loop:
         step: Step,
         optimizers: list[Optimizer],
         schedule: Schedule,
-        progress: Progress,
-        recorder: Recorder | None,
+        progress: Progress | None = None,  # None: it begins
+        recorder: Recorder | None = None,
     ) -> None:
         self.step, self.optimizers, self.schedule = step, optimizers, schedule
-        self.progress, self.recorder = progress, recorder
+        self.progress, self.recorder = progress or Progress(), recorder
         self.n_steps = schedule.epochs * -(-len(step.rows) // schedule.batch_size)
         self.base_rates = [[group["lr"] for group in o.param_groups] for o in optimizers]
 

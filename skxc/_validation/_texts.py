@@ -21,8 +21,8 @@ def check_texts(X: Any, name: str = "X") -> list[str]:
         is_path = isinstance(X, str) and name == "X"
         raise ValueError(
             f"{name} is a single {type(X).__name__}, {short(X)}. "
-            f"Pass a list of texts; for one text: [{name}]"
-            f"{f'; for a file of texts: pathlib.Path({short(X)})' if is_path else ''}."
+            f"Pass a list of texts; for one text: [{name}]."
+            f"{f' For a file of texts: pathlib.Path({short(X)}).' if is_path else ''}"
         )
     if isinstance(X, dict | set | frozenset) or sp.issparse(X):
         raise TypeError(
