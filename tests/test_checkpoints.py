@@ -46,6 +46,16 @@ def no_pause(monkeypatch):
     monkeypatch.setattr(_checkpoint, "_PAUSE", 0)
 
 
+@pytest.fixture(autouse=True)
+def obeyed_signals():
+    """A shell has what it runs in the background ignore Ctrl-C."""
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 class Killed(BaseException):
     """Nothing in the package handles it, as nothing handles a kill."""
 
@@ -527,7 +537,9 @@ clf.set_params(checkpoint_dir=None).save(folder + "/model")
 def test_processes_that_are_killed_while_writing_or_terminated_lose_nothing(tmp_path):
     def run(how, folder):
         return subprocess.run(
-            [sys.executable, "-c", _SCRIPT, how, str(folder)], capture_output=True, text=True
+            [sys.executable, "-c", _SCRIPT, how, str(folder)],
+            capture_output=True,
+            text=True,
         )
 
     assert run("undisturbed", tmp_path / "a").returncode == 0
