@@ -71,7 +71,7 @@ Parameters
 ----------
 X : array-like of shape (n_samples,), str, or path
     Texts: list, tuple, 1-d or (n_samples, 1) array, pandas or polars Series. Or what is read in
-    blocks, and never all in memory: the :class:`pathlib.Path` of a file, a text a line; a
+    blocks, and never all in memory: the ``pathlib.Path`` of a file, a text a line; a
     :class:`~skxc.datasets.FileColumn`; a column of Hugging Face's ``datasets``; or any object
     that can be iterated over again, and gives texts or batches of them in the same order.
 y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,), or path
