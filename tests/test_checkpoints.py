@@ -342,7 +342,7 @@ def test_bad_parameters_are_told(parameters, error, told, data):
 
 def test_a_folder_that_cannot_be_one_is_told(data, tmp_path):
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "ck"):
+    for folder in (tmp_path / "file", tmp_path / "file" / "ck", "a\0b"):
         with pytest.raises(ValueError, match=r"checkpoint_dir='.*' is no folder"):
             made("renee", data, checkpoint_dir=folder).fit(*data[:2])
 
@@ -644,6 +644,36 @@ def test_a_long_write_is_waited_for(data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
     assert os.listdir(tmp_path) == [FILE]
+
+
+def test_a_signal_while_a_checkpoint_is_written_has_its_effect_after_it(
+    data, tmp_path, monkeypatch
+):
+    write = _checkpoint.write_tensors
+
+    def disturbed(*args):
+        signal.raise_signal(signal.SIGINT)
+        write(*args)
+
+    monkeypatch.setattr(_checkpoint, "write_tensors", disturbed)
+    with monkeypatch.context() as patch:
+        written = kill(patch, 10**9)
+        with pytest.raises(KeyboardInterrupt):
+            made("renee", data, checkpoint_dir=tmp_path, checkpoint_interval=0).fit(*data[:2])
+    assert len(written) == 1
+    assert os.listdir(tmp_path) == [FILE]
+
+
+def test_an_interrupted_fit_on_a_full_disk_promises_nothing(data, tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_checkpoint, "write_tensors", full)
+    interrupted(monkeypatch, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
+    assert "Interrupted. No checkpoint could be written." in caplog.text
+    assert "goes on from" not in caplog.text
 
 
 @pytest.fixture

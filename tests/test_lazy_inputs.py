@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
@@ -24,6 +25,7 @@ from skxc._search import _reranker_training
 from skxc._training._checkpoint import FILE
 from skxc.datasets import FileColumn
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.model_selection import tune_threshold
 
 
 class Column(Sequence):
@@ -141,7 +143,7 @@ def test_parts_of_any_size_give_the_same_model(data, lines, monkeypatch):
 def test_very_many_texts_are_shuffled_in_parts_alike_in_memory_and_in_files(
     make, data, lines, monkeypatch
 ):
-    monkeypatch.setattr("skxc._estimator._fit.MOST_SHUFFLED", 20)
+    monkeypatch.setattr("skxc._estimator._setup.MOST_SHUFFLED", 20)
     monkeypatch.setattr(_batches, "MOST_SHUFFLED", 20)
     monkeypatch.setattr(_batches, "_RUN", 4)
     models = [make().fit(X, data.Y) for X in (lines, data.texts)]
@@ -245,6 +247,7 @@ def test_rows_of_files_are_those_of_a_store_in_memory(weighted, tmp_path):
             np.testing.assert_array_equal(one.weights, other.weights)
 
     every = np.arange(40)
+    assert_equal(ours, theirs)
     assert_equal(ours.take(every), theirs)
     assert_equal(ours.view(every[::-3]).take(np.array([2, 0])), theirs.take(np.array([33, 39])))
     assert_equal(TokenStore.concatenate(list(ours.parts())), theirs)
@@ -297,7 +300,7 @@ def test_an_epoch_in_parts_has_every_row_once_and_reads_runs(monkeypatch):
         (Batches(["a", "b", None, "c"], 2), ValueError, r"X\[2\] is None"),
         (Batches(["a", "b", 3, "c"], 2), TypeError, r"X\[2\] is 3 of type int"),
         (Column(["a", "b", b"c", "d"]), TypeError, r"X\[2\] is b'c'"),
-        (Batches([]), ValueError, "X holds 0 texts"),
+        (Batches([]), ValueError, "X holds 0 rows"),
         (iter([["a", "b"]]), TypeError, "read once only"),
         (pathlib.Path("no/such.txt"), FileNotFoundError, "such.txt"),
         (pathlib.Path("."), ValueError, "is a folder"),
@@ -432,3 +435,37 @@ def test_a_streaming_column_of_datasets_is_read(make, data):
     IterableColumn.__module__ = "datasets.iterable_dataset"
     clf = make().fit(IterableColumn(), data.Y)
     assert learnt(clf) == learnt(make().fit(data.texts, data.Y))
+
+
+def test_a_full_disk_is_told_with_a_remedy_and_left_as_it_was(data, lines, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    clf = ReneeClassifier(BagOfWordsEncoder(dim=8), checkpoint_dir=tmp_path / "ck")
+    monkeypatch.setattr(_token_files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"no room for the tokens.*TMPDIR.*larger disk.*ck'") as error:
+        clf.fit(lines, data.Y)
+    assert error.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path / "ck") == []
+
+
+def test_errors_of_reading_are_those_of_the_source(data):
+    class Broken(Batches):
+        n_passes = 0
+
+        def __iter__(self):
+            self.n_passes += 1
+            if self.n_passes > 6:
+                raise OSError(errno.EIO, "Input/output error", "X")
+            return super().__iter__()
+
+    with pytest.raises(OSError, match="Input/output error: 'X'"):
+        ReneeClassifier(BagOfWordsEncoder(dim=8)).fit(Broken(data.texts), data.Y)
+
+
+def test_what_reads_no_path_says_so(make, data, lines):
+    clf = make().fit(data.texts, data.Y)
+    with pytest.raises(TypeError, match=r"X is the path .* Pass list\(skxc.datasets.FileColumn"):
+        tune_threshold(clf, lines, data.Y)
+    held_out = list(FileColumn(lines))
+    assert tune_threshold(clf, held_out, data.Y) == tune_threshold(clf, data.texts, data.Y)

@@ -370,7 +370,7 @@ def test_an_error_names_a_value_that_then_fits(estimator, data, monkeypatch):
     monkeypatch.setattr(
         "skxc._training._memory.free_bytes", lambda device: sum(parts.values()) * 2 // 3
     )
-    monkeypatch.setattr("skxc._estimator._fit.held_bytes", lambda setup: {})
+    monkeypatch.setattr("skxc._estimator._setup.held_bytes", lambda setup: {})
     with pytest.raises(ValueError, match="which would fit") as raised:
         clf.fit(data.texts, data.Y)
     dim = int(re.search(r"dim=(\d+)\)", str(raised.value))[1])

@@ -57,15 +57,16 @@ class TrainingRows:
 
     def take(self, rows: NDArray[np.int64]) -> TrainingRows:
         """The rows at `rows`, in that order."""
-        weights = None if self.sample_weight is None else self.sample_weight[rows]
-        exclude = None if self.exclude is None else self.exclude[rows]
-        return TrainingRows(self.tokens.take(rows), self.Y[rows], weights, exclude)
+        return self._with(self.tokens.take(rows), rows)
 
     def view(self, rows: NDArray[np.int64]) -> TrainingRows:
         """Likewise; tokens in files stay there."""
+        return self._with(self.tokens.view(rows), rows)
+
+    def _with(self, tokens: TokenStore, rows: NDArray[np.int64]) -> TrainingRows:
         weights = None if self.sample_weight is None else self.sample_weight[rows]
         exclude = None if self.exclude is None else self.exclude[rows]
-        return TrainingRows(self.tokens.view(rows), self.Y[rows], weights, exclude)
+        return TrainingRows(tokens, self.Y[rows], weights, exclude)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """The batch of `rows`."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from ._tokens import TokenStore
 _ARRAYS = ("ids", "offsets", "weights")
 _FORMAT = 1  # higher when the same fingerprint could mean other tokens
 _ABOUT = "tokens.json"  # written last: there is a whole store
+_LABELS = "tokens.labels-"  # what the names of their files begin with
 _ROWS_AT_ONCE = 1 << 14
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class TokenRows(TokenStore):
-    """Some texts of a store in files; `ids`, `offsets` and `weights` are those of what is taken."""
+    """Some texts of a store in files; `ids`, `offsets` and `weights` read all of them."""
 
     def __init__(self, base: TokenStore, rows: NDArray[np.int64]) -> None:
         object.__setattr__(self, "base", base)
@@ -34,6 +37,21 @@ class TokenRows(TokenStore):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def ids(self) -> NDArray[Any]:
+        """Ids of the tokens, in memory."""
+        return self.base.take(self.rows).ids
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each text begins, in memory."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Weights of the tokens, in memory."""
+        return self.base.take(self.rows).weights
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -85,6 +103,7 @@ def write_tokens(
     delete_tokens(folder)
     n_tokens = 0
     with ExitStack() as stack:
+        stack.enter_context(_room_asked_for(folder))
         files = {n: stack.enter_context(_path(folder, n).open("wb")) for n in _ARRAYS}
         files["offsets"].write(np.zeros(1, np.int64).data)
         for part in parts:
@@ -96,9 +115,25 @@ def write_tokens(
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
-    about = {"format": _FORMAT, "of": dict(fingerprint), "sizes": _sizes(folder)}
-    (folder / _ABOUT).write_text(json.dumps(about), encoding="utf8")
+        about = {"format": _FORMAT, "of": dict(fingerprint), "sizes": _sizes(folder)}
+        (folder / _ABOUT).write_text(json.dumps(about), encoding="utf8")
     return _mapped(folder)
+
+
+@contextmanager
+def _room_asked_for(folder: Path) -> Iterator[None]:
+    """Have a full disk named, and leave it as it was; other errors are of what is read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        delete_tokens(folder)
+        what = (
+            f"{error.strerror}: there is no room for the tokens of the texts. Make some, or set "
+            f"TMPDIR (or checkpoint_dir) to a folder on a larger disk"
+        )
+        raise OSError(error.errno, what, str(folder)) from error
 
 
 def find_tokens(folder: Path, fingerprint: Mapping[str, str]) -> TokenStore | None:
@@ -116,17 +151,19 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def delete_tokens(folder: Path) -> None:
-    """Delete what `write_tokens` wrote."""
-    for path in (folder / _ABOUT, *(_path(folder, name) for name in _ARRAYS)):
-        path.unlink(missing_ok=True)
+    """Delete what `write_tokens` and a killed `mapped_matrix` wrote."""
+    ours = (folder / _ABOUT, *(_path(folder, name) for name in _ARRAYS))
+    for path in (*ours, *folder.glob(f"{_LABELS}*")):
+        with suppress(PermissionError):  # Windows: of a file that is mapped
+            path.unlink(missing_ok=True)
 
 
 def mapped_matrix(matrix: sp.csr_array, folder: Path) -> sp.csr_array:
     """The matrix, its arrays in files that have no name any more, where the system allows that."""
     arrays = []
     for part in (matrix.data, matrix.indices, matrix.indptr):
-        path = folder / f"labels.{secrets.token_hex(4)}"
-        with path.open("wb") as file:
+        path = folder / f"{_LABELS}{secrets.token_hex(4)}"
+        with _room_asked_for(folder), path.open("wb") as file:
             file.write(np.ascontiguousarray(part).data)
         arrays.append(_map(path, part.dtype))
         with suppress(OSError):

@@ -1,69 +1,39 @@
-"""From (X, y) to a fitted estimator: validate, tokenise, train, publish."""
+"""From (X, y) to a fitted estimator: set up, train, publish."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.utils import check_random_state
 from torch.optim import Optimizer
 
-from skxc._data._batches import MOST_SHUFFLED, TrainingRows
-from skxc._data._token_files import mapped_matrix
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._search._building import building
 from skxc._training._checkpoint import Checkpoint, delete_checkpoint
 from skxc._training._loop import BestEpoch, EpochCallback, History, Schedule, check_finite, train
-from skxc._training._memory import (
-    check_memory,
-    explained_out_of_memory,
-    held_bytes,
-    on_device,
-    texts_at_once,
-    training_memory,
-)
+from skxc._training._memory import explained_out_of_memory, training_memory
 from skxc._training._optim import make_optimizers
 from skxc._training._optimizer_state import optimizer_arrays, restore_
-from skxc._training._setup import Settings, TrainingSetup, n_tuning_texts
-from skxc._validation import (
-    Target,
-    check_classes,
-    check_exclude,
-    check_label_texts,
-    check_same_classes,
-    check_sample_weight,
-    check_target,
-    check_threshold,
-    is_lazy,
-    is_nameless,
-    lazy_texts,
-    resolve_device,
-)
-from skxc.encoders._base import Encoder
-from skxc.encoders._registry import resolve_encoder
+from skxc._training._setup import Settings, TrainingSetup
+from skxc._validation import check_classes, check_same_classes, is_nameless, resolve_device
 
 from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
-from ._checkpoints import CheckpointMixin
 from ._fork import isolated_torch_seed
 from ._inputs import (
     CheckedInputs,
     FitMode,
     given_metadata,
     label_names,
-    warn_of_equal_texts,
-    warn_of_no_label,
     with_labels_in_files,
-    without,
 )
-from ._sources import opened, opened_labels, token_folder, tokenized
+from ._setup import SetupMixin
+from ._sources import opened_labels, token_folder
 
 # of `fit` and its like
 _SHARED = """
@@ -94,12 +64,14 @@ Raises
 ------
 ValueError
     If X, y or a parameter is out of what is accepted, or the model would not fit into memory.
+OSError
+    If a file that X or y names cannot be read, or there is no room for their tokens.
 TypeError
     If X, y or a parameter is of a wrong type.
 """
 
 
-class FitMixin(CheckpointMixin, CallbackSupportMixin):
+class FitMixin(SetupMixin, CallbackSupportMixin):
     """`fit`, `partial_fit` and `memory_estimate`."""
 
     @with_callbacks
@@ -233,75 +205,6 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         fitted._ranker = ended.ranker
         return fitted, callbacks
 
-    def _checked(
-        self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
-    ) -> CheckedInputs:
-        self.check_parameters()
-        X, y = opened(X), opened_labels(y)
-        is_first = not mode.is_resumed
-        texts = lazy_texts(X) if is_lazy(X) else self._check_texts(X, reset=is_first)
-        kind = self._target_kind if mode.is_resumed else None
-        target = check_target(y, len(texts), mode.classes, kind)
-        if mode.is_partial and mode.classes is None and target.kind == "classes":
-            raise ValueError("classes must be passed on the first call to partial_fit.")
-        if not mode.is_resumed and target.kind != "classes":
-            check_threshold(self.threshold, len(target.labels))
-        given = check_sample_weight(sample_weight, len(texts))
-        weights = None if given is None else given.astype(np.float32)
-        mask = check_exclude(exclude, target.Y.shape)
-        label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)
-        return CheckedInputs(texts, target, weights, mask, label_texts, mode)
-
-    def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
-        """One text per label, or None where there are none."""
-        return check_label_texts(self.label_texts, target.labels)
-
-    def _setup(
-        self,
-        inputs: CheckedInputs,
-        device: torch.device,
-        seeds: list[int],
-        folder: Path | None = None,  # for tokens in files
-        of_tokens: Mapping[str, str] | None = None,  # their fingerprint
-    ) -> TrainingSetup[Any]:
-        """Texts tokenised, rows held out, the encoder built."""
-        mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
-        Y = without(inputs.target.Y, inputs.mask)
-        tokens, label_tokens = tokenized(
-            encoder, inputs.texts, inputs.label_texts, folder, of_tokens
-        )
-        warn_of_equal_texts(tokens, inputs.texts, encoder)
-        if not (mode.is_partial and mode.is_resumed):
-            warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
-        rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
-        # by the first seed: a warm start holds out the same texts again
-        rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
-        if folder is not None:
-            rows = replace(rows, Y=mapped_matrix(rows.Y, folder))
-        module = on_device(encoder.build_module(), device).train()
-        del encoder.weights_  # the module has them
-        settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)
-        if settings.encode_batch_size is None and encoder.is_padded:
-            stores = [rows.tokens] if label_tokens is None else [rows.tokens, label_tokens]
-            lengths = np.concatenate([store.lengths for store in stores])
-            n_texts = texts_at_once(module, lengths, self._dtype(device), device)
-            settings = replace(settings, encode_batch_size=n_texts)
-        return TrainingSetup(
-            settings=settings,
-            module=module,
-            rows=rows,
-            held_out=held_out,
-            encoder=encoder,
-            label_texts=inputs.label_texts,
-            label_tokens=label_tokens,
-            device=device,
-            dtype=self._dtype(device),
-            generator=torch.Generator(device).manual_seed(seeds[-1]),
-            fitted=vars(self) if mode.is_resumed else None,
-            is_partial=mode.is_partial,
-            n_reranked=self._n_searched(rows),
-        )
-
     def _train(
         self,
         setup: TrainingSetup[Any],
@@ -375,70 +278,6 @@ class FitMixin(CheckpointMixin, CallbackSupportMixin):
         if not is_stream:  # one batch of another kind changes no prediction's container
             self._target_kind, self._target_dtype = target.kind, target.dtype
         self.__dict__.update(ended.arrays)
-
-    # ------------------------------------------------------------------------------------- pieces
-    def _check_memory(self, setup: TrainingSetup[Any]) -> None:
-        """Raise where training would not fit."""
-        estimate = partial(training_memory, self._memory, setup)
-        remedies, held = self._remedies(setup), held_bytes(setup)
-        check_memory(estimate, setup.settings, remedies, setup.device, held)
-
-    def _remedies(self, setup: TrainingSetup[Any]) -> dict[str, Callable[[int], str]]:
-        """Settings that take less memory when lowered, least harmful first; how to pass them."""
-        encoder: Any = setup.encoder
-
-        def narrowed(dim: int) -> str:
-            return f"encoder={clone(encoder).set_params(**{encoder.dim_parameter: dim})!r}"
-
-        names = [n for n in self._method.memory_parameters if getattr(setup.settings, n)]
-        return {name: f"{name}={{}}".format for name in names} | {"dim": narrowed}
-
-    def _seeds(self, mode: FitMode) -> list[int]:
-        """One seed an epoch already run, and one for this fit.
-
-        A stream of fits from one random_state then never meets the same dropout twice.
-        """
-        n_done = self.n_iter_ if mode.is_resumed else 0
-        draws = check_random_state(self.random_state).randint(2**31 - 1, size=n_done + 1)
-        return [int(seed) for seed in draws]
-
-    def _fitted_encoder(self, inputs: CheckedInputs, seed: int) -> Encoder:
-        encoder: Encoder = resolve_encoder(self.encoder)
-        if not inputs.mode.is_resumed:
-            try:
-                return encoder.fit(inputs.texts, label_texts=inputs.label_texts or [], seed=seed)
-            except MemoryError as error:
-                raise ValueError(
-                    f"The encoder does not fit into memory ({error}). Lower "
-                    f"{encoder.dim_parameter} of {encoder!r}."
-                ) from error
-        if repr(encoder) != repr(self.encoder_):
-            raise ValueError(
-                f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "
-                f"training would go on from. Set it back, or fit anew with warm_start=False."
-            )
-        return copy.copy(self.encoder_)
-
-    def _split(
-        self, rows: TrainingRows, rng: np.random.Generator
-    ) -> tuple[TrainingRows, TrainingRows | None]:
-        """Training rows, and rows held out for validation or for what is tuned afterwards."""
-        n_held_out = n_tuning_texts(len(rows)) if self._is_tuned else 0
-        if self.early_stopping:
-            n_held_out = round(len(rows) * float(self.validation_fraction))
-            if not 0 < n_held_out < len(rows):
-                raise ValueError(
-                    f"validation_fraction={self.validation_fraction} of {len(rows)} texts leaves "
-                    f"{n_held_out} for validation and {len(rows) - n_held_out} for training. "
-                    f"Pass more texts, another fraction, or early_stopping=False."
-                )
-        if not n_held_out:
-            return rows, None
-        order = rng.permutation(len(rows))
-        held_out, kept = order[:n_held_out], order[n_held_out:]
-        if len(kept) > MOST_SHUFFLED:  # epochs go through parts of them
-            kept.sort()
-        return rows.view(kept), rows.take(held_out)
 
 
 def _validation_score(method: Method[Any], setup: TrainingSetup[Any]) -> float:

@@ -133,12 +133,17 @@ class Checkpoint:
         return time.monotonic() - self._written_at
 
     def _after(self, *, is_due: bool) -> None:
-        is_asked = self._interrupts.number is not None
         self._interrupts.stop_waiting()
-        if is_due or is_asked or self._elapsed >= self.seconds:
-            self._write()
-        if is_asked:
-            logger.warning("Interrupted. The same fit goes on from %s, %s.", self.path, self.place)
+        is_asked = self._interrupts.number is not None
+        if not (is_due or is_asked or self._elapsed >= self.seconds):
+            return
+        self._write()
+        if self._interrupts.number is not None:  # perhaps since it was being written
+            if self.path.exists():
+                told = "Interrupted. The same fit goes on from %s, %s."
+                logger.warning(told, self.path, self.place)
+            else:
+                logger.warning("Interrupted. No checkpoint could be written.")
             self._interrupts.raise_noted()
 
     def _write(self) -> None:
@@ -200,8 +205,9 @@ def opened_checkpoint(
     told = f"checkpoint_dir={str(folder)!r}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{told} is no folder ({error.strerror}). Pass another.") from error
+    except (OSError, ValueError) as error:  # the second of characters that no path can have
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{told} is no folder ({why}). Pass another.") from error
     with locked(folder) as is_ours:
         if is_ours is False:
             raise ValueError(

@@ -42,7 +42,7 @@ class LazyColumn:
             digest = hash((digest, repr(block)))
             yield block
         if not n_values:
-            raise ValueError(f"{self.name} holds 0 texts. Pass at least one.")
+            raise ValueError(f"{self.name} holds 0 rows. Pass at least one.")
         if self._n_values not in (None, n_values):
             raise ValueError(
                 f"{self.name} held {self._n_values} values when it was first read, and now "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ def final_estimator(estimator: Any) -> Any:
 
 def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
     """The classifier, and `X` as transformed by the steps before it."""
+    if isinstance(X, os.PathLike):
+        raise TypeError(f"X is the path {str(X)!r}. Pass list(skxc.datasets.FileColumn(X)).")
     while (inner := _unwrapped_once(estimator)) is not None:
         steps_before, estimator = inner
         for step in steps_before:  # a Pipeline of them would check that its last one is fitted
