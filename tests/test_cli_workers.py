@@ -35,6 +35,12 @@ def with_wrong_end(blocks):
     raise InputError("wrong")
 
 
+def workers():
+    """Those of this process; joblib's, of other tests, are children of it, too."""
+    ours = multiprocessing.get_context("spawn").Process
+    return [child for child in multiprocessing.active_children() if isinstance(child, ours)]
+
+
 def test_several_processes_give_what_one_gives_and_the_errors_it_gives(model, expected):
     told = []
     with opened_workers(Task(model, None, 5, "jsonl"), 2) as answered:
@@ -45,12 +51,10 @@ def test_several_processes_give_what_one_gives_and_the_errors_it_gives(model, ex
         with pytest.raises(OSError, match=r"X\[1\] is 3"):
             list(answered([["car", 3]]))
         assert [answers.n_rows for answers in answered([["car"]])] == [1]  # they go on
-        # joblib's processes, of other tests, are children, too
-        ours = multiprocessing.get_context("spawn").Process
-        next(p for p in multiprocessing.active_children() if isinstance(p, ours)).kill()
+        workers()[0].kill()
         with pytest.raises(OSError, match=r"A worker process has ended \(signal 9\)"):
             list(answered(in_blocks(TEXTS)))
-    assert multiprocessing.active_children() == []
+    assert workers() == []
 
 
 def test_what_a_worker_cannot_load_is_the_error_of_one_process(tmp_path):
