@@ -1,19 +1,397 @@
-"""What many processes would do together; on one process, the identity.
+"""What many processes do together; on one process, the identity.
 
-Training over many processes (labels sharded by rank) is to come. The steps already go through
-here, so that no rank or world size enters the mathematics.
+torchrun starts the processes, and each runs the same script on the same data. Inside `together`
+they draw the same batches and pools from the same seeds; each does a contiguous share of the work
+and holds a contiguous share of the labels. Collectives are explicit: no rank enters a formula.
 """
 
 from __future__ import annotations
 
+import atexit
+import datetime
+import logging
+import mmap
+import multiprocessing
+import os
+import pickle
+import platform
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor
 
+# a collective that waits looks so often whether another process has failed
+_LOOK = datetime.timedelta(seconds=1)
+# seconds that a process which lost another one waits for that one's words
+_LAST_WORDS = 3.0
+_BYTES_AT_ONCE = 1 << 26  # of an array that all are told
 
-def all_reduce_(tensor: Tensor) -> Tensor:
-    """Sum `tensor` over the processes, in place."""
+
+class OtherProcessError(RuntimeError):
+    """Another process failed: what it said."""
+
+
+class _Together:
+    """The processes of one fit."""
+
+    def __init__(self, number: int) -> None:
+        # one group a fit: what a failed one left unfinished is in nobody's way
+        self.group = dist.new_group()
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.key = f"skxc/failed/{number}"
+        self.hosts: list[str] = []
+
+    def tell(self, error: BaseException) -> None:
+        """Have the others fail, too; the first error is what all are told."""
+        words = f"process {self.rank} of {self.size}: {type(error).__name__}: {error}"
+        with suppress(RuntimeError):  # the store is gone: so are they
+            _store().compare_set(self.key, "", words)
+
+    def told(self) -> str | None:
+        """What the first process that failed said."""
+        try:
+            return str(_store().get(self.key).decode()) if _store().check([self.key]) else None
+        except RuntimeError:
+            return "the process that keeps the others in touch has ended"
+
+
+_now: _Together | None = None  # only inside `together`
+_n_fits = 0
+
+
+def _store() -> Any:
+    return dist.distributed_c10d._get_default_store()
+
+
+def is_launched() -> bool:
+    """Whether this is one of several processes; joblib's inherit their environment, but are not."""
+    return _is_told_so() and multiprocessing.current_process().name == "MainProcess"
+
+
+def _is_told_so() -> bool:
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_world_size() > 1
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Inside, all processes that torchrun started work on one thing; if one fails, all do.
+
+    Raises
+    ------
+    OtherProcessError
+        If another one failed.
+    RuntimeError
+        If this is a worker or a thread of one of them: those cannot wait for the others.
+    """
+    global _now, _n_fits
+    if not _is_told_so() or _now is not None:
+        yield
+        return
+    _check_place()
+    _join()
+    _n_fits += 1
+    _now = _Together(_n_fits)
+    try:
+        with _first_one_speaks():
+            yield
+    except BaseException as error:
+        _now.tell(error)
+        raise
+    finally:
+        _now = None
+
+
+def _check_place() -> None:
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_launched() and is_main:
+        return
+    raise RuntimeError(
+        "This fit is in a worker or a thread of a process that torchrun started: it cannot be "
+        "joined with the other processes' fits. Run searches and cross-validation with n_jobs=1, "
+        "or without torchrun."
+    )
+
+
+def _join() -> None:
+    if dist.is_initialized():  # by an earlier fit, or by the user
+        return
+    if not dist.is_available():
+        raise RuntimeError("This torch was built without torch.distributed, which torchrun needs.")
+    has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
+    atexit.register(_leave)  # torch aborts a process that ends with a group
+
+
+def _leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _first_one_speaks() -> Iterator[None]:
+    """Warnings and progress of one process are enough."""
+    if rank() == 0:
+        yield
+        return
+    logger = logging.getLogger("skxc")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.disabled = was_disabled
+
+
+def size() -> int:
+    """Processes that work together."""
+    return 1 if _now is None else _now.size
+
+
+def rank() -> int:
+    """Which of them this is."""
+    return 0 if _now is None else _now.rank
+
+
+def share(n: int, of: int | None = None) -> slice:
+    """This process's contiguous part of `n` things, or that of another; may be empty."""
+    r = rank() if of is None else of
+    return slice(r * n // size(), (r + 1) * n // size())
+
+
+def n_share(n: int) -> int:
+    """Of `n` things, those of the process that has most."""
+    return -(-n // size())
+
+
+def share_sizes(n: int) -> list[int]:
+    """Of each process."""
+    return [len(range(n)[share(n, r)]) for r in range(size())]
+
+
+def n_on_host() -> int:
+    """Processes on this host."""
+    return len(_of_host()) if _now else 1
+
+
+def is_first_on_host() -> bool:
+    """Whether this one does what is done once a host."""
+    return _of_host()[0] == rank() if _now else True
+
+
+def _of_host() -> list[int]:
+    assert _now is not None
+    if not _now.hosts:
+        _now.hosts = gather(platform.node())
+    own = _now.hosts[_now.rank]
+    return [r for r, host in enumerate(_now.hosts) if host == own]
+
+
+def check_device(device: torch.device) -> None:
+    """Raise where two processes would share a GPU: their collectives would wait for ever."""
+    devices = gather((platform.node(), str(device)))
+    if device.type == "cuda" and devices.count(devices[rank()]) > 1:
+        raise ValueError(
+            f"device={str(device)!r} is that of {devices.count(devices[rank()])} processes. Pass "
+            f"device='auto', which gives each its own."
+        )
+
+
+# -------------------------------------------------------------------------------------- collectives
+def _run(collective: Callable[..., Any], *tensors: Any, **options: Any) -> None:
+    """Wait for a collective, and for news of the others meanwhile."""
+    assert _now is not None
+    first = tensors[0]
+    try:
+        if first.is_cuda:  # in the order of the stream: nothing waits here
+            collective(*tensors, group=_now.group, **options)
+            return
+        work = collective(*tensors, group=_now.group, async_op=True, **options)
+        while True:
+            try:
+                work.wait(_LOOK)
+                return
+            except RuntimeError:
+                if work.is_completed():
+                    raise
+                if (told := _now.told()) is not None:
+                    raise OtherProcessError(told) from None
+    except RuntimeError as error:
+        if isinstance(error, OtherProcessError):
+            raise
+        raise _lost(error) from error
+
+
+def _lost(error: RuntimeError) -> OtherProcessError:
+    """A connection broke: by a process that failed, which may still say why, or by a dead one."""
+    assert _now is not None
+    until = time.monotonic() + _LAST_WORDS
+    while (told := _now.told()) is None and time.monotonic() < until:
+        time.sleep(0.05)
+    why = str(error).splitlines()[0]
+    return OtherProcessError(told or f"another process ended, or is out of reach ({why})")
+
+
+def all_reduce_(tensor: Tensor, op: str = "sum") -> Tensor:
+    """The sum (or min, or max) of `tensor` over the processes, in its place."""
+    if size() > 1:
+        _run(dist.all_reduce, tensor, op=getattr(dist.ReduceOp, op.upper()))
     return tensor
 
 
-def all_gather_rows(tensor: Tensor) -> Tensor:
-    """The rows of all processes' `tensor`, in the order of their ranks."""
+def all_gather_rows(part: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The rows of all processes, in the order of their ranks; `sizes`: how many each has."""
+    if size() == 1:
+        return part
+    most = max(sizes)
+    if not most:
+        return part
+    padded = part
+    if len(part) < most or not part.is_contiguous():
+        padded = part.new_zeros((most, *part.shape[1:]))
+        padded[: len(part)] = part
+    rows = part.new_empty((size() * most, *part.shape[1:]))
+    _run(dist.all_gather_into_tensor, rows, padded)
+    if min(sizes) == most:
+        return rows
+    return torch.cat([rows[r * most : r * most + n] for r, n in enumerate(sizes)])
+
+
+def reduce_scatter_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
+    """This process's rows of the sum over all processes; `sizes`: how many each is to have."""
+    if size() == 1:
+        return rows
+    if not rows.is_cuda:  # gloo has no such collective
+        return all_reduce_(rows.contiguous()).split(list(sizes))[rank()]
+    most = max(sizes)
+    padded = rows.new_zeros((size(), most, *rows.shape[1:]))
+    for r, part in enumerate(rows.split(list(sizes))):
+        padded[r, : len(part)] = part
+    own = rows.new_empty((most, *rows.shape[1:]))
+    _run(dist.reduce_scatter_tensor, own, padded.flatten(0, 1))
+    return own[: sizes[rank()]]
+
+
+def broadcast_(tensor: Tensor) -> Tensor:
+    """The first process's, in its place."""
+    if size() > 1:
+        whole = tensor.contiguous()
+        _run(dist.broadcast, whole, src=0)
+        if whole is not tensor:
+            tensor.copy_(whole)
     return tensor
+
+
+def gather(value: Any) -> list[Any]:
+    """The values that all processes have, in the order of their ranks."""
+    if size() == 1:
+        return [value]
+    own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
+    lengths = all_gather_rows(torch.tensor([len(own)]), [1] * size()).tolist()
+    parts = all_gather_rows(own, lengths).split(lengths)
+    return [pickle.loads(part.numpy().tobytes()) for part in parts]
+
+
+def broadcast(value: Any) -> Any:
+    """The first process's value."""
+    return gather(value if rank() == 0 else None)[0]
+
+
+def barrier() -> None:
+    """Wait until all are here."""
+    gather(None)
+
+
+def any_of(is_so: bool) -> bool:
+    """Whether it is so on some process."""
+    if size() == 1:
+        return is_so
+    return bool(all_reduce_(torch.tensor(int(is_so)), "max"))
+
+
+def of_host(value: Any) -> Any:
+    """The value of the host's first process."""
+    if size() == 1:
+        return value
+    return gather(value)[_of_host()[0]]
+
+
+def whole(part: NDArray[Any]) -> NDArray[Any]:
+    """The rows of all processes, in memory that the processes of a host share.
+
+    It lies in a file without a name, in the folder for temporary files: no process holds it all,
+    and where it is larger than the memory, the system keeps on the disk what is not looked at.
+    """
+    if size() == 1:
+        return part
+    described = gather((len(part), part.dtype, part.shape[1:]))
+    lengths, (_, dtype, row_shape) = [n for n, *_ in described], described[0]
+    shape = (sum(lengths), *row_shape)
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    if not n_bytes:
+        return np.empty(shape, dtype)
+    path = None
+    if is_first_on_host():
+        handle, path = tempfile.mkstemp(prefix="skxc-")
+        os.truncate(handle, n_bytes)
+        os.close(handle)
+    path = of_host(path)
+    try:
+        with open(path, "r+b") as file:
+            _write_rows(file, part, lengths)
+            file.flush()
+            barrier()
+            shared = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_COPY)
+        barrier()
+    finally:
+        if is_first_on_host():
+            with suppress(OSError):  # Windows deletes no file that is mapped
+                os.unlink(path)
+    return np.frombuffer(shared, dtype).reshape(shape)
+
+
+def whole_offsets(offsets: NDArray[Any]) -> NDArray[np.int64]:
+    """Where the rows of all processes begin, of sparse matrices by rows."""
+    if size() == 1:
+        return offsets.astype(np.int64)
+    return np.concatenate([[0], np.cumsum(whole(np.diff(offsets)), dtype=np.int64)])
+
+
+def _write_rows(file: Any, part: NDArray[Any], lengths: Sequence[int]) -> None:
+    """Write this process's rows, and, where another host is, those of others for its own."""
+    n_bytes = part[:1].nbytes if len(part) else int(np.prod(part.shape[1:])) * part.itemsize
+    n_at_once = max(_BYTES_AT_ONCE // n_bytes, 1)
+    is_one_host, is_first = n_on_host() == size(), is_first_on_host()
+    first = 0
+    for r, length in enumerate(lengths):
+        for start in range(0, length, n_at_once):
+            stop = min(start + n_at_once, length)
+            place = (first + start) * n_bytes
+            block = np.ascontiguousarray(part[start:stop]) if r == rank() else None
+            if is_one_host:
+                if block is not None:
+                    _write(file, block, place)
+                continue
+            told = torch.empty((stop - start) * n_bytes, dtype=torch.uint8)
+            if block is not None:
+                told.numpy()[:] = block.reshape(-1).view(np.uint8)
+            _run(dist.broadcast, told, src=r)
+            if is_first:
+                _write(file, told.numpy(), place)
+        first += length
+
+
+def _write(file: Any, block: NDArray[Any], place: int) -> None:
+    file.seek(place)
+    file.write(block.data)

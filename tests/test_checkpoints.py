@@ -321,7 +321,7 @@ def test_a_damaged_checkpoint_is_told_and_stays(at, data, checkpoint, tmp_path):
 def test_a_checkpoint_of_another_format_is_told(data, checkpoint, tmp_path, monkeypatch):
     (tmp_path / FILE).write_bytes(checkpoint)
     monkeypatch.setattr(_checkpoint, "FORMAT", _checkpoint.FORMAT + 1)
-    with pytest.raises(ValueError, match=r"it has format 1, and this skxc writes 2"):
+    with pytest.raises(ValueError, match=r"it has format 2, and this skxc writes 3"):
         made("renee", data, checkpoint_dir=tmp_path).fit(*data[:2])
 
 

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
-from skxc._kernels import _torch, add_product_, sgd_update_, stochastic_round_
+from skxc._kernels import RowNoise, _torch, add_product_, sgd_update_, stochastic_round_
 
 
 def make_batch(n_labels, batch=7, dim=5, seed=0, relevance=False, labels_with_positives=None):
@@ -121,7 +121,7 @@ def test_bfloat16_weights_follow_the_float32_step_on_average(momentum, kept):
 def test_stochastic_rounding_is_unbiased(value):
     values = torch.full((200_000,), value, dtype=torch.float32)
     rounded = torch.empty(values.shape, dtype=torch.bfloat16)
-    stochastic_round_(rounded, values, torch.Generator().manual_seed(0))
+    stochastic_round_(rounded, values, RowNoise(0))
     grid = rounded.double().unique()
     exact = float(values[0].double())
     assert len(grid) <= 2  # the two neighbours, or the value itself where bfloat16 holds it
@@ -132,9 +132,8 @@ def test_stochastic_rounding_is_unbiased(value):
 
 def test_steps_too_small_for_nearest_rounding_still_arrive():
     weights = torch.ones(1000, 1, dtype=torch.bfloat16)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(100):
-        stochastic_round_(weights, weights.float() - 1e-4, generator)
+    for seed in range(100):
+        stochastic_round_(weights, weights.float() - 1e-4, RowNoise(seed))
     assert abs(weights.float().mean().item() - 0.99) < 1e-3
 
 
@@ -147,11 +146,11 @@ def test_bfloat16_velocity_is_right_on_average():
     optimizer = torch.optim.SGD([exact], lr=1e-2, momentum=0.9, weight_decay=0.1)
     weights = start.repeat(n_copies, 1)
     velocity = torch.zeros_like(weights)
-    for of_step in error:
+    for seed, of_step in enumerate(error):
         exact.grad = of_step.double() @ embeddings.double()
         optimizer.step()
         copies = of_step.repeat(n_copies, 1)
-        sgd_update_(weights, copies, embeddings, 1e-2, 0.1, 0.9, velocity, g)
+        sgd_update_(weights, copies, embeddings, 1e-2, 0.1, 0.9, velocity, RowNoise(seed))
     for got, want in ((weights, exact), (velocity, optimizer.state[exact]["momentum_buffer"])):
         of_copies = got.double().view(n_copies, 6, 5)
         # 5 standard errors of the mean, where each of three roundings is off by one spacing

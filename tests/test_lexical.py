@@ -290,7 +290,7 @@ def test_candidates_are_the_best_labels_of_every_view(k, excludes):
     if excludes:
         scores[:, rng.random((8, 11)) < 0.3] = -np.inf
     views = np.array([[1, 0, 0], [0, 1, 0], [0.2, 0.3, 0.5]], np.float32)  # 0 * -inf: nan
-    found = candidates_of(np.split(scores, [3, 7], axis=1), views, k)
+    found = candidates_of(np.split(scores, [3, 7], axis=1), views, k, 11)
     for text, labels in enumerate(found.labels):
         parts = scores[:, text]
         free = np.flatnonzero(np.isfinite(parts[0]))

@@ -19,7 +19,7 @@ from skxc import _kernels
 from skxc._functional import _fused_linear
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
-from skxc._kernels import fused_step_for, stochastic_round_
+from skxc._kernels import RowNoise, fused_step_for, stochastic_round_
 
 HAS_GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 if not HAS_GPU:
@@ -382,7 +382,7 @@ def rounded_by_kernel(values):
 
 def rounded_by_torch(values):
     rounded = torch.empty(values.shape, dtype=torch.bfloat16)
-    return stochastic_round_(rounded, values, torch.Generator().manual_seed(0))
+    return stochastic_round_(rounded, values, RowNoise(0))
 
 
 @pytest.mark.parametrize("rounded", [rounded_by_kernel, rounded_by_torch])

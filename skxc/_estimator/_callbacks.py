@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from skxc import _distributed as processes
 from skxc._training._loop import EpochCallback, History
 
 try:
@@ -20,7 +21,28 @@ except ImportError:  # scikit-learn before 1.9 has none
         return method
 
 
-__all__ = ["CallbackSupportMixin", "EpochCallbacks", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "EpochCallbacks",
+    "FollowingCallbacks",
+    "epoch_callbacks",
+    "with_callbacks",
+]
+
+# what the first process tells the others to do
+_SNAPSHOT, _NO_MORE = "snapshot", "no more"
+
+
+def epoch_callbacks(
+    estimator: Any,
+    n_epochs: int,
+    data: Mapping[str, Any],
+    snapshot: Callable[[History], dict[str, Any]],
+) -> EpochCallbacks | FollowingCallbacks:
+    """The estimator's callbacks: of several processes, the first one's are called."""
+    if processes.rank():
+        return FollowingCallbacks(snapshot)
+    return EpochCallbacks(estimator, n_epochs, data, snapshot)
 
 
 class EpochCallbacks(EpochCallback):
@@ -46,9 +68,14 @@ class EpochCallbacks(EpochCallback):
     def end_epoch(self, history: History) -> bool:
         """End the epoch's task; the snapshot is taken only for a callback that looks at it."""
         is_over: bool = self.epoch_task.call_on_fit_task_end(
-            **self.arguments, reconstruction_attributes=partial(self.snapshot, history)
+            **self.arguments, reconstruction_attributes=partial(self._snapshot, history)
         )
+        processes.broadcast(_NO_MORE)
         return is_over
+
+    def _snapshot(self, history: History) -> dict[str, Any]:
+        processes.broadcast(_SNAPSHOT)
+        return self.snapshot(history)
 
     def end(self) -> None:
         """Let go of the step, whose moments are as large as the model."""
@@ -57,3 +84,26 @@ class EpochCallbacks(EpochCallback):
     def end_fit(self) -> None:
         """End the task of the whole fit, once the estimator is fitted."""
         self.fit_task.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
+
+
+class FollowingCallbacks(EpochCallback):
+    """In another process: calls none, but takes part in the snapshots that the first one's want."""
+
+    def __init__(self, snapshot: Callable[[History], dict[str, Any]]) -> None:
+        self.snapshot = snapshot
+
+    def begin_epoch(self) -> None:
+        """Nothing to do."""
+
+    def end_epoch(self, history: History) -> bool:
+        """Do what the first process does."""
+        while processes.broadcast(None) == _SNAPSHOT:
+            self.snapshot(history)
+        return False
+
+    def end(self) -> None:
+        """Let go of the step."""
+        del self.snapshot
+
+    def end_fit(self) -> None:
+        """Nothing to do."""

@@ -18,13 +18,14 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
-from skxc._training._checkpoint import Checkpoint, opened_checkpoint
+from skxc import _distributed as processes
+from skxc._training._checkpoint import Checkpoint, differences, opened_checkpoint
 from skxc._training._memory import Memory, encoder_memory
 from skxc._training._setup import TrainingSetup
 from skxc._validation import LazyColumn, check_choice, check_real, is_nameless
 from skxc.encoders._registry import resolve_encoder
 
-from ._inputs import CheckedInputs
+from ._inputs import CheckedInputs, FitMode
 from ._second_stage import SecondStageMixin
 
 EPOCH = "epoch"  # the interval by default
@@ -54,15 +55,33 @@ class CheckpointMixin(SecondStageMixin):
             check_choice("checkpoint_interval", self.checkpoint_interval, (EPOCH,))
         check_choice("keep_checkpoint", self.keep_checkpoint, (True, False))
 
+    def _needed_fingerprint(
+        self, inputs: CheckedInputs, device: torch.device
+    ) -> dict[str, str] | None:
+        """The fit's, where there is a checkpoint, or another process whose fit must be the same."""
+        has_checkpoint = self.checkpoint_dir is not None and not inputs.mode.is_partial
+        if not has_checkpoint and processes.size() == 1:
+            return None
+        fingerprint = self._fingerprint(inputs, device)
+        of_processes = processes.gather(fingerprint)
+        for other in of_processes[1:]:
+            if other != of_processes[0]:
+                what = differences(other, of_processes[0], "in one process", "in another")
+                raise ValueError(
+                    f"The processes' fits differ: {what}. Pass the same data and parameters in all."
+                )
+        return fingerprint
+
     def _opened_checkpoint(
-        self, inputs: CheckedInputs, seeds: list[int], device: torch.device
+        self, fingerprint: dict[str, str] | None, mode: FitMode, seeds: list[int]
     ) -> AbstractContextManager[Checkpoint | None]:
-        if self.checkpoint_dir is None or inputs.mode.is_partial:
+        if self.checkpoint_dir is None or mode.is_partial:
             return nullcontext()
+        assert fingerprint is not None
         interval = self.checkpoint_interval
         return opened_checkpoint(
             Path(self.checkpoint_dir),
-            self._fingerprint(inputs, device),
+            fingerprint,
             None if isinstance(interval, str) else float(interval),
             seeds,
         )

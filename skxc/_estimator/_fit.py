@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.optim import Optimizer
 
+from skxc import _distributed as processes
 from skxc._docstrings import completed_by
 from skxc._methods._method import Ended, Method
 from skxc._search._building import building
@@ -23,8 +24,14 @@ from skxc._training._optimizer_state import optimizer_arrays, restore_
 from skxc._training._setup import Settings, TrainingSetup
 from skxc._validation import check_classes, check_same_classes, is_nameless, resolve_device
 
-from ._callbacks import CallbackSupportMixin, EpochCallbacks, with_callbacks
-from ._fork import isolated_torch_seed
+from ._callbacks import (
+    CallbackSupportMixin,
+    EpochCallbacks,
+    FollowingCallbacks,
+    epoch_callbacks,
+    with_callbacks,
+)
+from ._fork import isolated_torch_seed, own_torch_seed
 from ._inputs import (
     CheckedInputs,
     FitMode,
@@ -80,12 +87,14 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         """Train on texts and their labels.
 
         An exception, Ctrl-C included, leaves the estimator as it was before. With `checkpoint_dir`,
-        the same call goes on from where an earlier one was broken off.
+        the same call goes on from where an earlier one was broken off. In several processes that
+        torchrun started, each calls it with the same data, and all return the same model.
         """
-        self.check_parameters()
-        is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
-        classes = self.classes_ if is_resumed else None
-        return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
+        with processes.together():
+            self.check_parameters()
+            is_resumed = bool(self.warm_start and hasattr(self, "classes_"))
+            classes = self.classes_ if is_resumed else None
+            return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
 
     @completed_by(_SHARED)
     def partial_fit(
@@ -112,15 +121,16 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         ValueError
             As `fit`; or if y holds a label that the first call did not name.
         """
-        y = opened_labels(y)
-        is_resumed = hasattr(self, "classes_")
-        if not is_resumed:
-            first = FitMode(False, True, check_classes(classes, y))
-            return self._fit(X, y, sample_weight, exclude, first)
-        known = self.classes_
-        if classes is not None:
-            check_same_classes(list(classes), known, y, self._target_kind)
-        return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
+        with processes.together():
+            y = opened_labels(y)
+            is_resumed = hasattr(self, "classes_")
+            if not is_resumed:
+                first = FitMode(False, True, check_classes(classes, y))
+                return self._fit(X, y, sample_weight, exclude, first)
+            known = self.classes_
+            if classes is not None:
+                check_same_classes(list(classes), known, y, self._target_kind)
+            return self._fit(X, y, sample_weight, exclude, FitMode(True, True, known))
 
     @completed_by(_SHARED)
     def memory_estimate(self, X: Any, y: Any, exclude: Any = None) -> dict[str, dict[str, int]]:
@@ -146,11 +156,13 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
     def _fit(self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode) -> Self:
         """Compute everything in locals, then publish: a broken-off fit changes nothing."""
         inputs = self._checked(X, y, sample_weight, exclude, mode)
-        device, seeds = resolve_device(self.device), self._seeds(mode)
+        device, seeds = resolve_device(self.device), processes.broadcast(self._seeds(mode))
+        processes.check_device(device)
         self.__dict__.pop("_ranker", None)  # a GPU's copy of the model; prediction rebuilds it
         data = {"X": X, "y": y, "metadata": given_metadata(sample_weight, exclude)}
+        fingerprint = self._needed_fingerprint(inputs, device)
         with (
-            self._opened_checkpoint(inputs, seeds, device) as checkpoint,
+            self._opened_checkpoint(fingerprint, mode, seeds) as checkpoint,
             token_folder(inputs.texts, checkpoint.folder if checkpoint else None) as folder,
         ):
             if folder is not None:
@@ -159,7 +171,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint, folder)
             with building(self):  # no thread is putting a model of the old arrays in its place
                 self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
-            if checkpoint and not self.keep_checkpoint:
+            if checkpoint and not self.keep_checkpoint and processes.rank() == 0:
                 delete_checkpoint(checkpoint.folder)
         for callback in callbacks:
             callback.end_fit()
@@ -173,20 +185,21 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         data: dict[str, Any],  # as it was given, for callbacks
         checkpoint: Checkpoint | None,
         folder: Path | None,  # for tokens in files
-    ) -> tuple[Self, list[EpochCallbacks]]:
+    ) -> tuple[Self, list[EpochCallbacks | FollowingCallbacks]]:
         """A copy of the estimator, fitted, and the callbacks whose fit has not ended yet."""
         fitted, mode = copy.copy(self), inputs.mode
-        callbacks: list[EpochCallbacks] = []
+        callbacks: list[EpochCallbacks | FollowingCallbacks] = []
         with isolated_torch_seed(seeds[-1], device):
             of_tokens = checkpoint.of_tokens if checkpoint else None
             setup = self._setup(inputs, device, seeds, folder, of_tokens)
             self._check_memory(setup)
             with explained_out_of_memory(setup, self._remedies(setup)):
                 method = self._method.begin(setup)
+                own_torch_seed(seeds[-1], device)
                 if hasattr(self, "set_callbacks") and not mode.is_partial:
                     # in no variable of its own: a snapshot holds the method, which is freed below
                     callbacks.append(
-                        EpochCallbacks(
+                        epoch_callbacks(
                             self,
                             setup.settings.epochs,
                             data,
@@ -202,7 +215,8 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             fitted._optimizer_state = optimizer_arrays(optimizers, method, is_partial=is_partial)
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
-        fitted._ranker = ended.ranker
+        # one whose labels are shared out serves no process alone: prediction builds another
+        fitted._ranker = ended.ranker if ended.ranker.n_of_all is None else None
         return fitted, callbacks
 
     def _train(

@@ -18,6 +18,8 @@ import torch
 from tqdm.auto import tqdm
 from tqdm.std import TqdmDefaultWriteLock
 
+from skxc import _distributed as processes
+
 # torch's random state is the process's: fits in several threads take turns
 _torch_random = threading.RLock()
 _bar_lock: threading.RLock | None = None  # tqdm's, in a child
@@ -42,6 +44,14 @@ def isolated_torch_seed(seed: int, device: torch.device) -> Iterator[None]:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(seed)
         yield
+
+
+def own_torch_seed(seed: int, device: torch.device) -> None:
+    """From here on, each of several processes draws its own numbers: other texts, other masks."""
+    if number := processes.rank():
+        torch.default_generator.manual_seed(seed + number)
+        if device.type == "cuda":
+            torch.cuda.default_generators[device.index or 0].manual_seed(seed + number)
 
 
 def _wait_for_generator() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from skxc import _distributed as processes
 from skxc._data._token_files import TokenRows, find_tokens, write_tokens
 from skxc._data._tokens import TokenStore
 from skxc._validation import LazyColumn
@@ -38,8 +39,11 @@ def token_folder(texts: Sequence[str] | LazyColumn, kept: Path | None) -> Iterat
     if not isinstance(texts, LazyColumn) or kept is not None:
         yield kept if isinstance(texts, LazyColumn) else None
         return
+    if not processes.is_first_on_host():
+        yield Path(processes.of_host(None))
+        return
     with tempfile.TemporaryDirectory(prefix="skxc-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        yield Path(processes.of_host(folder))
 
 
 def tokenized(
@@ -54,10 +58,18 @@ def tokenized(
         of_labels = None if label_texts is None else encoder.tokenize(label_texts)
         return encoder.tokenize(texts), of_labels
     assert folder is not None
-    base = find_tokens(folder, fingerprint) if fingerprint else None
-    if base is None:
-        blocks = chain(texts.blocks(), [label_texts] if label_texts else [])
-        base = write_tokens(map(encoder.tokenize, blocks), folder, fingerprint or {})
+    fingerprint, base = fingerprint or {}, None
+    # once a host; in a folder that is kept, and that all hosts see, once
+    is_writer = processes.is_first_on_host() if not fingerprint else processes.rank() == 0
+    if is_writer:
+        base = find_tokens(folder, fingerprint) if fingerprint else None
+        if base is None:
+            blocks = chain(texts.blocks(), [label_texts] if label_texts else [])
+            base = write_tokens(map(encoder.tokenize, blocks), folder, fingerprint)
+    processes.barrier()
+    if not is_writer:
+        base = find_tokens(folder, fingerprint)
+    assert base is not None
     n_texts, rows = len(texts), np.arange(len(base))
     of_labels = TokenRows(base, rows[n_texts:]) if label_texts else None
     return TokenRows(base, rows[:n_texts]), of_labels

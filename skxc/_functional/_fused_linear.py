@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skxc._kernels import add_product_, fused_step_for, sgd_update_, to_device
+from skxc._kernels import RowNoise, add_product_, fused_step_for, sgd_update_, to_device
 
 from ._pairs import Pairs, Positives
 
@@ -40,6 +40,7 @@ def one_vs_all_step_(
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives; on the CPU
     with_loss: bool = False,
     generator: torch.Generator | None = None,
+    first_label: int = 0,  # the number of the first one: what is drawn for a row depends on its own
 ) -> tuple[Tensor, Tensor | None]:
     r"""Step the weights on the binary cross-entropy over all labels; return the text gradient.
 
@@ -68,6 +69,7 @@ def one_vs_all_step_(
             sample_weight=sample_weight,
             with_loss=with_loss,
             generator=generator,
+            first_label=first_label,
         )
     device, wide = weights.device, torch.promote_types(embeddings.dtype, torch.float32)
     gradient = torch.zeros(embeddings.shape, dtype=wide, device=device)
@@ -81,6 +83,10 @@ def one_vs_all_step_(
         for pairs in (positives, ignored)
     )
     all_values = positives.values.to(wide).split([len(rows) for _, rows in indices])
+    noise = None
+    if torch.bfloat16 in (weights.dtype, None if velocity is None else velocity.dtype):
+        drawn = torch.randint(1 << 62, (1,), device=device, generator=generator)
+        noise = RowNoise(int(drawn), first_label)
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
     for start, index, values, ignored_index in zip(
         starts, indices, all_values, ignored_indices, strict=True
@@ -101,7 +107,8 @@ def one_vs_all_step_(
         error = error.to(embeddings.dtype)
         add_product_(gradient, error.T, chunk_weights)
         chunk_velocity = None if velocity is None else velocity[start : start + chunk_size]
-        sgd_update_(chunk, error, embeddings, *sgd, chunk_velocity, generator)
+        of_chunk = noise and noise.from_row(start)
+        sgd_update_(chunk, error, embeddings, *sgd, chunk_velocity, of_chunk)
     return gradient, loss
 
 

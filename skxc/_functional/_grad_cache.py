@@ -29,6 +29,7 @@ from ._losses import (
     subtract_offsets_,
 )
 from ._pairs import Pairs, Positives
+from ._reduce import Reduce, as_it_is
 
 Encode = Callable[[Any], Tensor]  # the inputs of a chunk -> (|chunk|, dim)
 
@@ -95,6 +96,7 @@ def two_pass_step(
     temperature: float,
     ignored: Pairs[Tensor] | None = None,  # not in the pool; none of the positives; on the CPU
     sample_weight: Tensor | None = None,  # (batch,)
+    reduce_: Reduce = as_it_is,  # where the chunks are a part of the pool: over all parts
 ) -> tuple[Tensor, Tensor]:
     """Add the labels' gradient to the encoder's parameters; return the texts' and the loss.
 
@@ -110,19 +112,20 @@ def two_pass_step(
     Returns
     -------
     text_gradient : Tensor of shape (batch, dim), float32 or wider
+        The part of these chunks.
     loss : Tensor of shape ()
     """
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
     positives, blocks = _split_pairs(chunks, positives, masked, texts.device)
-    offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype))
+    offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype), reduce_)
     with torch.no_grad():
         first = _FirstPass(encode, blocks, texts, loss, offsets)
-        statistics = loss.row_statistics(first.score_blocks)
+        statistics = loss.row_statistics(first.score_blocks, reduce_)
         first.embeddings.clear()
         scores = torch.cat(first.positive_scores)
         coefficients = gradient_coefficients(
-            loss, statistics, scores, positives.values, positives.rows, sample_weight
+            loss, statistics, scores, positives.values, positives.rows, sample_weight, reduce_
         )
         gradient = _second_pass(first, statistics, coefficients)
     return gradient / temperature, coefficients.loss

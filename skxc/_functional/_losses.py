@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._pairs import Pairs, Positives
+from ._reduce import Reduce, as_it_is, log_sum_exp
 from ._soft_top_k import ScoreBlocks, soft_top_k_threshold
 
 # Indices of n scores in a block: (n,) along its first dimension, (n,) along its second.
@@ -42,7 +43,9 @@ class PoolLoss(Protocol):
     is_balanced: ClassVar[bool] = False  # True: the caller subtracts `positive_offsets` in the pool
     is_iterative: ClassVar[bool] = False  # True: `row_statistics` reads the blocks several times
 
-    def row_statistics(self, blocks: ScoreBlocks) -> Tensor:  # (n_statistics, batch)
+    def row_statistics(
+        self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is
+    ) -> Tensor:  # (n_statistics, batch)
         """The normaliser of every row, and what its gradient needs."""
 
     def losses_and_errors(
@@ -69,9 +72,10 @@ class Softmax(PoolLoss):
     row. The gradient lowers a positive whose probability exceeds its weight: the paper's diagnosis.
     """
 
-    def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
+    def row_statistics(self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is) -> Tensor:
         """The log-sum-exp of every row."""
-        return reduce(torch.logaddexp, (block.logsumexp(1) for block in blocks()))[None]
+        own = reduce(torch.logaddexp, (block.logsumexp(1) for block in blocks()))
+        return log_sum_exp(own, reduce_)[None]
 
     def losses_and_errors(self, scores: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the log-probability of each positive; the error is 1."""
@@ -131,9 +135,9 @@ class SoftTopK(PoolLoss):
 
     is_iterative: ClassVar[bool] = True
 
-    def row_statistics(self, blocks: ScoreBlocks) -> Tensor:
+    def row_statistics(self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is) -> Tensor:
         """The threshold of every row, and the slope of the probabilities' sum."""
-        return torch.stack(soft_top_k_threshold(blocks, self.k, self.alpha))
+        return torch.stack(soft_top_k_threshold(blocks, self.k, self.alpha, reduce_))
 
     def losses_and_errors(self, scores: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the log-probability of each positive, and its derivative."""
@@ -182,6 +186,7 @@ def positive_weights(
     batch_size: int,
     dtype: torch.dtype,
     sample_weight: Tensor | None = None,  # (batch,) not negative
+    reduce_: Reduce = as_it_is,  # over other parts of the pool, with other positives
 ) -> Tensor:  # (n_pairs,)
     """Weights of the positives in the mean loss over the texts that have one.
 
@@ -190,7 +195,7 @@ def positive_weights(
     count less.) `sample_weight` multiplies them; the mean is still over the number of texts.
     """
     values = values.to(dtype)
-    sums = row_sums(values, rows, batch_size)
+    sums = reduce_(row_sums(values, rows, batch_size), "sum")
     n_texts = (sums > 0).sum().clamp(min=1)
     # a sum of 0: all of a label's texts have weight 0
     weights = values / sums[rows].clamp(min=torch.finfo(dtype).tiny) / n_texts
@@ -204,14 +209,15 @@ def gradient_coefficients(
     values: Tensor,  # (n_pairs,) their relevances
     rows: Tensor,  # (n_pairs,)
     sample_weight: Tensor | None = None,  # (batch,)
+    reduce_: Reduce = as_it_is,
 ) -> GradientCoefficients:
     """The mean loss and the coefficients of its gradient."""
     batch_size = statistics.shape[1]
-    weights = positive_weights(values, rows, batch_size, scores.dtype, sample_weight)
+    weights = positive_weights(values, rows, batch_size, scores.dtype, sample_weight, reduce_)
     losses, errors = loss.losses_and_errors(scores, statistics[:, rows])
     of_positives = weights * errors
-    of_rows = row_sums(of_positives, rows, batch_size)
-    return GradientCoefficients(weights @ losses, of_positives, of_rows)
+    of_rows = reduce_(row_sums(of_positives, rows, batch_size), "sum")
+    return GradientCoefficients(reduce_(weights @ losses, "sum"), of_positives, of_rows)
 
 
 def mask_(scores: Tensor, index: ScoreIndex) -> Tensor:
@@ -231,13 +237,17 @@ def masked_pairs(
 
 
 def positive_offsets(
-    loss: PoolLoss, rows: Tensor, batch_size: int, dtype: torch.dtype
+    loss: PoolLoss,
+    rows: Tensor,
+    batch_size: int,
+    dtype: torch.dtype,
+    reduce_: Reduce = as_it_is,
 ) -> Tensor | None:  # (n_pairs,)
     """What a balanced loss subtracts from the positives' scores in the pool: log |P|."""
     if not loss.is_balanced:
         return None
     ones = torch.ones(len(rows), dtype=dtype, device=rows.device)
-    return row_sums(ones, rows, batch_size).log()[rows]
+    return reduce_(row_sums(ones, rows, batch_size), "sum").log()[rows]
 
 
 def subtract_offsets_(scores: Tensor, index: ScoreIndex, offsets: Tensor | None) -> Tensor:

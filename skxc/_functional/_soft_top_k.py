@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
+from ._reduce import Reduce, as_it_is
+
 # Every call iterates over the scores in blocks of columns, (batch, block) each, read only;
 # -inf: not in the pool.
 ScoreBlocks = Callable[[], Iterable[Tensor]]
@@ -25,6 +27,7 @@ def soft_top_k_threshold(
     blocks: ScoreBlocks,
     k: float,
     alpha: float,
+    reduce_: Reduce = as_it_is,  # where the blocks are a part of the columns: over all parts
 ) -> tuple[Tensor, Tensor]:
     r"""The root t of :math:`\sum_l \sigma(\alpha (s_l + t)) = k` of every row, and the slope there.
 
@@ -40,12 +43,12 @@ def soft_top_k_threshold(
     slope : Tensor of shape (batch,)
         :math:`\sum_l \alpha p_l (1 - p_l)`, the derivative of the sum at t.
     """
-    low, high, n_labels = _bracket(blocks, k, alpha)
+    low, high, n_labels = _bracket(blocks, k, alpha, reduce_)
     is_full = n_labels <= k
     threshold = torch.where(is_full, high, (low + high) / 2)
     precision = 2 * torch.finfo(low.dtype).eps
     for _ in range(_MAX_PASSES - 1):
-        excess, size, slope = _excess_and_slope(blocks, threshold, k, alpha)
+        excess, size, slope = _excess_and_slope(blocks, threshold, k, alpha, reduce_)
         # the rounding of the scores changes the sum by as much
         is_root = (excess.abs() <= precision * (1 + alpha * threshold.abs()) * size) | is_full
         low = torch.where(excess < 0, threshold, low)
@@ -61,11 +64,14 @@ def soft_top_k_threshold(
     return threshold, slope
 
 
-def _bracket(blocks: ScoreBlocks, k: float, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+def _bracket(
+    blocks: ScoreBlocks, k: float, alpha: float, reduce_: Reduce
+) -> tuple[Tensor, Tensor, Tensor]:
     """The lowest and highest threshold and the number of labels of every row; one pass."""
     lows, highs, counts = zip(*_extremes(blocks()), strict=True)
-    n_labels = torch.stack(counts).sum(0)
-    smallest, largest = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+    n_labels = reduce_(torch.stack(counts).sum(0), "sum")
+    smallest = reduce_(torch.stack(lows).amin(0), "min")
+    largest = reduce_(torch.stack(highs).amax(0), "max")
     target = n_labels.clamp(max=k)
     others = (n_labels - target).clamp(min=torch.finfo(n_labels.dtype).tiny)  # none: p = 1
     shift = (target.log() - others.log()) / alpha
@@ -81,14 +87,15 @@ def _extremes(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor
 
 
 def _excess_and_slope(
-    blocks: ScoreBlocks, threshold: Tensor, k: float, alpha: float
+    blocks: ScoreBlocks, threshold: Tensor, k: float, alpha: float, reduce_: Reduce
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of probabilities minus k, the size of its terms and its slope, by row; one pass.
 
     A probability above 1/2 is counted as 1 minus the rest. If k labels stand out, the sum is nearly
     k for a wide range of thresholds, and only the rests show where the root is.
     """
-    rests, n_above, rests_above, slope = (torch.zeros_like(threshold) for _ in range(4))
+    sums = threshold.new_zeros((4, len(threshold)))
+    rests, n_above, rests_above, slope = sums
     for block in blocks():
         logits = torch.add(block, threshold[:, None]).mul_(alpha)
         rest = logits.abs().neg_().sigmoid_()  # min(p, 1 - p)
@@ -98,5 +105,6 @@ def _excess_and_slope(
         is_above = logits.gt_(0)  # as numbers, in place: comparisons are slow on a CPU
         n_above += is_above.sum(1)
         rests_above += is_above.mul_(rest).sum(1)
+    reduce_(sums, "sum")
     n_missing = k - n_above
     return rests - 2 * rests_above - n_missing, rests + n_missing.abs(), slope * alpha

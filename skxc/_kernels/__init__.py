@@ -10,9 +10,11 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
+from ._row_noise import RowNoise
 from ._torch import add_product_, sgd_update_, stochastic_round_, to_device, to_host
 
 __all__ = [
+    "RowNoise",
     "add_product_",
     "fused_step_for",
     "has_fused_step",

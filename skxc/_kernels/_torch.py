@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ._row_noise import RowNoise
+
 _LABELS_AT_ONCE = 8192  # copied to float32 where torch multiplies bfloat16 to bfloat16 alone
 
 
@@ -38,7 +40,7 @@ def padded_width(table: Tensor) -> int:
 def stochastic_round_(
     target: Tensor,  # bfloat16, written
     values: Tensor,  # float32, same shape
-    generator: torch.Generator | None = None,
+    noise: RowNoise,
 ) -> Tensor:
     """Write `values` into `target`, each rounded up or down at random, right on average.
 
@@ -46,12 +48,9 @@ def stochastic_round_(
     exponent of float32, so this is exact at zero and for subnormals too. A step too small for
     rounding to nearest still moves the weight on average.
     """
-    noise = torch.randint(
-        0, 1 << 16, values.shape, dtype=torch.int32, device=values.device, generator=generator
-    )
     # a GPU's nan has all bits set: adding to it would give -0
-    noise += values.view(torch.int32).clamp(max=0x7FFF0000)
-    target.view(torch.int16).copy_(noise.bitwise_right_shift_(16))
+    bits = noise.halves(values).add_(values.view(torch.int32).clamp(max=0x7FFF0000))
+    target.view(torch.int16).copy_(bits.bitwise_right_shift_(16))
     return target
 
 
@@ -93,7 +92,7 @@ def sgd_update_(
     weight_decay: float,
     momentum: float = 0.0,
     velocity: Tensor | None = None,  # (labels, dim), updated in place; bfloat16 or wider
-    generator: torch.Generator | None = None,
+    noise: RowNoise | None = None,  # for bfloat16
 ) -> None:
     """One SGD step on the weights with the gradient ``error @ embeddings``, which is not kept.
 
@@ -114,14 +113,15 @@ def sgd_update_(
     else:
         updated.mul_(1 - learning_rate * weight_decay)
     updated.sub_(gradient, alpha=learning_rate)
-    _store_(weights, updated, generator)
+    _store_(weights, updated, noise)
     if velocity is not None:  # after the weights, which move by what it is before it is rounded
-        _store_(velocity, gradient, generator)
+        _store_(velocity, gradient, noise and noise._replace(stream=1))
 
 
-def _store_(table: Tensor, values: Tensor, generator: torch.Generator | None) -> None:
+def _store_(table: Tensor, values: Tensor, noise: RowNoise | None) -> None:
     """Values in the table's precision, unless they are the table itself."""
     if table.dtype == torch.bfloat16:
-        stochastic_round_(table, values, generator)
+        assert noise is not None
+        stochastic_round_(table, values, noise)
     elif table is not values:
         table.copy_(values)

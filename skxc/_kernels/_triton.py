@@ -116,7 +116,7 @@ def _update_kernel(
     errors: tl.tensor,  # (n_labels, N_ROWS)
     gradients: tl.tensor,  # (parts, N_ROWS, WIDTH) float32, added to WITH_GRADIENT
     seeds: tl.tensor,  # (1,) int64
-    first: tl.tensor,  # the chunk's first label
+    first: tl.tensor,  # the chunk's first label, of all: what is drawn goes by it
     n_labels: tl.tensor,  # of the chunk
     learning_rate: tl.tensor,
     weight_decay: tl.tensor,
@@ -242,6 +242,7 @@ def fused_step_(
     sample_weight: Tensor | None = None,  # (batch,)
     with_loss: bool = False,
     generator: torch.Generator | None = None,
+    first_label: int = 0,  # its number among all labels
 ) -> tuple[Tensor, Tensor | None]:
     """Step the weights on the summed binary cross-entropy; the gradient of the texts, and the loss.
 
@@ -263,7 +264,7 @@ def fused_step_(
     with torch.cuda.device_of(weights):  # Triton launches on the current device
         gradient, losses = _step_chunks_(
             weights, velocity, padded, scale, (labels, rows, errors), (seed, numbers),
-            chunk_size=_whole_tiles(int(chunk_size)), with_loss=with_loss,
+            chunk_size=_whole_tiles(int(chunk_size)), first_label=first_label, with_loss=with_loss,
         )  # fmt: skip
     gradient = gradient[: len(embeddings), : weights.shape[1]]
     if not with_loss:
@@ -281,6 +282,7 @@ def _step_chunks_(
     update: tuple[Tensor, tuple[float, ...]],  # seed, and the numbers as the kernel has them
     *,
     chunk_size: int,
+    first_label: int,
     with_loss: bool,
 ) -> tuple[Tensor, Tensor]:
     """The gradient of the texts, (n_rows, width), and the tiles' losses, targets left out."""
@@ -307,7 +309,8 @@ def _step_chunks_(
         if not is_fused:  # a large batch: its products take longer than one more look
             add_product_(gradients[0, :, :dim], errors[: len(chunk)].T, chunk)
         _update_kernel[(n_columns, n_parts)](
-            chunk, moving, embeddings, errors, gradients, update[0], start, len(chunk), *update[1],
+            chunk, moving, embeddings, errors, gradients, update[0], first_label + start,
+            len(chunk), *update[1],
             TILE_L=_TILE, TILE_B=n_rows if is_fused else block, WITH_GRADIENT=is_fused,
             WITH_MOMENTUM=velocity is not None, **_compiler_options(device, n_rows), **options,
         )  # fmt: skip

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
-from skxc._distributed import all_reduce_
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._grad_cache import LabelChunk, two_pass_step
 from skxc._functional._losses import SoftTopK, make_loss
@@ -97,7 +97,8 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         labels = self._pick(batch)
         if not len(labels.positives.labels):  # no text of the batch has a label to learn
             return torch.zeros(()) if with_loss else None
-        is_one_block = len(labels.pool) * len(batch) <= _SCORES_AT_ONCE
+        n_labels = len(labels.pool)
+        is_one_block = n_labels * len(batch) <= _SCORES_AT_ONCE or n_labels < processes.size()
         step = self._step_on_block if is_one_block else self._step_on_chunks
         loss = step(batch, labels)
         return loss if with_loss else None
@@ -135,19 +136,23 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
             ignored=self._ignored_in(labels.ignored, labels.pool),
             sample_weight=self._sample_weight(batch),
         )
-        encoding.backward(torch.cat([all_reduce_(by_texts) * mask, by_labels]))
+        encoding.backward(torch.cat([by_texts * mask, by_labels]))
         return loss
 
     def _step_on_chunks(self, batch: Batch, labels: PoolBatch) -> Tensor:
-        """Two passes over chunks of labels: memory does not grow with their number."""
+        """Two passes over chunks of labels: memory does not grow with their number.
+
+        Each process goes through its share of them.
+        """
         encoding = self._encoding(batch.tokens)
         mask = dropout_mask(encoding.embeddings, self.settings.dropout, self.generator)
         for parameter in self.parameters():
             if getattr(parameter, "is_row_sparse", False):
                 # chunks add up in place: sparse gradients would be joined, one after the other
                 parameter.grad = torch.zeros_like(parameter)
-        lengths, n_at_once = self.label_tokens.lengths[labels.pool], _SCORES_AT_ONCE // len(batch)
-        ids = [labels.pool[rows] for rows in self._slices(lengths, max(n_at_once, 1))]
+        pool = labels.pool[processes.share(len(labels.pool))]
+        lengths, n_at_once = self.label_tokens.lengths[pool], _SCORES_AT_ONCE // len(batch)
+        ids = [pool[rows] for rows in self._slices(lengths, max(n_at_once, 1))]
         ignored = labels.ignored
         by_texts, loss = two_pass_step(
             lambda chunk: self._embed(self.label_tokens.take(chunk)),
@@ -158,8 +163,9 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
             temperature=self.settings.temperature,
             ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
             sample_weight=self._sample_weight(batch),
+            reduce_=processes.all_reduce_,
         )
-        encoding.backward(all_reduce_(by_texts) * mask)
+        encoding.backward_sum(by_texts * mask)
         return loss
 
     def _embed(self, tokens: TokenStore) -> Tensor:
@@ -171,18 +177,19 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         return Ranker(
             self.module,
             _head(self.settings.normalize),
-            lambda: LabelTable.of(self._embed_all(self.label_tokens)),
+            lambda: LabelTable.of(self._embed_labels()),
             self.dtype,
-        )
+        ).of_shares(len(self.label_tokens))
 
     def end(self, setup: TrainingSetup[DualEncoderSettings]) -> Ended:
         """Likewise, for good."""
-        table = LabelTable.of(self._embed_all(self.label_tokens))
+        table = LabelTable.of(self._embed_labels())
         rows = table.rows.cpu().numpy()
         check_finite(rows)
         ranker = Ranker(self.module, _head(self.settings.normalize), lambda: table, self.dtype)
+        ranker = ranker.of_shares(len(self.label_tokens))
         arrays = self._common_arrays(setup) | {
-            "label_embeddings_": rows,
+            "label_embeddings_": processes.whole(rows),
             "_is_normalized": self.settings.normalize,
             "_temperature": self.settings.temperature,
         }
@@ -206,7 +213,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         n_labels, batch_size = setup.n_labels, settings.batch_size
         is_all = settings.negatives == "all"
         pool_size = n_labels if is_all else min(settings.pool_size, n_labels)
-        table = 4 * n_labels * settings.dim
+        table = 4 * processes.n_share(n_labels) * settings.dim
         activations = 4 * 4 * min(batch_size * pool_size, _SCORES_AT_ONCE)
         activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
         published = cls._search_bytes(setup, settings, settings.dim)

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._data._tokens import TokenStore
-from skxc._functional._lexical import BatchWords, values_at
+from skxc._functional._lexical import BatchWords, WordEntries, values_at
 
 from ._attributes import an_array, sparse_rows
 
@@ -40,6 +41,7 @@ class LexicalWeights:
     ) -> None:
         self.of_label_texts, self.learnt = of_label_texts, learnt
         self.learning_rate = learning_rate
+        self._entries: WordEntries | None = None
 
     @classmethod
     def of_training(
@@ -64,6 +66,9 @@ class LexicalWeights:
     ) -> Tensor:  # (pool, batch)
         """The scores that the words give; `step_` takes their gradient."""
         batch = BatchWords(texts)
+        if not len(labels):  # all of the pool's are other processes'
+            self._entries = None
+            return self.learnt.new_empty((0, texts.shape[0]))
         self._entries = batch.entries(self.of_label_texts, labels)
         self._picked = self.learnt[torch.from_numpy(self._entries.positions)].requires_grad_()
         return batch.scores(self._entries, self._picked)
@@ -71,19 +76,21 @@ class LexicalWeights:
     @torch.no_grad()
     def step_(self, rate: float) -> None:
         """Move the picked weights down the gradient that `scores` was given."""
+        if self._entries is None:
+            return
         assert self._picked.grad is not None
         positions = torch.from_numpy(self._entries.positions)
         moved = self._picked.detach().add_(self._picked.grad, alpha=-self.learning_rate * rate)
         self.learnt.index_copy_(0, positions, moved)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """CSR with two values at each place."""
+        """CSR with two values at each place, of the labels of all processes."""
         table = self.of_label_texts
         return {
-            "offsets": table.indptr.astype(np.int64),
-            "words": table.indices.astype(np.int32),
-            "of_label_texts": table.data,
-            "learnt": self.learnt.numpy(),
+            "offsets": processes.whole_offsets(table.indptr),
+            "words": processes.whole(table.indices.astype(np.int32)),
+            "of_label_texts": processes.whole(table.data),
+            "learnt": processes.whole(self.learnt.numpy()),
             "n_words": np.array(table.shape[1]),
         }
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows, length_sorted_slices
 from skxc._data._tokens import TokenStore
 from skxc._functional._grad_cache import CachedEncoding
@@ -21,6 +22,7 @@ from skxc._training._setup import Settings, TrainingSetup
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._attributes import Check
+from ._encoding import SharedEncoding, no_embeddings
 
 S = TypeVar("S", bound=Settings)
 
@@ -82,8 +84,14 @@ class Method(Step, Generic[S]):
             embeddings = self.module(tokens)
         return embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
-    def _encoding(self, tokens: TokenStore) -> CachedEncoding:
+    def _encoding(self, tokens: TokenStore) -> SharedEncoding:
         """The embeddings, and the way back to the encoder's parameters."""
+        dtype = next(self.module.parameters()).dtype
+        return SharedEncoding(
+            self._own_encoding, tokens, no_embeddings(self.module.dim, dtype, self.device)
+        )
+
+    def _own_encoding(self, tokens: TokenStore) -> CachedEncoding:
         chunks = [
             (tokens.take(rows), torch.from_numpy(rows))
             for rows in self._slices(tokens.lengths, len(tokens))
@@ -93,7 +101,8 @@ class Method(Step, Generic[S]):
     def _slices(self, lengths: NDArray[np.int64], batch_size: int) -> Iterator[NDArray[np.int64]]:
         """Texts of like lengths, encoded at once: `encode_batch_size` of the longest, or more."""
         at_once = self.settings.encode_batch_size or len(lengths)
-        return length_sorted_slices(lengths, batch_size, max(int(lengths.max()), 1) * at_once)
+        longest = int(lengths.max(initial=1))
+        return length_sorted_slices(lengths, batch_size, longest * at_once)
 
 
 def encoder_bytes(
@@ -103,12 +112,14 @@ def encoder_bytes(
 ) -> int:
     """What embedding a step's texts holds, until their gradients are computed."""
     at_once, dtype, dim = settings.encode_batch_size, setup.dtype, settings.dim
+    of_all = 2 * 4 * dim * sum(n for _, n in parts)  # embeddings, and their gradients
+    parts = [(lengths, processes.n_share(n)) for lengths, n in parts]
     n_texts = sum(n for _, n in parts)
     if at_once is None or at_once >= n_texts:
-        return sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
+        own = sum(setup.module.activation_bytes(*part, dim, dtype) for part in parts)
+        return own + of_all * (processes.size() > 1)
     longest = np.concatenate([lengths for lengths, _ in parts])
-    encoded = setup.module.activation_bytes(longest, at_once, dim, dtype)
-    return encoded + 2 * 4 * dim * n_texts  # all embeddings, and their gradients
+    return setup.module.activation_bytes(longest, at_once, dim, dtype) + of_all
 
 
 def seen_labels(rows: TrainingRows, fitted: Mapping[str, Any] | None) -> NDArray[np.bool_]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,15 +14,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skxc import _distributed as processes
 from skxc._data._batches import Batch, TrainingRows
+from skxc._data._shares import column_share, text_share
 from skxc._data._tokens import TokenStore
-from skxc._distributed import all_gather_rows, all_reduce_
-from skxc._functional._backward import backward
-from skxc._functional._dropout import dropout
+from skxc._functional._dropout import dropout_mask
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
-from skxc._kernels import has_fused_step, to_device, to_host
+from skxc._kernels import RowNoise, has_fused_step, to_device, to_host
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
@@ -68,33 +68,38 @@ class ReneeMethod(Method[ReneeSettings]):
 
     Settings = ReneeSettings
     has_log_odds = True
+    sharded = frozenset({"weights", "velocity"})
     attributes: ClassVar[Mapping[str, Check]] = {"label_embeddings_": _rows_with_intercept}
 
     def __init__(
         self,
         setup: TrainingSetup[ReneeSettings],
         rows: TrainingRows,
-        weights: Tensor,  # (n_labels, dim + 1), updated in place
+        weights: Tensor,  # (n_own_labels, dim + 1), updated in place
         velocity: Tensor | None,  # likewise, with momentum; of their dtype and strides
         is_seen: NDArray[np.bool_],  # (n_labels,) a text, or the label's own, trains the row
     ) -> None:
         super().__init__(setup)
         self.rows, self.weights, self.velocity, self.is_seen = rows, weights, velocity, is_seen
+        self.own = setup.own_labels
         self.chunk_size = _chunk_size(setup, setup.settings)
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         settings, device = self.settings, self.weights.device
         encoding = self._encoding(batch.tokens)
-        outputs = encoding.embeddings.requires_grad_()
-        embeddings = with_intercept(dropout(outputs, settings.dropout, self.generator))
+        outputs, mask = encoding.embeddings, None
+        if settings.dropout:
+            mask = dropout_mask(outputs, settings.dropout, self.generator)
+            outputs = outputs * mask
+        embeddings = with_intercept(outputs)
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
         labels, rows, values = map(torch.from_numpy, batch.positives)
         ignored, weights = batch.ignored, batch.sample_weight
         gradient, loss = one_vs_all_step_(
             self.weights,
-            embeddings.detach().to(dtype),
+            embeddings.to(dtype),
             Positives(labels, to_device(rows, device), to_device(values, device)),
             SGD(
                 settings.classifier_learning_rate * rate,
@@ -108,11 +113,11 @@ class ReneeMethod(Method[ReneeSettings]):
             ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
             with_loss=with_loss,
             generator=self.generator,
+            first_label=self.own.start,
         )
-        backward([embeddings], [all_reduce_(gradient) / len(batch)])  # the sum over label shards
-        assert outputs.grad is not None
-        encoding.backward(outputs.grad)
-        return None if loss is None else loss / len(batch)
+        by_outputs = (gradient / len(batch))[:, :-1].to(outputs.dtype)
+        encoding.backward_sum(by_outputs if mask is None else by_outputs * mask)
+        return None if loss is None else processes.all_reduce_(loss) / len(batch)
 
     def state(self) -> dict[str, Tensor]:
         """The classifier and the encoder."""
@@ -125,17 +130,21 @@ class ReneeMethod(Method[ReneeSettings]):
 
     def ranker(self) -> Ranker:
         """The classifier's rows."""
-        return _ranker(self.module, all_gather_rows(self.weights), self.is_seen, self.weights.dtype)
+        return self._ranker_of(self.weights, self.weights.dtype)
+
+    def _ranker_of(self, rows: Tensor, dtype: torch.dtype) -> Ranker:
+        ranker = _ranker(self.module, rows, self.is_seen[self.own], dtype)
+        return ranker.of_shares(len(self.is_seen))
 
     def end(self, setup: TrainingSetup[ReneeSettings]) -> Ended:
         """The rows in float32, on the host."""
-        rows = to_host(all_gather_rows(self.weights)).float()
+        rows = to_host(self.weights).float()
         # in place, since a CPU's float32 rows are shared: to their value before weight decay
-        _mark_unseen_(rows, self.is_seen)
+        _mark_unseen_(rows, self.is_seen[self.own])
         table = rows.numpy()
         check_finite(table)
-        arrays = {"label_embeddings_": table, "is_seen_": self.is_seen}
-        return Ended(_ranker(self.module, rows, self.is_seen, setup.dtype), arrays)
+        arrays = {"label_embeddings_": processes.whole(table), "is_seen_": self.is_seen}
+        return Ended(self._ranker_of(rows, setup.dtype), arrays)
 
     @classmethod
     def restored(
@@ -159,12 +168,13 @@ class ReneeMethod(Method[ReneeSettings]):
         is_seen = _seen_labels(setup, rows)
         weights = _initial_weights(setup, rows, is_seen)
         velocity = _empty_table(setup, setup.dtype).zero_() if settings.momentum else None
-        return cls(setup, rows, weights, velocity, is_seen)
+        return cls(setup, _with_own_labels(rows, setup.own_labels), weights, velocity, is_seen)
 
     @classmethod
     def memory(cls, setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> Memory:
         """The table, its momentum, and a chunk of scores."""
-        n_weights = math.prod(_table_shape(setup.n_labels, settings.dim))
+        n_labels = processes.n_share(setup.n_labels)
+        n_weights = math.prod(_table_shape(n_labels, settings.dim))
         itemsize = setup.dtype.itemsize
         velocity = itemsize * n_weights if settings.momentum else 0
         chunk = _chunk_size(setup, settings) * _bytes_a_label(setup, settings)
@@ -180,9 +190,7 @@ class ReneeMethod(Method[ReneeSettings]):
         }
         n_validated = len(setup.held_out or ()) * settings.early_stopping
         device["epoch"], device["published"] = (
-            search_bytes(
-                n_texts, setup.n_labels, settings.dim + 1, setup.device, is_copied=itemsize < 4
-            )
+            search_bytes(n_texts, n_labels, settings.dim + 1, setup.device, is_copied=itemsize < 4)
             for n_texts in (n_validated, setup.n_searched)
         )
         # `label_embeddings_` is the table itself where that is float32 and the host's
@@ -216,18 +224,19 @@ def _table_shape(n_labels: int, dim: int) -> tuple[int, int]:
     return n_labels, -(-(dim + 1) // 8) * 8
 
 
-def _empty_table(setup: TrainingSetup[Any], dtype: torch.dtype) -> Tensor:  # (n_labels, dim + 1)
-    dim = setup.module.dim
-    shape = _table_shape(setup.n_labels, dim)
+def _empty_table(setup: TrainingSetup[Any], dtype: torch.dtype) -> Tensor:  # (n_own, dim + 1)
+    dim, own = setup.module.dim, setup.own_labels
+    shape = _table_shape(own.stop - own.start, dim)
     return torch.empty(shape, dtype=dtype, device=setup.device)[:, : dim + 1]
 
 
 def _chunk_size(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
+    n_labels = processes.n_share(setup.n_labels)
     if settings.label_chunk_size != "auto":
-        return min(int(settings.label_chunk_size), setup.n_labels)
+        return min(int(settings.label_chunk_size), n_labels)
     budget = _CHUNK_BYTES.get(setup.device.type, _CHUNK_BYTES["cuda"])
     n_fit = max(budget // _bytes_a_label(setup, settings), 1)
-    return min(n_fit, _LARGEST_CHUNK, setup.n_labels)
+    return min(n_fit, _LARGEST_CHUNK, n_labels)
 
 
 def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
@@ -256,18 +265,17 @@ def _seen_labels(
 def _initial_weights(
     setup: TrainingSetup[ReneeSettings], rows: TrainingRows, is_seen: NDArray[np.bool_]
 ) -> Tensor:
-    """The classifier's rows before training, (n_labels, dim + 1)."""
-    weights, fitted = _empty_table(setup, setup.dtype), setup.fitted
+    """The classifier's rows before training, (n_own_labels, dim + 1)."""
+    weights, fitted, own = _empty_table(setup, setup.dtype), setup.fitted, setup.own_labels
+    is_new = is_seen = is_seen[own]
     if fitted is None:
         _initialize_rows_(weights, setup)
-        is_new = is_seen
     else:
-        weights.copy_(as_read_only_tensor(fitted["label_embeddings_"]))
-        is_new = is_seen & ~fitted["is_seen_"]
-        new_rows = torch.from_numpy(is_new)
-        weights[new_rows] = weights[new_rows].normal_(0, 0.02, generator=setup.generator)
-    log_odds = torch.from_numpy(initial_log_odds(rows, fitted)[is_new] / _INTERCEPT_INPUT)
-    weights[torch.from_numpy(is_new), -1] = log_odds.to(weights)
+        weights.copy_(as_read_only_tensor(fitted["label_embeddings_"][own]))
+        is_new = is_seen & ~fitted["is_seen_"][own]
+        _random_rows_(weights, setup, torch.from_numpy(is_new))
+    log_odds = initial_log_odds(rows, fitted)[own][is_new] / _INTERCEPT_INPUT
+    weights[torch.from_numpy(is_new), -1] = torch.from_numpy(log_odds).to(weights)
     _mark_unseen_(weights, is_seen)
     return weights
 
@@ -281,14 +289,29 @@ def _mark_unseen_(weights: Tensor, is_seen: NDArray[np.bool_]) -> None:
 
 def _initialize_rows_(weights: Tensor, setup: TrainingSetup[ReneeSettings]) -> None:
     if setup.settings.classifier_init == "random":
-        weights.normal_(0, 0.02, generator=setup.generator)
+        _random_rows_(weights, setup)
         return
     assert setup.label_tokens is not None  # the estimator checked it
     no_table = LabelTable(weights, None)
     ranker = Ranker(setup.module.eval(), nn.Identity(), lambda: no_table, setup.dtype)
-    embeddings = ranker.embed(setup.label_tokens)
+    own_tokens = text_share(setup.label_tokens, setup.own_labels)
+    if len(own_tokens):  # fewer labels than processes
+        embeddings = torch.from_numpy(ranker.embed(own_tokens))
+        weights[:, :-1] = F.normalize(embeddings, dim=1).to(weights)
     setup.module.train()
-    weights[:, :-1] = F.normalize(torch.from_numpy(embeddings), dim=1).to(weights)
+
+
+def _random_rows_(
+    weights: Tensor, setup: TrainingSetup[ReneeSettings], is_new: Tensor | None = None
+) -> None:
+    noise = RowNoise(setup.generator.initial_seed(), setup.own_labels.start)
+    noise.normal_(weights, 0.02, is_new)
+
+
+def _with_own_labels(rows: TrainingRows, own: slice) -> TrainingRows:
+    """The rows with this process's labels alone, counted from its first."""
+    exclude = None if rows.exclude is None else column_share(rows.exclude, own)
+    return replace(rows, Y=column_share(rows.Y, own), exclude=exclude)
 
 
 def initial_log_odds(

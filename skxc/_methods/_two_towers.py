@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._data._batches import Batch
+from skxc._data._shares import text_share
 from skxc._data._tokens import TokenStore
 from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import to_device
@@ -54,7 +56,7 @@ class TwoTowerMethod(Method[S]):
     def __init__(self, setup: TrainingSetup[S]) -> None:
         super().__init__(setup)
         assert setup.label_tokens is not None  # the estimators refuse to go without
-        self.label_tokens = setup.label_tokens
+        self.label_tokens, self.own = setup.label_tokens, setup.own_labels
         self.rng = np.random.default_rng(setup.generator.initial_seed())
         self.shortlists: NDArray[np.int32] | None = None  # (n_rows, n) hardest negatives; -1: none
 
@@ -84,9 +86,9 @@ class TwoTowerMethod(Method[S]):
         self.module.train()
 
     @torch.no_grad()
-    def _embed_all(self, tokens: TokenStore) -> Tensor:  # (len(tokens), dim), float32
-        """As in prediction: without dropout."""
-        is_training = self.module.training
+    def _embed_labels(self) -> Tensor:  # (n_own_labels, dim), float32
+        """The own labels' texts, as in prediction: without dropout."""
+        is_training, tokens = self.module.training, text_share(self.label_tokens, self.own)
         self.module.eval()
         table = torch.empty(len(tokens), self.module.dim, device=self.device)
         for rows in self._slices(tokens.lengths, _TEXTS_AT_ONCE):
@@ -148,10 +150,11 @@ class TwoTowerMethod(Method[S]):
     def _search_bytes(cls, setup: TrainingSetup[S], settings: S, dim: int, n_words: int = 0) -> int:
         """What embedding all labels holds, or searching rows of `dim`, besides the tables."""
         place = torch.device("cpu") if n_words else setup.device
-        embedded = 4 * _TENSORS_A_TEXT * settings.dim * min(_TEXTS_AT_ONCE, setup.n_labels)
+        n_labels = processes.n_share(setup.n_labels)
+        embedded = 4 * _TENSORS_A_TEXT * settings.dim * min(_TEXTS_AT_ONCE, n_labels)
         is_mined = settings.negatives == "mined"
         n_texts = len(setup.rows) if is_mined else setup.n_searched
-        searched = search_bytes(n_texts, setup.n_labels, dim, place, n_words=n_words)
+        searched = search_bytes(n_texts, n_labels, dim, place, n_words=n_words)
         return max(embedded, searched)
 
     @classmethod

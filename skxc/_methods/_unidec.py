@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from skxc import _distributed as processes
 from skxc._data._batches import Batch
+from skxc._data._shares import part_of
 from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
 from skxc._functional._dropout import dropout_mask
@@ -66,12 +68,34 @@ class PickedLabels(NamedTuple):
     sample_weight: Tensor | None
 
 
+class PoolShare(NamedTuple):
+    """Whose the pool's labels are: it ascends, so each process's stand together."""
+
+    own: slice  # places in the pool
+    sizes: list[int]  # of all processes
+
+    @classmethod
+    def of(cls, pool: NDArray[np.int64], n_labels: int) -> Self:
+        """The pool's."""
+        firsts = [processes.share(n_labels, r).start for r in range(processes.size())]
+        sizes = np.diff([*np.searchsorted(pool, firsts), len(pool)]).tolist()
+        return cls(part_of(sizes, processes.rank()), sizes)
+
+
+class WordScores(NamedTuple):
+    """What words add to the scores over the temperature."""
+
+    of_pool: Tensor  # (pool, batch)
+    of_own: Tensor  # (n_own, batch) those of this process's labels: autograd goes back from here
+    own: slice  # their places in the pool
+
+
 class View(NamedTuple):
     """A batch's texts and its pool's labels in the space of one head; scores are products."""
 
     texts: Tensor  # (batch, dim)
     labels: Tensor  # (pool, dim)
-    added: Tensor | None = None  # (pool, batch) to the scores over the temperature
+    words: WordScores | None = None
 
 
 class OutputGradients(NamedTuple):
@@ -99,13 +123,15 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         "dual_score_weight_": a_number(0, 1),
         "word_score_weights_": an_array(np.float64, 2),
     }
+    _of_rows = frozenset({"first_moment", "second_moment", "n_updates", "row_log_decay"})
+    sharded = _of_rows | {"classifier", "words"}
 
     def __init__(
         self,
         setup: TrainingSetup[UniDECSettings],
         *,
         heads: Heads,
-        classifier: Tensor,  # (n_labels, dim), updated in place; on the GPU or on the host
+        classifier: Tensor,  # (n_own_labels, dim), updated in place; on the GPU or on the host
         words: LexicalWeights | None,  # the classifier's lexical half
         log_scale: nn.Parameter,  # of 1 / temperature
         is_seen: NDArray[np.bool_],  # (n_labels,) some training text has or had the label
@@ -126,7 +152,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         self.is_one_vs_all = settings.classifier_loss == "one-vs-all"
         self.classifier_step = one_vs_all_pool_step if self.is_one_vs_all else self.dual_step
         self.temperature: float | Tensor = 1 / float(log_scale.detach().exp())
-        self.candidates = np.arange(len(classifier))
+        self.candidates = np.arange(len(is_seen))
         self.clusters: list[NDArray[np.int64]] | None = None
         self.n_texts = self.n_dropped = 0
 
@@ -139,15 +165,19 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         self.n_dropped += len(batch) - len(tokens)
         if not len(tokens):
             return torch.zeros(()) if with_loss else None
-        ids = to_device(torch.from_numpy(picked.pool), self.classifier.device)
+        places = PoolShare.of(picked.pool, len(self.is_seen))
+        ids = torch.from_numpy(picked.pool[places.own] - self.own.start)
+        ids = to_device(ids, self.classifier.device)
         self.optimizer.apply_pending_decay_(self.classifier, ids)
-        rows = to_device(self.classifier[ids], self.device).requires_grad_()
+        rows = to_device(self.classifier[ids], self.device)
+        rows = processes.all_gather_rows(rows, places.sizes).requires_grad_()
         encoding = self._encoding(
             TokenStore.concatenate([tokens, self.label_tokens.take(picked.pool)])
         )
         embeddings = encoding.embeddings.requires_grad_()
-        words = self._word_scores(tokens, picked.pool)
-        dual, classifier = self._views(embeddings.split([len(tokens), len(ids)]), rows, words)
+        words = self._word_scores(tokens, places, picked.pool)
+        parts = embeddings.split([len(tokens), len(picked.pool)])
+        dual, classifier = self._views(parts, rows, words)
         w, known = self.settings.dual_weight, OutputGradients([], [])
         loss = w * self._loss(dual, self.dual_step, picked, w, known)
         loss += (1 - w) * self._loss(classifier, self.classifier_step, picked, 1 - w, known)
@@ -155,7 +185,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         assert embeddings.grad is not None
         encoding.backward(embeddings.grad)
         # with dual_weight=1 the rows have no gradient
-        self._update(ids, torch.zeros_like(rows) if rows.grad is None else rows.grad, rate)
+        by_rows = torch.zeros_like(rows) if rows.grad is None else rows.grad
+        self._update(ids, by_rows[places.own], rate)
         if self.words is not None and words is not None:  # a text each, not their mean
             self.words.step_(rate * (1 - w) * len(tokens))
         return loss if with_loss else None
@@ -184,7 +215,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         )
 
     def _views(
-        self, embeddings: tuple[Tensor, ...], rows: Tensor, words: Tensor | None
+        self, embeddings: tuple[Tensor, ...], rows: Tensor, words: WordScores | None
     ) -> tuple[View, View]:
         """What the label-text head sees, and what the classifier's sees."""
         raw_texts, raw_labels = embeddings
@@ -196,11 +227,15 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         dual = View(texts, self.heads.label_text_space(raw_labels))
         return dual, View(of_classifier, rows if self.is_one_vs_all else unit_rows(rows), words)
 
-    def _word_scores(self, tokens: TokenStore, pool: NDArray[np.int64]) -> Tensor | None:
+    def _word_scores(
+        self, tokens: TokenStore, places: PoolShare, pool: NDArray[np.int64]
+    ) -> WordScores | None:
         if self.words is None or self.settings.dual_weight == 1:
             return None
         texts = tokens.as_csr(self.words.of_label_texts.shape[1])
-        return self.words.scores(texts, pool).to(self.device)
+        own = self.words.scores(texts, pool[places.own] - self.own.start).to(self.device)
+        of_pool = processes.all_gather_rows(own.detach(), places.sizes)
+        return WordScores(of_pool, own, places.own)
 
     def _loss(
         self,
@@ -220,12 +255,12 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             temperature=self.temperature,
             ignored=picked.ignored,
             sample_weight=picked.sample_weight,
-            added=None if view.added is None else view.added.detach(),
+            added=None if view.words is None else view.words.of_pool,
         )
         known.add(view.texts, weight * by.texts)
         known.add(view.labels, weight * by.labels)
-        if view.added is not None:  # unweighted: the learning rate of the words is weighted
-            known.add(view.added, by.scores)
+        if view.words is not None:  # unweighted: the learning rate of the words is weighted
+            known.add(view.words.of_own, by.scores[view.words.own])
         if self.log_scale.requires_grad:  # scores are linear in the scale
             by_scale = weight * (by.texts * view.texts.detach()).sum()
             known.add(self.log_scale, by_scale.to(self.log_scale))
@@ -323,9 +358,9 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                 for values in (learnt, learnt * np.float32(temperature)):
                     check_finite(values)
         return ScoreParts(
-            self.heads.label_text_space(self._embed_all(self.label_tokens)).to(device),
+            self.heads.label_text_space(self._embed_labels()).to(device),
             rows if self.is_one_vs_all else unit_rows(rows),
-            torch.from_numpy(self.is_seen).to(device),
+            torch.from_numpy(self.is_seen[self.own]).to(device),
             self.heads.is_shared,
             self.words,
             temperature,
@@ -338,7 +373,11 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             parts = self._score_parts(self.device)
             return LabelTable.of(parts.rows(self.weights.dual), parts.word_table(self.weights))
 
-        return Ranker(self.module, self.heads.text_rows, table, self.dtype)
+        return self._ranker_of(table)
+
+    def _ranker_of(self, table: Callable[[], LabelTable]) -> Ranker:
+        ranker = Ranker(self.module, self.heads.text_rows, table, self.dtype)
+        return ranker.of_shares(len(self.is_seen))
 
     def end(self, setup: TrainingSetup[UniDECSettings]) -> Ended:
         """Likewise, weighted by what ranks held-out texts best."""
@@ -354,8 +393,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             )
         rows = parts.rows(weights.dual)
         arrays = self._common_arrays(setup) | {
-            "label_embeddings_": rows.numpy(),
-            "classifier_weights_": classifier,
+            "label_embeddings_": processes.whole(rows.numpy()),
+            "classifier_weights_": processes.whole(classifier),
             "head_weights_": heads,
             "lexical_weights_": {} if self.words is None else self.words.arrays(),
             "temperature_": parts.temperature,
@@ -367,8 +406,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         def table() -> LabelTable:
             return LabelTable.of(rows.to(device), words)
 
-        ranker = Ranker(self.module, self.heads.text_rows, table, self.dtype)
-        return Ended(ranker, arrays, 1 / parts.temperature)
+        return Ended(self._ranker_of(table), arrays, 1 / parts.temperature)
 
     @classmethod
     def label_rows(
@@ -432,8 +470,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     @classmethod
     def memory(cls, setup: TrainingSetup[UniDECSettings], settings: UniDECSettings) -> Memory:
         """The rows and Adam's moments, a step over the pool, the clusters, and the table."""
-        n_labels, dim = setup.n_labels, projection_dim(setup)
-        batch_size, pool_size = settings.batch_size, min(settings.pool_size, n_labels)
+        n_labels, dim = processes.n_share(setup.n_labels), projection_dim(setup)
+        batch_size, pool_size = settings.batch_size, min(settings.pool_size, setup.n_labels)
         rows = 4 * n_labels * (settings.dim if dim is None else dim)
         table = rows if dim is None else 2 * rows
         classifier = {

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows
+from skxc._data._shares import column_share
 from skxc._data._tokens import TokenStore
 from skxc._functional._top_k import UNSEEN_SCORE, has_values
 from skxc._search._ranker import LabelTable
@@ -44,11 +46,11 @@ class ScoreWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreParts:
-    """Both halves of every label, and the weights of its words."""
+    """Both halves of every label of this process, and the weights of its words."""
 
-    label_texts: Tensor  # (n_labels, dim) unit vectors, 0 where no word is known
-    classifier: Tensor  # (n_labels, dim) rows as they are scored
-    is_seen: Tensor  # (n_labels,) bool: some training text has the label
+    label_texts: Tensor  # (n_own, dim) unit vectors, 0 where no word is known
+    classifier: Tensor  # (n_own, dim) rows as they are scored
+    is_seen: Tensor  # (n_own,) bool: some training text has the label
     is_shared: bool  # the halves are of one space
     words: LexicalWeights | None
     temperature: float
@@ -83,7 +85,8 @@ class ScoreParts:
         if not grids:
             return start
         views = [self._part_weights(weights) for weights in _views(start)]
-        found = candidates_of(self._blocks(embed, rows), views, _CANDIDATES_A_VIEW)
+        n_labels = rows.Y.shape[1]
+        found = candidates_of(self._blocks(embed, rows), views, _CANDIDATES_A_VIEW, n_labels)
 
         def ndcg(weights: Mapping[str, float]) -> NDArray[np.float64]:
             parts = self._part_weights(ScoreWeights(**weights))
@@ -103,7 +106,7 @@ class ScoreParts:
     def _blocks(
         self, embed: Callable[[TokenStore], NDArray[np.float32]], rows: TrainingRows
     ) -> Iterator[NDArray[np.float32]]:
-        """All parts of all labels' scores, (n_parts, n_rows, n_labels), some texts at a time.
+        """All parts of the own labels' scores, (n_parts, n_rows, n_own), some texts at a time.
 
         Where a label lacks a half, both parts are the other half's, as in `joined_halves`.
         """
@@ -112,8 +115,8 @@ class ScoreParts:
             pattern = self.words.of_label_texts
             words = [with_values(pattern, self.words.learnt.numpy()), pattern]
         is_unknown = ~has_values(tables[0]).numpy()
-        n_labels = len(is_unknown)
-        n_at_once = texts_at_once(n_labels)
+        own, n_labels = processes.share(rows.Y.shape[1]), len(is_unknown)
+        n_at_once = texts_at_once(processes.n_share(rows.Y.shape[1]))
         for start in range(0, len(rows), n_at_once):
             part = rows.take(np.arange(start, min(start + n_at_once, len(rows))))
             embeddings = torch.from_numpy(embed(part.tokens))
@@ -125,7 +128,7 @@ class ScoreParts:
             scores = torch.stack(block).numpy()
             scores[:, :, is_unknown] = UNSEEN_SCORE
             if part.exclude is not None:
-                scores[:, *part.exclude.nonzero()] = -np.inf
+                scores[:, *column_share(part.exclude, own).nonzero()] = -np.inf
             yield scores
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skxc._kernels import RowNoise
 from skxc._search._ranker import as_read_only_tensor
 from skxc._training._memory import device_share
 from skxc._training._setup import TrainingSetup
@@ -71,9 +72,11 @@ def initial_heads(setup: TrainingSetup[UniDECSettings]) -> Heads:
 
 def initial_classifier(setup: TrainingSetup[UniDECSettings], dim: int) -> Tensor:
     """Random rows, or the fitted ones; rows of 0 are those that `add_labels` added."""
-    rows = torch.randn(setup.n_labels, dim, generator=setup.host_generator) / dim**0.5
+    own = setup.own_labels
+    noise = RowNoise(setup.generator.initial_seed(), own.start)
+    rows = noise.normal_(torch.empty(own.stop - own.start, dim), dim**-0.5)
     if setup.fitted is not None:
-        fitted = as_read_only_tensor(setup.fitted["classifier_weights_"])
+        fitted = as_read_only_tensor(setup.fitted["classifier_weights_"][own])
         rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
     return rows.to(classifier_device(setup, rows.nbytes))
 
@@ -101,7 +104,7 @@ def initial_words(setup: TrainingSetup[UniDECSettings]) -> LexicalWeights | None
             f"Pass lexical_learning_rate=0, or encoder='bag'."
         )
     fitted = {} if setup.fitted is None else setup.fitted["lexical_weights_"]
-    earlier = as_csr(fitted, "learnt") if fitted else None
+    earlier = as_csr(fitted, "learnt")[setup.own_labels] if fitted else None
     return LexicalWeights.of_training(setup.word_pairs, rate, earlier)
 
 

@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows, length_sorted_slices
+from skxc._data._shares import column_share, even_sizes, part_of, text_share
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords
 from skxc._functional._pairs import Pairs
@@ -23,6 +25,7 @@ from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import built_once
 from ._reranker import CANDIDATES, Reranker
+from ._shares import best_of_all
 
 if TYPE_CHECKING:
     from ._eight_bits import EightBitTable
@@ -112,6 +115,16 @@ class Ranker:
     make_table: Callable[[], LabelTable]  # called when first needed: embedding alone needs none
     dtype: torch.dtype  # bfloat16: the encoder runs under autocast
     reranker: Reranker | None = None  # the second stage
+    n_of_all: int | None = None  # labels of all processes; the table is this one's share of them
+
+    def of_shares(self, n_labels: int) -> Ranker:
+        """The model whose table is a share of so many labels: all processes search together."""
+        return self if processes.size() == 1 else replace(self, n_of_all=n_labels)
+
+    @property
+    def n_labels(self) -> int:
+        """Labels that are searched."""
+        return len(self.table.rows) if self.n_of_all is None else self.n_of_all
 
     def with_reranker(self, reranker: Reranker | None) -> Ranker:
         """The same model with this second stage."""
@@ -134,7 +147,7 @@ class Ranker:
         embeddings = None
         sizes = search_sizes(self.device)
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
-            part = self._embed_batch(tokens.take(rows)).cpu().numpy()
+            part = self._embed_together(tokens.take(rows)).cpu().numpy()
             if embeddings is None:
                 embeddings = np.empty((len(tokens), part.shape[1]), np.float32)
             embeddings[rows] = part
@@ -152,11 +165,11 @@ class Ranker:
         labels = np.empty((len(tokens), k), np.int64)
         scores = np.empty((len(tokens), k), np.float32)
         n_found = self.n_searched(k)
-        search = search or self.exact_top_k
+        search = search or (self.exact_top_k if self.n_of_all is None else self._top_k_of_shares)
         sizes = self._sizes
         for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
             part, mask = tokens.take(rows), None if exclude is None else exclude[rows]
-            found = search(self._embed_batch(part), part, n_found, mask)
+            found = search(self._embed_together(part), part, n_found, mask)
             if self.reranker is not None:
                 found = self.reranker.top(part, *found)
             labels[rows], scores[rows] = found[0][:, :k], found[1][:, :k]
@@ -164,7 +177,7 @@ class Ranker:
 
     def n_searched(self, k: int) -> int:
         """Labels of a text that are searched for, to give the `k` best."""
-        return k if self.reranker is None else min(max(k, CANDIDATES), len(self.table.rows))
+        return k if self.reranker is None else min(max(k, CANDIDATES), self.n_labels)
 
     @property
     def _sizes(self) -> SearchSizes:
@@ -182,6 +195,18 @@ class Ranker:
             if found is not None:
                 return found
         return self._top_k_in_float32(embeddings, tokens, k, exclude)
+
+    def _top_k_of_shares(
+        self, embeddings: Tensor, tokens: TokenStore, k: int, exclude: sp.csr_array | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Likewise, each process among its own."""
+        own = processes.share(self.n_labels)
+        n_own = own.stop - own.start
+        found = np.empty((len(tokens), 0), np.int64), np.empty((len(tokens), 0), np.float32)
+        if n_own:
+            mask = None if exclude is None else column_share(exclude, own)
+            found = self.exact_top_k(embeddings, tokens, min(k, n_own), mask)
+        return best_of_all(*found, self.n_labels, k)
 
     def _make_eight_bits(self) -> EightBitTable | None:
         """None without numba, or where it would not be exact."""
@@ -241,6 +266,19 @@ class Ranker:
         if weights is not None and not weights.any():
             weights = None
         return float(np.average(hits, weights=weights))
+
+    def _embed_together(self, tokens: TokenStore) -> Tensor:
+        """A batch's embeddings; where the labels are shared out, each process embeds a part."""
+        if self.n_of_all is None:
+            return self._embed_batch(tokens)
+        sizes = even_sizes(tokens.lengths, processes.size())
+        own = part_of(sizes, processes.rank())
+        if own.start < own.stop:
+            part = self._embed_batch(text_share(tokens, own))
+        else:
+            with torch.inference_mode():
+                part = self.head(torch.empty(0, self.module.dim, device=self.device))
+        return processes.all_gather_rows(part, sizes)
 
     @torch.inference_mode()
     def _embed_batch(self, tokens: TokenStore) -> Tensor:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 
+from skxc import _distributed as processes
 from skxc._data._tokens import TokenStore
 from skxc._functional._top_k import UNSEEN_SCORE, top_k_of_rows
 
@@ -131,13 +132,13 @@ def as_classifiers(arrays: Arrays) -> LinearClassifiers:
 
 
 def as_arrays(classifiers: LinearClassifiers, idf: NDArray[np.float32]) -> dict[str, Any]:
-    """What a fitted model keeps of them."""
+    """What a fitted model keeps of them: of all processes' labels."""
     table = classifiers.weights
     return {
-        "offsets": table.indptr.astype(np.int64),
-        "words": table.indices.astype(np.int32),
-        "weights": table.data,
-        "intercepts": classifiers.intercepts,
+        "offsets": processes.whole_offsets(table.indptr),
+        "words": processes.whole(table.indices.astype(np.int32)),
+        "weights": processes.whole(table.data),
+        "intercepts": processes.whole(classifiers.intercepts),
         "idf": idf,
         "n_words": np.array(table.shape[1]),
     }

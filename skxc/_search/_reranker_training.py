@@ -9,7 +9,9 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows
+from skxc._data._shares import column_share
 from skxc._data._tokens import TokenStore
 
 from ._ranker import Ranker
@@ -75,17 +77,18 @@ def trained_arrays(
     In a stream, earlier classifiers move as far as these texts ask for; otherwise all are solved
     anew, but of labels that no longer occur.
     """
-    known, idf = None, np.empty(0, np.float32)
+    known, idf, own = None, np.empty(0, np.float32), processes.share(rows.Y.shape[1])
     if earlier:
-        idf, known = earlier["idf"], as_classifiers(earlier)
+        idf, known = earlier["idf"], _of_labels(as_classifiers(earlier), own)
     elif not n_words:
         idf = idf_of(rows.tokens)
-    tokens, pairs = rows.tokens, _pairs(ranker, rows, rng)
+    tokens, pairs = rows.tokens, column_share(_pairs(ranker, rows, rng), own)
     if label_tokens is not None and not (is_stream and earlier):  # a stream learns them once
         tokens = tokens.followed_by(label_tokens)
-        pairs = sp.vstack([pairs, _of_texts(label_tokens)], format="csr")
+        of_texts = column_share(_of_texts(label_tokens), own)
+        pairs = sp.vstack([pairs, of_texts], format="csr")
     if known is not None and not is_stream:
-        is_gone = np.bincount(rows.Y.indices, minlength=rows.Y.shape[1]) == 0
+        is_gone = np.bincount(rows.Y.indices, minlength=rows.Y.shape[1])[own] == 0
         pairs = pairs @ sp.diags_array((~is_gone).astype(np.float32), format="csr")
         known = _only(known, is_gone)
     if n_words:
@@ -110,6 +113,12 @@ def _by_label(
     of_labels = pairs.tocsc()
     rows = places.astype(of_labels.indices.dtype)[of_labels.indices]
     return sp.csc_array((of_labels.data, rows, of_labels.indptr), (n_texts, pairs.shape[1]))
+
+
+def _of_labels(known: LinearClassifiers, own: slice) -> LinearClassifiers:
+    if own == slice(0, len(known.intercepts)):
+        return known
+    return type(known)(sp.csr_array(known.weights[own]), known.intercepts[own])
 
 
 def _only(known: LinearClassifiers, is_kept: NDArray[np.bool_]) -> LinearClassifiers:
@@ -185,7 +194,7 @@ def training_bytes(rows: TrainingRows, label_tokens: TokenStore | None) -> int:
     """What training the classifiers holds, with what is kept of them."""
     n_rows, n_labels = rows.Y.shape
     n_texts = n_texts_searched(n_rows, n_labels)
-    n_pairs = n_texts * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels
+    n_pairs = n_texts * min(_NEGATIVES, n_labels) + rows.Y.nnz + n_labels  # before they are shared
     n_tokens = rows.tokens.n_tokens + (0 if label_tokens is None else label_tokens.n_tokens)
     n_weights = n_pairs * n_tokens // (n_rows + n_labels)  # of all pairs' words, before any is one
     return _BYTES_A_PAIR * n_pairs + _BYTES_A_TOKEN * n_tokens + 8 * min(n_weights, 1 << 23)

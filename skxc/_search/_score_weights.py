@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from skxc._data._batches import TrainingRows
 from skxc._functional._top_k import top_k_of_rows
 
+from ._shares import best_of_all, values_of_all
+
 
 class Candidates(NamedTuple):
     """Labels that any part of the score ranks high, and what every part gives them."""
@@ -22,21 +24,25 @@ class Candidates(NamedTuple):
 
 
 def candidates_of(
-    scores: Iterable[NDArray[np.float32]],  # blocks (n_parts, n_rows, n_labels); -inf: excluded
+    scores: Iterable[NDArray[np.float32]],  # blocks (n_parts, n_rows, n_own); -inf: excluded
     views: Sequence[NDArray[np.float32]],  # (n_parts,) weights that each rank the labels
     k: int,  # labels of each view
+    n_labels: int,  # of all processes
 ) -> Candidates:
     """The `k` best labels of every view."""
-    labels, parts = [], []
+    labels, parts, k = [], [], min(k, n_labels)
     for block in scores:
         n, best = min(k, block.shape[2]), []
         for view in views:
             joined = torch.tensordot(torch.from_numpy(view), torch.from_numpy(block), 1)
             joined.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)  # 0 * -inf: nan
-            best.append(top_k_of_rows(joined, n)[1].numpy())
+            values, of_own = joined, joined.long()  # none
+            if n:
+                values, of_own = top_k_of_rows(joined, n)
+            best.append(best_of_all(of_own.numpy(), values.numpy(), n_labels, k)[0])
         found = np.sort(np.concatenate(best, axis=1), axis=1)
         found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
-        parts.append(np.take_along_axis(block, found[None].clip(min=0), axis=2))
+        parts.append(values_of_all(block, found, n_labels))
         labels.append(found)
     return Candidates(np.concatenate(labels), np.concatenate(parts, axis=1))
 

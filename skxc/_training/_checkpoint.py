@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch.optim import Optimizer
 
+from skxc import _distributed as processes
 from skxc._data._token_files import delete_tokens
 from skxc._persistence import (
     Packed,
@@ -30,7 +32,7 @@ from ._state import TrainingState
 
 logger = logging.getLogger("skxc")
 
-FORMAT = 1  # higher when a training could no longer go on from what was written
+FORMAT = 2  # higher when a training could no longer go on from what was written
 FILE = "checkpoint.safetensors"
 _OVER = "all epochs done"
 _MODEL = "the fitted model"  # in the fingerprint: what a warm start goes on from
@@ -81,7 +83,7 @@ class Checkpoint:
         if fingerprint != ours and is_last_fit:  # a warm start follows a fit whose file was kept
             return
         if fingerprint != ours:
-            raise ValueError(told.format(_differences(fingerprint, ours)))
+            raise ValueError(told.format(differences(fingerprint, ours)))
         self.seeds, self.place = index["seeds"], index["place"]
         self.saved = index["state"], Packed(arrays)
 
@@ -134,28 +136,44 @@ class Checkpoint:
 
     def _after(self, *, is_due: bool) -> None:
         self._interrupts.stop_waiting()
-        is_asked = self._interrupts.number is not None
-        if not (is_due or is_asked or self._elapsed >= self.seconds):
+        is_due = is_due or self._elapsed >= self.seconds
+        if not self._is_agreed(is_due):
             return
         self._write()
         if self._interrupts.number is not None:  # perhaps since it was being written
-            if self.path.exists():
+            if processes.broadcast(self.path.exists()):
                 told = "Interrupted. The same fit goes on from %s, %s."
                 logger.warning(told, self.path, self.place)
             else:
                 logger.warning("Interrupted. No checkpoint could be written.")
             self._interrupts.raise_noted()
 
+    def _is_agreed(self, is_due: bool) -> bool:
+        """Whether one is due, by the first process's clock, or any process is asked to end.
+
+        Then all are, by the same signal.
+        """
+        number = self._interrupts.number or 0
+        if processes.size() == 1:
+            return is_due or bool(number)
+        told = torch.tensor([is_due and processes.rank() == 0, number])
+        is_due_of_first, number = processes.all_reduce_(told, "max").tolist()
+        self._interrupts.number = number or None
+        return bool(is_due_of_first or number)
+
     def _write(self) -> None:
         """Write the state; where that fails, the latest one stays, and the training goes on."""
         began, packed = time.monotonic(), Packed()
-        place = _place(self._state.progress)
+        place, state = _place(self._state.progress), self._state.packed()
+        if processes.rank():  # the first one writes
+            self.place, self._written_at = place, time.monotonic()
+            return
         index = {
             "format": FORMAT,
             "fingerprint": dict(self.fingerprint),
             "seeds": self.seeds,
             "place": place,
-            "state": packed.pack(self._state.packed(), "state"),
+            "state": packed.pack(state, "state"),
         }
         try:
             with replaced_file(self.path) as new:
@@ -202,6 +220,10 @@ def opened_checkpoint(
         If the folder cannot be written to, another fit has it open, or what it holds is of a fit
         with another fingerprint.
     """
+    if processes.rank():  # one process alone writes
+        processes.barrier()
+        yield Checkpoint(folder, fingerprint, interval, seeds)
+        return
     told = f"checkpoint_dir={str(folder)!r}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -222,19 +244,23 @@ def opened_checkpoint(
             raise ValueError(
                 f"{told} cannot be written to ({error.strerror}). Pass another folder."
             ) from error
-        yield Checkpoint(folder, fingerprint, interval, seeds)
+        checkpoint = Checkpoint(folder, fingerprint, interval, seeds)
+        processes.barrier()
+        yield checkpoint
 
 
-def _differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> str:
+def differences(
+    theirs: Mapping[str, str], ours: Mapping[str, str], there_: str = "there", here_: str = "here"
+) -> str:
     """What differs; values are shown where they are no digests."""
     told = []
     for name in [*ours, *(theirs.keys() - ours.keys())]:
         there, here = theirs.get(name, "absent"), ours.get(name, "absent")
         if there != here:
             if name == "estimator":  # whose parameters are others, too
-                return f"{name} (there {there}, here {here})"
+                return f"{name} ({there_} {there}, {here_} {here})"
             is_digest = there.startswith("#") or here.startswith("#")
-            told.append(name if is_digest else f"{name} (there {there}, here {here})")
+            told.append(name if is_digest else f"{name} ({there_} {there}, {here_} {here})")
     return ", ".join(told)
 
 

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from tqdm.auto import tqdm
 
+from skxc import _distributed as processes
 from skxc._data._batches import Batch, TrainingRows, epoch_batches, padding_share
 from skxc._persistence import LARGEST
 
-from ._optim import clip_gradients_, warmup_cosine
+from ._optim import clip_gradients_, sum_gradients_, warmup_cosine
 
 logger = logging.getLogger("skxc")
 
@@ -36,6 +37,7 @@ class Step(Protocol):
 
     rows: TrainingRows  # what batches are cut from
     generator: torch.Generator  # what it draws from, but for `sampling_state`
+    sharded: frozenset[str] = frozenset()  # names of `state` that hold this process's rows alone
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the loop's optimisers update."""
@@ -208,19 +210,29 @@ def train(
             for callback in callbacks:
                 callback.begin_epoch()
             if progress.batches is None:
+                _make_equal_(step)
                 step.begin_epoch(progress.epoch)
             history = progress.history
-            history.append(loop.run_epoch(rng, bar))
+            history.append(processes.broadcast(loop.run_epoch(rng, bar)))
             is_over = [callback.end_epoch(history) for callback in callbacks]
             progress.end_epoch()
             told = ", ".join(f"{name} {value:.4g}" for name, value in history[-1].items())
             logger.info("epoch %d of %d: %s", progress.epoch, schedule.epochs, told)
-            progress.is_over = any(is_over) or progress.epoch == schedule.epochs
+            is_over = processes.broadcast(any(is_over))
+            progress.is_over = is_over or progress.epoch == schedule.epochs
             if recorder:
                 recorder.after_epoch()
     for callback in callbacks:
         callback.end()
     return progress.history
+
+
+def _make_equal_(step: Step) -> None:
+    """Give all processes the first one's weights: on unlike devices, rounding leads them apart."""
+    if processes.size() > 1:
+        for name, tensor in step.state().items():
+            if name not in step.sharded:
+                processes.broadcast_(tensor)
 
 
 def _copy_state_(source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
@@ -255,7 +267,7 @@ def _diverged(value: float) -> ValueError:
 def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
     """One bar over all rows of all epochs; silent outside terminals and notebooks."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed by the caller
-    is_seen = is_terminal or "ipykernel" in sys.modules
+    is_seen = processes.rank() == 0 and (is_terminal or "ipykernel" in sys.modules)
     return tqdm(
         total=schedule.epochs * n_rows,
         unit=" texts",
@@ -318,6 +330,7 @@ class _Loop:
             n_done, warmup = self.progress.n_steps, self.schedule.warmup_fraction
             rate = warmup_cosine(n_done, self.n_steps, warmup)
         loss = self.step(batch, rate, with_loss=with_loss)
+        sum_gradients_(self.step.parameters())
         if self.schedule.max_grad_norm is not None:
             clip_gradients_(self.step.parameters(), self.schedule.max_grad_norm)
         for optimizer, base in zip(self.optimizers, self.base_rates, strict=True):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from skxc import _distributed as processes
 from skxc._validation import free_host_bytes, size
 from skxc.encoders._base import EncoderModule
 
@@ -74,7 +75,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + cached
-    return free_host_bytes()
+    return free_host_bytes() // processes.n_on_host()
 
 
 def device_share(device: torch.device) -> int:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from skxc import _distributed as processes
 from skxc._functional._row_sparse import row_sparse
 
 from ._row_optimizer import RowOptimizer
+
+# numbers that are summed over the processes at once
+_SUMMED_AT_ONCE = 1 << 23
 
 
 class RowAdagrad(RowOptimizer):
@@ -120,6 +124,62 @@ def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
     if step < n_warmup:
         return (step + 1) / n_warmup
     return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(n_steps - n_warmup, 1)))
+
+
+@torch.no_grad()
+def sum_gradients_(parameters: Iterable[nn.Parameter]) -> None:
+    """Sum the gradients over the processes: each has those of its share of the texts."""
+    if processes.size() == 1:
+        return
+    dense = []
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        if getattr(parameter, "is_row_sparse", False) and _is_sparse(parameter.grad):
+            parameter.grad = _joined_rows(parameter)
+            continue
+        if parameter.grad is None:  # no text of the batch is this process's
+            parameter.grad = torch.zeros_like(parameter)
+        dense.append(parameter.grad)
+    for part in _portions(dense):
+        if len(part) == 1 and part[0].is_contiguous():
+            processes.all_reduce_(part[0])
+            continue
+        sums = processes.all_reduce_(torch.cat([gradient.reshape(-1) for gradient in part]))
+        of_each = sums.split([gradient.numel() for gradient in part])
+        for gradient, sum_ in zip(part, of_each, strict=True):
+            gradient.copy_(sum_.view_as(gradient))
+
+
+def _is_sparse(gradient: Tensor | None) -> bool:
+    return gradient is None or gradient.is_sparse
+
+
+def _joined_rows(parameter: nn.Parameter) -> Tensor:
+    """The gradient of all processes, with repeated rows."""
+    gradient = parameter.grad
+    if gradient is None:
+        rows = torch.empty(0, dtype=torch.int64, device=parameter.device)
+        values = parameter.new_empty((0, *parameter.shape[1:]))
+    else:
+        gradient = _coalesced(gradient)
+        rows, values = gradient._indices()[0], gradient._values()
+    sizes = processes.gather(len(rows))
+    rows, values = (processes.all_gather_rows(part, sizes) for part in (rows, values))
+    return row_sparse(rows, values, parameter.shape)
+
+
+def _portions(gradients: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients to be summed together, of one dtype; a large one by itself."""
+    part: list[Tensor] = []
+    for gradient in gradients:
+        n_numbers = gradient.numel() + sum(other.numel() for other in part)
+        if part and (n_numbers > _SUMMED_AT_ONCE or gradient.dtype != part[0].dtype):
+            yield part
+            part = []
+        part.append(gradient)
+    if part:
+        yield part
 
 
 @torch.no_grad()

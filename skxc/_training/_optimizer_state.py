@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from skxc import _distributed as processes
 from skxc._kernels import to_host
 
 from ._loop import Step
@@ -31,8 +32,11 @@ def optimizer_arrays(
                 kept[str(i)] = {
                     name: _array(torch.as_tensor(value)) for name, value in state.items()
                 }
-    own = step.optimizer_state() if is_partial else {}
-    return {"optimizers": states, "step": {k: _array(v) for k, v in own.items()}}
+    own = {}
+    for name, tensor in (step.optimizer_state() if is_partial else {}).items():
+        array = _array(tensor)
+        own[name] = processes.whole(array) if name in step.sharded else array
+    return {"optimizers": states, "step": own}
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -68,6 +72,8 @@ def _restore_(optimizers: list[Optimizer], step: Step, arrays: Mapping[str, Any]
     for name, tensor in step.optimizer_state().items():
         if name in arrays["step"]:
             array = arrays["step"][name]
+            if name in step.sharded:
+                array = array[processes.share(len(array))]
             if array.shape != tuple(tensor.shape):  # copy_ would repeat a smaller one
                 raise ValueError(f"{name} has the shape {array.shape}")
             tensor.copy_(torch.tensor(array))

@@ -11,7 +11,9 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows
+from skxc._data._shares import column_share, text_share
 from skxc._data._token_files import TokenRows
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import co_occurring_pairs
@@ -73,6 +75,11 @@ class TrainingSetup(Generic[S]):
         return n_labels
 
     @property
+    def own_labels(self) -> slice:
+        """Those whose rows this process holds: of one process, all."""
+        return processes.share(self.n_labels)
+
+    @property
     def tuning_rows(self) -> TrainingRows | None:
         """The held-out rows, where they are enough to tune anything by."""
         held_out = self.held_out
@@ -98,14 +105,15 @@ class TrainingSetup(Generic[S]):
 
     @property
     def word_pairs(self) -> sp.csr_array:
-        """The pairs of a label and a word that it was seen with, (n_labels, n_words)."""
+        """The pairs of an own label and a word that it was seen with, (n_own, n_words)."""
         cache = vars(self)  # not cached_property: its lock (before Python 3.12) survives no fork
         if "_word_pairs" not in cache:
             assert self.label_tokens is not None
-            n_words = self.encoder.n_words
+            n_words, own = self.encoder.n_words, self.own_labels
             texts, rows = self.rows.tokens.placed_csr(n_words)
+            label_tokens = text_share(self.label_tokens, own)
             cache["_word_pairs"] = co_occurring_pairs(
-                texts, self.rows.Y, self.label_tokens.as_csr(n_words), rows
+                texts, column_share(self.rows.Y, own), label_tokens.as_csr(n_words), rows
             )
         pairs: sp.csr_array = cache["_word_pairs"]
         return pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
+from skxc import _distributed as processes
 from skxc._kernels import to_host
 
 from ._loop import EpochCallback, Progress, Step
@@ -31,16 +32,20 @@ class TrainingState:
     progress: Progress
 
     def packed(self) -> dict[str, Any]:
-        """The state; on a CPU, arrays share their memory with the training."""
+        """The state; on a CPU, arrays share their memory with the training.
+
+        Of several processes, that of all: tables are whole.
+        """
+        sharded = self.step.sharded
         progress = vars(self.progress) | {"losses": np.array(self.progress.losses, np.float64)}
         return {
             "progress": progress | _packed_batches(self.progress.batches),
-            "step": _arrays(self.step.state()),
+            "step": _arrays(self.step.state(), sharded),
             "sampling": _arrays(self.step.sampling_state()),
             "optimizers": [_arrays(o.state_dict()["state"]) for o in self.optimizers],
-            "callbacks": [_arrays(callback.state()) for callback in self.callbacks],
+            "callbacks": [_arrays(callback.state(), sharded) for callback in self.callbacks],
             "rng": self.rng.bit_generator.state,
-            "torch": _random_states(self.step.generator),
+            "torch": processes.gather(_random_states(self.step.generator)),
         }
 
     def restore_(self, packed: Mapping[str, Any]) -> None:
@@ -54,8 +59,9 @@ class TrainingState:
         own = self.step.state()
         if {*own} != {*packed["step"]}:
             raise ValueError(f"its step has {sorted({*own} ^ {*packed['step']})[0]}, or lacks it")
+        sharded = self.step.sharded
         for name, tensor in own.items():
-            saved = _tensor(packed["step"][name], tensor.dtype)
+            saved = _tensors(packed["step"][name], {name: tensor.dtype}, name, sharded)
             if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
                 raise ValueError(f"{name} is of {saved.dtype}, {tuple(saved.shape)}")
             tensor.copy_(saved)
@@ -66,7 +72,7 @@ class TrainingState:
             optimizer.load_state_dict(current)
         dtypes = {name: tensor.dtype for name, tensor in own.items()}
         for callback, state in zip(self.callbacks, packed["callbacks"], strict=True):
-            callback.restore(_tensors(state, dtypes))
+            callback.restore(_tensors(state, dtypes, "", sharded))
         self._restore_progress(packed["progress"])
         self.rng.bit_generator.state = packed["rng"]
         _set_random_states(self.step.generator, packed["torch"])
@@ -96,28 +102,30 @@ def split_rows(joined: Mapping[str, NDArray[np.int64]]) -> list[NDArray[np.int64
     return np.split(np.array(joined["batches"]), joined["ends"][:-1])
 
 
-def _arrays(values: Any) -> Any:
+def _arrays(values: Any, sharded: Set[str] = frozenset(), name: str = "") -> Any:
     """Tensors as arrays, anything else as it is; keys as JSON has them."""
     if isinstance(values, Mapping):
-        return {str(key): _arrays(value) for key, value in values.items()}
+        return {str(key): _arrays(value, sharded, key) for key, value in values.items()}
     if not isinstance(values, Tensor):
         return values
     tensor = to_host(values.detach())
-    return (tensor.view(_BITS) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    array = (tensor.view(_BITS) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return processes.whole(array) if name in sharded else array
 
 
-def _tensors(values: Any, dtypes: Mapping[str, torch.dtype] | None = None, name: str = "") -> Any:
+def _tensors(
+    values: Any,
+    dtypes: Mapping[str, torch.dtype] | None = None,
+    name: str = "",
+    sharded: Set[str] = frozenset(),
+) -> Any:
     """Arrays as tensors of their own memory; with these dtypes, by their names."""
     if isinstance(values, Mapping):
-        return {key: _tensors(value, dtypes, key) for key, value in values.items()}
+        return {key: _tensors(value, dtypes, key, sharded) for key, value in values.items()}
     if not isinstance(values, np.ndarray):
         return values
-    return _tensor(values, (dtypes or {}).get(name))
-
-
-def _tensor(array: NDArray[Any], dtype: torch.dtype | None) -> Tensor:
-    """A copy of the array, of `dtype` where that is bfloat16."""
-    tensor = torch.tensor(array)
+    own = values[processes.share(len(values))] if name in sharded else values
+    tensor, dtype = torch.tensor(own), (dtypes or {}).get(name)
     return tensor.view(dtype) if dtype == torch.bfloat16 and tensor.dtype == _BITS else tensor
 
 
@@ -129,8 +137,14 @@ def _random_states(generator: torch.Generator) -> dict[str, NDArray[Any]]:
     return {name: state.numpy() for name, state in states.items()}
 
 
-def _set_random_states(generator: torch.Generator, states: Mapping[str, NDArray[Any]]) -> None:
-    torch.set_rng_state(torch.tensor(states["process"]))
+def _set_random_states(
+    generator: torch.Generator, of_processes: list[Mapping[str, NDArray[Any]]]
+) -> None:
+    """Set them; of other processes than now, only what all draw from."""
+    states = of_processes[min(processes.rank(), len(of_processes) - 1)]
     generator.set_state(torch.tensor(states["own"]))
+    if len(of_processes) != processes.size():
+        return
+    torch.set_rng_state(torch.tensor(states["process"]))
     if generator.device.type == "cuda":
         torch.cuda.set_rng_state(torch.tensor(states["device"]), generator.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import sys
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -82,12 +84,23 @@ def is_number(value: object, kind: type) -> bool:
 
 
 def resolve_device(device: Any) -> Any:
-    """The torch device that `device` names; "auto" is CUDA where there is one."""
+    """The torch device that `device` names; "auto" is CUDA where there is one.
+
+    Of several processes on one host, "auto" and "cuda" are a GPU for each.
+    """
     import torch
 
+    has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
     if is_auto(device):  # a child that was forked after its parent used a GPU has none
-        has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
-        return torch.device("cuda" if has_gpu else "cpu")
+        device = "cuda" if has_gpu else "cpu"
+    if has_gpu and str(device) == "cuda" and (number := _local_rank()) is not None:
+        n_gpus = torch.cuda.device_count()
+        if number >= n_gpus:
+            raise ValueError(
+                f"torchrun started process {number} on a host with {n_gpus} GPUs, one a process. "
+                f"Pass --nproc-per-node {n_gpus} to it, or device='cpu' here."
+            )
+        device = f"cuda:{number}"
     try:
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()  # refuses "meta", too
@@ -106,6 +119,13 @@ def resolve_device(device: Any) -> Any:
             f"Pass 'auto', 'cpu' or a device that this torch build sees, such as 'cuda:0'."
         ) from error
     return resolved
+
+
+def _local_rank() -> int | None:
+    """This process's number on its host, where torchrun started it and others."""
+    is_main = multiprocessing.current_process().name == "MainProcess"
+    is_launched = "TORCHELASTIC_RUN_ID" in os.environ and is_main
+    return int(os.environ["LOCAL_RANK"]) if is_launched else None
 
 
 def short(value: Any) -> str:
