@@ -335,9 +335,12 @@ def whole(part: NDArray[Any]) -> NDArray[Any]:
     """
     if size() == 1:
         return part
-    described = gather((len(part), part.dtype, part.shape[1:]))
-    lengths, (_, dtype, row_shape) = [n for n, *_ in described], described[0]
-    shape = (sum(lengths), *row_shape)
+    described = gather((len(part), part.dtype))
+    lengths = [n for n, _ in described]
+    # SciPy chooses the width of integers by how many there are
+    dtype = np.result_type(*(of_part for _, of_part in described))
+    part = part.astype(dtype, copy=False)
+    shape = (sum(lengths), *part.shape[1:])
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     if not n_bytes:
         return np.empty(shape, dtype)
