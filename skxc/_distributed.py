@@ -243,6 +243,11 @@ def _lost(error: RuntimeError) -> OtherProcessError:
     return OtherProcessError(told or f"another process ended, or is out of reach ({why})")
 
 
+def _named(name: str, earlier: str) -> Callable[..., Any]:
+    """torch's function; before 2.13 it had another name."""
+    return getattr(dist, name, None) or getattr(dist, earlier)
+
+
 def all_reduce_(tensor: Tensor, op: str = "sum") -> Tensor:
     """The sum (or min, or max) of `tensor` over the processes, in its place."""
     if size() > 1:
@@ -262,7 +267,7 @@ def all_gather_rows(part: Tensor, sizes: Sequence[int]) -> Tensor:
         padded = part.new_zeros((most, *part.shape[1:]))
         padded[: len(part)] = part
     rows = part.new_empty((size() * most, *part.shape[1:]))
-    _run(dist.all_gather_into_tensor, rows, padded)
+    _run(_named("all_gather_single", "all_gather_into_tensor"), rows, padded)
     if min(sizes) == most:
         return rows
     return torch.cat([rows[r * most : r * most + n] for r, n in enumerate(sizes)])
@@ -279,7 +284,7 @@ def reduce_scatter_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     for r, part in enumerate(rows.split(list(sizes))):
         padded[r, : len(part)] = part
     own = rows.new_empty((most, *rows.shape[1:]))
-    _run(dist.reduce_scatter_tensor, own, padded.flatten(0, 1))
+    _run(_named("reduce_scatter_single", "reduce_scatter_tensor"), own, padded.flatten(0, 1))
     return own[: sizes[rank()]]
 
 

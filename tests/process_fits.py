@@ -9,6 +9,7 @@ Training is in float64: sums in another order then differ by nothing that a late
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from skxc._estimator._setup import SetupMixin
 from skxc._methods import _dual_encoder
 from skxc._methods._heads import Heads
 from skxc._methods._unidec import UniDECMethod
+from skxc._training._loop import _Loop
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder, _transformer
 
@@ -163,6 +165,38 @@ CASES = {
 }  # fmt: skip
 
 
+def going_on(make: Any, **parameters: Any) -> Any:
+    """Writes a checkpoint after every batch; KILL="rank:step" ends a process by SIGKILL."""
+    folder = os.environ["CHECKPOINT_DIR"]
+    rank, _, number = os.environ.get("KILL", ":").partition(":")
+    run_step, steps = _Loop.run_step, []
+
+    def killed(self: Any, *args: Any, **options: Any) -> Any:
+        steps.append(1)
+        if rank == os.environ.get("RANK", "0") and len(steps) == int(number):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run_step(self, *args, **options)
+
+    _Loop.run_step = killed
+    clf = make(checkpoint_dir=folder, checkpoint_interval=1e-6, **parameters)
+    try:
+        return clf.fit(TEXTS, Y)
+    finally:
+        _Loop.run_step = run_step
+
+
+MINED = {"negatives": "mined", "mining_interval": 1, "pool_size": 70}
+CASES |= {
+    "renee, from a checkpoint": lambda: going_on(
+        renee, momentum=0.9, early_stopping=True, rerank_weight=0
+    ),
+    "dual, from a checkpoint": lambda: going_on(dual, **MINED),
+    "unidec, from a checkpoint": lambda: going_on(
+        unidec, **MINED, batches="clustered", projection_dim=5, learn_temperature=True
+    ),
+}
+
+
 def arrays_of(value: Any, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
     """All numbers in it."""
     if isinstance(value, dict):
@@ -183,7 +217,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rank = os.environ.get("RANK", "0")
     for number, (case, fit) in enumerate(CASES.items()):
-        if chosen and case not in chosen:
+        if case not in chosen if chosen else "checkpoint" in case:
             continue
         clf = fit()
         parts = vars(clf) | {"encoder_": clf.encoder_.weights_}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from skxc import _distributed as processes
+from skxc._data._shares import part_of
 from skxc._kernels import to_host
 
 from ._loop import EpochCallback, Progress, Step
@@ -59,9 +61,9 @@ class TrainingState:
         own = self.step.state()
         if {*own} != {*packed["step"]}:
             raise ValueError(f"its step has {sorted({*own} ^ {*packed['step']})[0]}, or lacks it")
-        sharded = self.step.sharded
+        parts = _own_parts({name: len(own[name]) for name in self.step.sharded & {*own}})
         for name, tensor in own.items():
-            saved = _tensors(packed["step"][name], {name: tensor.dtype}, name, sharded)
+            saved = _tensors(packed["step"][name], {name: tensor.dtype}, name, parts)
             if (saved.shape, saved.dtype) != (tensor.shape, tensor.dtype):
                 raise ValueError(f"{name} is of {saved.dtype}, {tuple(saved.shape)}")
             tensor.copy_(saved)
@@ -72,7 +74,7 @@ class TrainingState:
             optimizer.load_state_dict(current)
         dtypes = {name: tensor.dtype for name, tensor in own.items()}
         for callback, state in zip(self.callbacks, packed["callbacks"], strict=True):
-            callback.restore(_tensors(state, dtypes, "", sharded))
+            callback.restore(_tensors(state, dtypes, "", parts))
         self._restore_progress(packed["progress"])
         self.rng.bit_generator.state = packed["rng"]
         _set_random_states(self.step.generator, packed["torch"])
@@ -117,16 +119,25 @@ def _tensors(
     values: Any,
     dtypes: Mapping[str, torch.dtype] | None = None,
     name: str = "",
-    sharded: Set[str] = frozenset(),
+    parts: Mapping[str, slice] = MappingProxyType({}),
 ) -> Any:
-    """Arrays as tensors of their own memory; with these dtypes, by their names."""
+    """Arrays as tensors of their own memory; with these dtypes, of these rows, by their names."""
     if isinstance(values, Mapping):
-        return {key: _tensors(value, dtypes, key, sharded) for key, value in values.items()}
+        return {key: _tensors(value, dtypes, key, parts) for key, value in values.items()}
     if not isinstance(values, np.ndarray):
         return values
-    own = values[processes.share(len(values))] if name in sharded else values
+    own = values[parts[name]] if name in parts else values
     tensor, dtype = torch.tensor(own), (dtypes or {}).get(name)
     return tensor.view(dtype) if dtype == torch.bfloat16 and tensor.dtype == _BITS else tensor
+
+
+def _own_parts(lengths: Mapping[str, int]) -> dict[str, slice]:
+    """Where this process's rows are in the tables of all, by the rows that each has."""
+    of_processes = processes.gather(lengths)
+    return {
+        name: part_of([of_one[name] for of_one in of_processes], processes.rank())
+        for name in lengths
+    }
 
 
 def _random_states(generator: torch.Generator) -> dict[str, NDArray[Any]]:
