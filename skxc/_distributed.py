@@ -164,6 +164,13 @@ def rank() -> int:
     return 0 if _now is None else _now.rank
 
 
+def is_first_launched() -> bool:
+    """Whether this is the only process, or the first of those that were launched; at any time."""
+    if not is_launched():
+        return True
+    return int(dist.get_rank() if dist.is_initialized() else os.environ["RANK"]) == 0
+
+
 def share(n: int, of: int | None = None) -> slice:
     """This process's contiguous part of `n` things, or that of another; may be empty."""
     r = rank() if of is None else of

@@ -22,7 +22,7 @@ import torch
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import skxc
-from skxc import ReneeClassifier, UniDEC
+from skxc import DualEncoderXC, ReneeClassifier
 from skxc._methods._renee import ReneeMethod
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder
@@ -99,8 +99,10 @@ def told_once() -> Any:
     logger.addHandler(handler)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        UniDEC(encoder=BagOfWordsEncoder(dim=8, min_df=1), epochs=2, rerank_weight=0,
-               label_texts=["zzzz", *LABEL_TEXTS[1:]], random_state=0).fit(TEXTS, Y)  # fmt: skip
+        DualEncoderXC(
+            encoder=BagOfWordsEncoder(dim=8, min_df=1), epochs=2, rerank_weight=0,
+            label_texts=["!", *LABEL_TEXTS[1:]], random_state=0,
+        ).fit(TEXTS, Y)  # fmt: skip
     logger.removeHandler(handler)
     return [len([r for r in records if r.startswith("epoch")]), len(caught)]
 

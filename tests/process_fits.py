@@ -167,7 +167,7 @@ CASES = {
 
 def going_on(make: Any, **parameters: Any) -> Any:
     """Writes a checkpoint after every batch; KILL="rank:step" ends a process by SIGKILL."""
-    folder = os.environ["CHECKPOINT_DIR"]
+    folder = f"{os.environ['CHECKPOINT_DIR']}/{make.__name__}"
     rank, _, number = os.environ.get("KILL", ":").partition(":")
     run_step, steps = _Loop.run_step, []
 

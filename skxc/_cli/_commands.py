@@ -42,6 +42,7 @@ def fit(
     **parameters: Any,
 ) -> None:
     """Train and save; `parameters` are the estimator's, and those of each encoder by its name."""
+    from skxc._distributed import is_first_launched
     from skxc._training._checkpoint import delete_checkpoint
     from skxc._validation import resolve_device
     from skxc.encoders._registry import ENCODERS
@@ -61,6 +62,8 @@ def fit(
     clf.set_params(keep_checkpoint=True)  # until the model is saved
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
         clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
+    if not is_first_launched():  # of several processes, which all have the model
+        return
     save(clf.set_params(keep_checkpoint=is_kept), out, folder, overwrite=overwrite)
     if clf.checkpoint_dir is not None and not is_kept:
         delete_checkpoint(Path(clf.checkpoint_dir))
