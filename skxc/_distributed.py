@@ -45,7 +45,7 @@ class _Together:
 
     def __init__(self, number: int) -> None:
         # one group a fit: what a failed one left unfinished is in nobody's way
-        self.group = dist.new_group()
+        self.group = dist.new_group(backend=_backend())
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.key = f"skxc/failed/{number}"
         self.hosts: list[str] = []
@@ -65,6 +65,7 @@ class _Together:
 
 
 _now: _Together | None = None  # only inside `together`
+_ended: Any = None  # the group of the last fit, if that ended well
 _n_fits = 0
 
 
@@ -94,7 +95,7 @@ def together() -> Iterator[None]:
     RuntimeError
         If this is a worker or a thread of one of them: those cannot wait for the others.
     """
-    global _now, _n_fits
+    global _now, _ended, _n_fits
     if not _is_told_so() or _now is not None:
         yield
         return
@@ -102,9 +103,13 @@ def together() -> Iterator[None]:
     _join()
     _n_fits += 1
     _now = _Together(_n_fits)
+    if _ended is not None:  # only now is nobody in it any more
+        dist.destroy_process_group(_ended)
+        _ended = None
     try:
         with _first_one_speaks():
             yield
+        _ended = _now.group
     except BaseException as error:
         _now.tell(error)
         raise
@@ -128,9 +133,13 @@ def _join() -> None:
         return
     if not dist.is_available():
         raise RuntimeError("This torch was built without torch.distributed, which torchrun needs.")
-    has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpus else "gloo")
+    dist.init_process_group(_backend())
     atexit.register(_leave)  # torch aborts a process that ends with a group
+
+
+def _backend() -> str:
+    has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
 
 
 def _leave() -> None:
@@ -211,7 +220,7 @@ def check_device(device: torch.device) -> None:
     if device.type == "cuda" and devices.count(devices[rank()]) > 1:
         raise ValueError(
             f"device={str(device)!r} is that of {devices.count(devices[rank()])} processes. Pass "
-            f"device='auto', which gives each its own."
+            f"each its own: device='auto' does so under torchrun."
         )
 
 
@@ -305,12 +314,17 @@ def broadcast_(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def gather_counts(n: int) -> list[int]:
+    """The numbers that all processes have, in the order of their ranks."""
+    return all_gather_rows(torch.tensor([n]), [1] * size()).tolist()
+
+
 def gather(value: Any) -> list[Any]:
     """The values that all processes have, in the order of their ranks."""
     if size() == 1:
         return [value]
     own = torch.frombuffer(bytearray(pickle.dumps(value)), dtype=torch.uint8)
-    lengths = all_gather_rows(torch.tensor([len(own)]), [1] * size()).tolist()
+    lengths = gather_counts(len(own))
     parts = all_gather_rows(own, lengths).split(lengths)
     return [pickle.loads(part.numpy().tobytes()) for part in parts]
 
@@ -369,6 +383,9 @@ def whole(part: NDArray[Any]) -> NDArray[Any]:
             barrier()
             shared = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_COPY)
         barrier()
+    except OSError as error:
+        what = f"{error.strerror}: no room for the model's tables. Make some, or set TMPDIR"
+        raise OSError(error.errno, what, os.path.dirname(path)) from error
     finally:
         if is_first_on_host():
             with suppress(OSError):  # Windows deletes no file that is mapped

@@ -14,6 +14,7 @@ from torch import Tensor
 from skxc import _distributed as processes
 from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import BatchWords, WordEntries, values_at
+from skxc._training._memory import Memory
 
 from ._attributes import an_array, sparse_rows
 
@@ -122,3 +123,15 @@ def with_values(pattern: sp.csr_array, values: NDArray[np.float32]) -> sp.csr_ar
 
 def _marks(matrix: sp.csr_array) -> sp.csr_array:
     return with_values(matrix, np.ones(len(matrix.indices), np.float32))
+
+
+def words_memory(n_pairs: int, *, is_copied: bool) -> Memory:
+    """Of `LexicalWeights`, on the host."""
+    return Memory(
+        {},
+        {
+            "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
+            "copies": 4 * n_pairs * is_copied,
+            "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
+        },
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -14,12 +14,10 @@ from torch import Tensor, nn
 
 from skxc import _distributed as processes
 from skxc._data._batches import Batch
-from skxc._data._shares import part_of
 from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._losses import Softmax, make_loss
-from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
@@ -35,7 +33,7 @@ from skxc.encoders._base import EncoderModule
 from ._attributes import Check, a_number, a_positive_number, an_array
 from ._clusters import balanced_clusters, cluster_bytes
 from ._heads import Heads, heads_attribute
-from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute
+from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute, words_memory
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
 from ._two_towers import TwoTowerMethod, warn_of_unknown_words
@@ -52,62 +50,11 @@ from ._unidec_start import (
     initial_words,
     projection_dim,
 )
+from ._unidec_views import OutputGradients, PickedLabels, PoolShare, View, WordScores
 
 # random labels in a pool: so many to each of the batch's own, and at the least
 _RANDOM_PER_LABEL = 0.5
 _LEAST_RANDOM = 64
-
-
-class PickedLabels(NamedTuple):
-    """A batch's pool (PSL): both views' losses are over it."""
-
-    batch: Batch  # the texts that have a label in the pool
-    pool: NDArray[np.int64]  # ascending label ids
-    positives: Positives[Tensor]  # `labels`: places in the pool; all that y knows of
-    ignored: Pairs[Tensor] | None  # likewise
-    sample_weight: Tensor | None
-
-
-class PoolShare(NamedTuple):
-    """Whose the pool's labels are: it ascends, so each process's stand together."""
-
-    own: slice  # places in the pool
-    sizes: list[int]  # of all processes
-
-    @classmethod
-    def of(cls, pool: NDArray[np.int64], n_labels: int) -> Self:
-        """The pool's."""
-        firsts = [processes.share(n_labels, r).start for r in range(processes.size())]
-        sizes = np.diff([*np.searchsorted(pool, firsts), len(pool)]).tolist()
-        return cls(part_of(sizes, processes.rank()), sizes)
-
-
-class WordScores(NamedTuple):
-    """What words add to the scores over the temperature."""
-
-    of_pool: Tensor  # (pool, batch)
-    of_own: Tensor  # (n_own, batch) those of this process's labels: autograd goes back from here
-    own: slice  # their places in the pool
-
-
-class View(NamedTuple):
-    """A batch's texts and its pool's labels in the space of one head; scores are products."""
-
-    texts: Tensor  # (batch, dim)
-    labels: Tensor  # (pool, dim)
-    words: WordScores | None = None
-
-
-class OutputGradients(NamedTuple):
-    """Tensors from which autograd goes back, and the gradients that are known in closed form."""
-
-    outputs: list[Tensor]
-    gradients: list[Tensor]
-
-    def add(self, output: Tensor, gradient: Tensor) -> None:
-        """One more."""
-        self.outputs.append(output)
-        self.gradients.append(gradient)
 
 
 class UniDECMethod(TwoTowerMethod[UniDECSettings]):
@@ -494,7 +441,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         memory = Memory({"activations": activations, "published": published})
         memory += Memory({}, classifier) if is_on_host else Memory(classifier)
         if has_words:
-            memory += _words_memory(n_words, is_copied=settings.early_stopping)
+            memory += words_memory(n_words, is_copied=settings.early_stopping)
         host = {
             "published": 2 * rows + table,  # the two halves, and both joined
             "epoch": cls._mining_bytes(setup, settings),
@@ -506,15 +453,3 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
             host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
         return memory + Memory({}, host)
-
-
-def _words_memory(n_pairs: int, *, is_copied: bool) -> Memory:
-    """Of `LexicalWeights`, on the host."""
-    return Memory(
-        {},
-        {
-            "weights": 12 * n_pairs,  # a word, what it has learnt, and what its text says
-            "copies": 4 * n_pairs * is_copied,
-            "published": 16 * n_pairs,  # the words again, and both kinds of weights joined
-        },
-    )

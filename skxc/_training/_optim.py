@@ -164,7 +164,7 @@ def _joined_rows(parameter: nn.Parameter) -> Tensor:
     else:
         gradient = _coalesced(gradient)
         rows, values = gradient._indices()[0], gradient._values()
-    sizes = processes.gather(len(rows))
+    sizes = processes.gather_counts(len(rows))
     rows, values = (processes.all_gather_rows(part, sizes) for part in (rows, values))
     return row_sparse(rows, values, parameter.shape)
 
