@@ -9,6 +9,7 @@ Training is in float64: sums in another order then differ by nothing that a late
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,16 @@ def bert(**parameters: Any) -> Any:
     return {"encoder": encoder, "learning_rate": 1e-3, "batch_size": 11, "epochs": 1} | parameters
 
 
+def on_hosts_apart() -> Any:
+    """As if each process were on a host of its own: tables and tokens go from one to the other."""
+    node = platform.node
+    platform.node = lambda: f"host {os.environ.get('RANK')}"
+    try:
+        return from_file()
+    finally:
+        platform.node = node
+
+
 TRANSFORMER_TEXTS, TRANSFORMER_Y = TEXTS[:60], sp.csr_array(Y[:60])
 CASES = {
     "renee": lambda: renee().fit(TEXTS, Y),
@@ -162,6 +173,7 @@ CASES = {
     "unidec, twice": lambda: again(unidec()),
     "unidec, a stream": lambda: stream(unidec()),
     "unidec, a file": from_file,
+    "unidec, hosts apart": on_hosts_apart,
 }  # fmt: skip
 
 

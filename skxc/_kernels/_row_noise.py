@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_BLOCK = 4096  # rows whose numbers are drawn together
+# rows whose numbers are drawn together: on a CPU few more than are needed, on a GPU in few calls
+_BLOCKS = {"cpu": 1 << 8, "cuda": 1 << 14}
 
 
 class RowNoise(NamedTuple):
@@ -29,7 +30,7 @@ class RowNoise(NamedTuple):
             if is_drawn is not None and not is_drawn[part].any():
                 continue
             # a contiguous block: torch draws others for one that is not
-            drawn = rows.new_empty((_BLOCK, rows.shape[1]))
+            drawn = rows.new_empty((_n_rows(rows), rows.shape[1]))
             drawn = drawn.normal_(0, std, generator=generator)[of_block]
             mask = slice(None) if is_drawn is None else is_drawn[part]
             rows[part][mask] = drawn[mask]
@@ -39,7 +40,7 @@ class RowNoise(NamedTuple):
         """Sixteen random bits for every number of `rows`, int32."""
         bits = torch.empty(rows.shape, dtype=torch.int32, device=rows.device)
         for part, of_block, generator in self._blocks(rows):
-            shape = (_BLOCK, *rows.shape[1:])
+            shape = (_n_rows(rows), *rows.shape[1:])
             drawn = torch.randint(
                 0, 1 << 16, shape, dtype=torch.int32, device=rows.device, generator=generator
             )
@@ -49,12 +50,17 @@ class RowNoise(NamedTuple):
     def _blocks(self, rows: Tensor) -> Iterator[tuple[slice, slice, torch.Generator]]:
         """Which of `rows` each block has, where they are in it, and what draws the block."""
         generator = torch.Generator(rows.device)
-        stop = self.first + len(rows)
-        for block in range(self.first // _BLOCK, -(-stop // _BLOCK)):
-            start = block * _BLOCK
-            first, last = max(self.first, start), min(stop, start + _BLOCK)
+        stop, n_rows = self.first + len(rows), _n_rows(rows)
+        for block in range(self.first // n_rows, -(-stop // n_rows)):
+            start = block * n_rows
+            first, last = max(self.first, start), min(stop, start + n_rows)
             # seeds that are alike give streams that are alike
             mixed = np.random.SeedSequence((self.seed, self.stream, block)).generate_state(1)
             generator.manual_seed(int(mixed[0]))
             part = slice(first - self.first, last - self.first)
             yield part, slice(first - start, last - start), generator
+
+
+def _n_rows(rows: Tensor) -> int:
+    """Of a block."""
+    return _BLOCKS.get(rows.device.type, _BLOCKS["cuda"])
