@@ -1,4 +1,4 @@
-"""The scripts of `examples/cluster`: two workers give what this process gives, and leave nothing."""
+"""The scripts of `examples/cluster`: two workers give what one process gives, and leave nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 import pytest
 from sklearn.base import clone
 
@@ -37,7 +36,7 @@ def engine(name: str):
 
 
 @pytest.fixture
-def run():
+def run(tmp_path):
     """Runs a script, and checks that it leaves no process and no temporary file."""
     with tempfile.TemporaryDirectory() as folder:  # Ray's sockets need a short path
 
@@ -53,7 +52,7 @@ def run():
             command = [sys.executable, SCRIPTS / script, *argv]
             try:
                 result = subprocess.run(
-                    command, env=env, cwd=folder, capture_output=True, text=True, timeout=SECONDS
+                    command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS
                 )
             finally:
                 alive = psutil.wait_procs(started_with(mark), 20)[1]
@@ -103,14 +102,15 @@ def example(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [engine("ray"), engine("dask"), engine("spark")])
 def test_predictions_by_two_workers_are_those_of_this_process(name, run, example, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
     out = tmp_path / "labels"
     told = run(f"predict_{name}.py", *example, out)
     assert told.endswith(f"Labels of 2,000 texts are in {out}\n")
 
     model, texts = example
-    rows = pq.read_table(texts).sort_by("id")
+    rows = parquet.read_table(texts).sort_by("id")
     labels, scores = skxc.load(model).predict_top_k(rows["text"].to_pylist(), k=5)
-    written = pq.read_table(out).sort_by("id")
+    written = parquet.read_table(out).sort_by("id")
     assert written["id"].equals(rows["id"])
     np.testing.assert_array_equal(written["labels"].to_pylist(), labels)
     # a score's last bits may depend on the batch

@@ -90,18 +90,12 @@ def resolve_device(device: Any) -> Any:
     """
     import torch
 
-    has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
     if is_auto(device):  # a child that was forked after its parent used a GPU has none
-        device = "cuda" if has_gpu else "cpu"
-    if has_gpu and str(device) == "cuda" and (number := _local_rank()) is not None:
-        n_gpus = torch.cuda.device_count()
-        if number >= n_gpus:
-            raise ValueError(
-                f"torchrun started process {number} on a host with {n_gpus} GPUs, one a process. "
-                f"Pass --nproc-per-node {n_gpus} to it, or device='cpu' here."
-            )
-        device = f"cuda:{number}"
+        has_gpu = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
+        return torch.device(_own_gpu() if has_gpu else "cpu")
     try:
+        if str(device) == "cuda":
+            device = _own_gpu()
         resolved = torch.device(device)
         torch.zeros(1, device=resolved).item()  # refuses "meta", too
     except (
@@ -119,6 +113,22 @@ def resolve_device(device: Any) -> Any:
             f"Pass 'auto', 'cpu' or a device that this torch build sees, such as 'cuda:0'."
         ) from error
     return resolved
+
+
+def _own_gpu() -> str:
+    """This process's, of several on one host; else the current one."""
+    import torch
+
+    number = _local_rank()
+    if number is None:
+        return "cuda"
+    n_gpus = torch.cuda.device_count()
+    if number >= n_gpus:
+        raise ValueError(
+            f"torchrun started process {number} on a host with {n_gpus} GPUs, one a process: pass "
+            f"it --nproc-per-node {n_gpus}, or device='cpu' here"
+        )
+    return f"cuda:{number}"
 
 
 def _local_rank() -> int | None:
