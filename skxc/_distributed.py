@@ -45,7 +45,7 @@ class _Together:
 
     def __init__(self, number: int) -> None:
         # one group a fit: what a failed one left unfinished is in nobody's way
-        self.group = dist.new_group(backend=_backend())
+        self.group = dist.new_group(backend=_backend(), timeout=_timeout())
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.key = f"skxc/failed/{number}"
         self.hosts: list[str] = []
@@ -140,6 +140,15 @@ def _join() -> None:
 def _backend() -> str:
     has_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if has_gpus else "gloo"
+
+
+def _timeout() -> datetime.timedelta | None:
+    """That of the group that the user made, which `new_group` does not take over; None: torch's."""
+    with suppress(AttributeError, RuntimeError, TypeError):
+        backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        timeout = backend.options._timeout
+        return timeout if isinstance(timeout, datetime.timedelta) else None
+    return None
 
 
 def _leave() -> None:
