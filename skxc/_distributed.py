@@ -65,6 +65,7 @@ class _Together:
 
 
 _now: _Together | None = None  # only inside `together`
+_apart: _Together | None = None  # only inside `alone`: to come back to
 _ended: Any = None  # the group of the last fit, if that ended well
 _n_fits = 0
 
@@ -93,10 +94,10 @@ def together() -> Iterator[None]:
     OtherProcessError
         If another one failed.
     RuntimeError
-        If this is a worker or a thread of one of them: those cannot wait for the others.
+        If this is a worker, a thread or a callback of one of them: nobody waits for its fits.
     """
     global _now, _ended, _n_fits
-    if not _is_told_so() or _now is not None:
+    if not _is_told_so():
         yield
         return
     _check_place()
@@ -104,9 +105,11 @@ def together() -> Iterator[None]:
     _n_fits += 1
     _now = _Together(_n_fits)
     if _ended is not None:  # only now is nobody in it any more
-        dist.destroy_process_group(_ended)
+        with suppress(RuntimeError, ValueError):  # the user has ended all groups
+            dist.destroy_process_group(_ended)
         _ended = None
     try:
+        _now.hosts = gather(platform.node())
         with _first_one_speaks():
             yield
         _ended = _now.group
@@ -117,7 +120,34 @@ def together() -> Iterator[None]:
         _now = None
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, this process does by itself what it does, while the others wait for it."""
+    global _now, _apart
+    _now, _apart = None, _now
+    try:
+        yield
+    finally:
+        _now, _apart = _apart, None
+
+
+@contextmanager
+def rejoined() -> Iterator[None]:
+    """Inside `alone`, together again."""
+    global _now, _apart
+    _now, _apart = _apart, None
+    try:
+        yield
+    finally:
+        _now, _apart = None, _now
+
+
 def _check_place() -> None:
+    if _apart is not None:
+        raise RuntimeError(
+            "This fit is in a callback of another fit, for which other processes wait. Fit before "
+            "or after it, or without torchrun."
+        )
     is_main = threading.current_thread() is threading.main_thread()
     if is_launched() and is_main:
         return
@@ -217,8 +247,6 @@ def is_first_on_host() -> bool:
 
 def _of_host() -> list[int]:
     assert _now is not None
-    if not _now.hosts:
-        _now.hosts = gather(platform.node())
     own = _now.hosts[_now.rank]
     return [r for r, host in enumerate(_now.hosts) if host == own]
 

@@ -217,3 +217,15 @@ def test_callbacks_survive_a_clone_and_pickling_a_fitted_model(clf, data):
     np.testing.assert_array_equal(
         copied.predict_top_k(data.texts)[0], clf.predict_top_k(data.texts)[0]
     )
+
+
+def test_the_model_of_an_epoch_can_grow_and_go_on_training(clf, data):
+    recorder = Recorder(stop_after=1)
+    clf.set_callbacks(recorder).fit(data.texts, data.Y)
+    model = recorder.models[0]
+    if hasattr(model, "add_labels"):
+        model.add_labels([data.texts[0]])
+        assert model.predict_top_k([data.texts[0]], k=1)[0] == [[data.Y.shape[1]]]
+    else:
+        model.partial_fit(data.texts, data.Y)
+        assert model.n_iter_ == 2

@@ -58,24 +58,28 @@ class EpochCallbacks(EpochCallback):
         self.arguments = {"estimator": estimator, **data}
         self.snapshot = snapshot
         self.fit_task = estimator._init_callback_context(max_subtasks=n_epochs)
-        self.fit_task.call_on_fit_task_begin(**self.arguments)
+        with processes.alone():
+            self.fit_task.call_on_fit_task_begin(**self.arguments)
 
     def begin_epoch(self) -> None:
         """Begin an epoch's task."""
         self.epoch_task = self.fit_task.subcontext(task_name="epoch")
-        self.epoch_task.call_on_fit_task_begin(**self.arguments)
+        with processes.alone():
+            self.epoch_task.call_on_fit_task_begin(**self.arguments)
 
     def end_epoch(self, history: History) -> bool:
         """End the epoch's task; the snapshot is taken only for a callback that looks at it."""
-        is_over: bool = self.epoch_task.call_on_fit_task_end(
-            **self.arguments, reconstruction_attributes=partial(self._snapshot, history)
-        )
+        with processes.alone():
+            is_over: bool = self.epoch_task.call_on_fit_task_end(
+                **self.arguments, reconstruction_attributes=partial(self._snapshot, history)
+            )
         processes.broadcast(_NO_MORE)
         return is_over
 
     def _snapshot(self, history: History) -> dict[str, Any]:
-        processes.broadcast(_SNAPSHOT)
-        return self.snapshot(history)
+        with processes.rejoined():
+            processes.broadcast(_SNAPSHOT)
+            return self.snapshot(history)
 
     def end(self) -> None:
         """Let go of the step, whose moments are as large as the model."""
@@ -83,7 +87,8 @@ class EpochCallbacks(EpochCallback):
 
     def end_fit(self) -> None:
         """End the task of the whole fit, once the estimator is fitted."""
-        self.fit_task.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
+        with processes.alone():
+            self.fit_task.call_on_fit_task_end(**self.arguments, reconstruction_attributes={})
 
 
 class FollowingCallbacks(EpochCallback):

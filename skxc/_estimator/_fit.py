@@ -196,6 +196,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             with explained_out_of_memory(setup, self._remedies(setup)):
                 method = self._method.begin(setup)
                 own_torch_seed(seeds[-1], device)
+                optimizers = self._optimizers(setup, method)
                 if hasattr(self, "set_callbacks") and not mode.is_partial:
                     # in no variable of its own: a snapshot holds the method, which is freed below
                     callbacks.append(
@@ -203,10 +204,10 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
                             self,
                             setup.settings.epochs,
                             data,
-                            partial(fitted._snapshot, inputs, setup, method),
+                            partial(fitted._snapshot, inputs, setup, method, optimizers),
                         )
                     )
-                optimizers, history = self._train(setup, method, seeds[-1], callbacks, checkpoint)
+                history = self._train(setup, method, optimizers, seeds[-1], callbacks, checkpoint)
         with explained_out_of_memory(setup, self._remedies(setup)):
             setup.module.eval()
             ended = self._with_second_stage(setup, method.end(setup))
@@ -219,19 +220,25 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         fitted._ranker = ended.ranker if ended.ranker.n_of_all is None else None
         return fitted, callbacks
 
-    def _train(
-        self,
-        setup: TrainingSetup[Any],
-        method: Method[Any],
-        seed: int,
-        callbacks: Sequence[EpochCallback],
-        checkpoint: Checkpoint | None,
-    ) -> tuple[list[Optimizer], History]:
-        """Train, as the parameters say."""
+    def _optimizers(self, setup: TrainingSetup[Any], method: Method[Any]) -> list[Optimizer]:
+        """Of the encoder: new ones, or as the fit left them that training goes on from."""
         settings: Settings = setup.settings
         optimizers = make_optimizers(setup.module, settings.learning_rate, settings.weight_decay)
         if setup.fitted is not None:
             restore_(optimizers, method, self._optimizer_state)
+        return optimizers
+
+    def _train(
+        self,
+        setup: TrainingSetup[Any],
+        method: Method[Any],
+        optimizers: list[Optimizer],
+        seed: int,
+        callbacks: Sequence[EpochCallback],
+        checkpoint: Checkpoint | None,
+    ) -> History:
+        """Train, as the parameters say."""
+        settings: Settings = setup.settings
         schedule = Schedule(
             epochs=1 if setup.is_partial else settings.epochs,
             batch_size=settings.batch_size,
@@ -247,13 +254,14 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             early.append(BestEpoch(method, validate, self.n_iter_no_change))
         rng = np.random.default_rng(seed)
         callbacks = [*early, *callbacks]
-        return optimizers, train(method, optimizers, schedule, rng, callbacks, checkpoint)
+        return train(method, optimizers, schedule, rng, callbacks, checkpoint)
 
     def _snapshot(
         self,
         inputs: CheckedInputs,
         setup: TrainingSetup[Any],
         method: Method[Any],
+        optimizers: list[Optimizer],
         history: History,
     ) -> dict[str, Any]:
         """The attributes that `fit` would leave if it ended now, none of them shared with it."""
@@ -262,6 +270,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             setup.module.eval()
             ended = self._with_second_stage(setup, method.end(setup))
             probe._publish(inputs, setup, ended, list(history))
+            probe._optimizer_state = optimizer_arrays(optimizers, method, is_partial=False)
             probe._calibrate(setup, ended)
             setup.module.train()
         known = vars(self)
