@@ -6,11 +6,13 @@
 20,000 synthetic texts (`make_extreme_classification`) of 30 words, each with 3 labels at random,
 whose texts are 2 words; the embedded encoder at 256 dimensions, no second stage. torchrun starts
 the processes, and they talk over gloo; without a core each, "seconds" mean little. "seconds": of an
-epoch's steps, the shortest. "fit": of the whole fit. "peak MiB": the highest resident memory of a
-process that belongs to no file (Linux: RssAnon), beyond what it held before the fit. "labels MiB":
-the part of it that grows with the labels, by a fit of 1,000 of them. Expected: that part is shared
-out, so that with two processes it is about half (texts, tokens and y are not shared); and an epoch
-takes more than half of the seconds, since batches are gathered and encoders' gradients summed.
+epoch's steps, the shortest. "fit": of the whole fit. "rows MiB": label rows and their moments that a
+process holds in training. "peak MiB": the highest resident memory of a process that belongs to no
+file (Linux: RssAnon), beyond what it held before the fit; "labels MiB": the part of it that grows
+with the labels, by a fit of 1,000 of them. Expected: with two processes half of the rows; less of
+the rest is shared out (label texts, tokens and y are not, and some scores are held at once however
+many there are); and an epoch takes more than half of the seconds, since batches are gathered and
+the encoder's gradients summed.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ N_TEXTS = 20_000
 def fit(estimator: str, n_labels: int, epochs: int) -> dict[str, float]:
     """One fit, in a process by itself or in one of several."""
     import skxc
+    from skxc._estimator import _fit
     from skxc.datasets import make_extreme_classification
     from skxc.encoders import BagOfWordsEncoder
 
@@ -68,6 +71,13 @@ def fit(estimator: str, n_labels: int, epochs: int) -> dict[str, float]:
     clf, texts, Y = make(500, 50)  # what is compiled and imported once is no part of it
     clf.fit(texts, Y)
     clf, texts, Y = make(N_TEXTS, n_labels)
+    rows, train = [], _fit.train
+
+    def watched(step: Any, *arguments: Any) -> Any:
+        rows.append(sum(step.state()[name].nbytes for name in step.sharded & {*step.state()}))
+        return train(step, *arguments)
+
+    _fit.train = watched
     with OwnMemory() as memory:
         start = time.perf_counter()
         clf.fit(texts, Y)
@@ -75,6 +85,7 @@ def fit(estimator: str, n_labels: int, epochs: int) -> dict[str, float]:
     return {
         "seconds": min(entry["seconds"] for entry in clf.history_),
         "fit": seconds,
+        "rows": rows[-1] / 2**20,
         "peak": (memory.peak - memory.before) / 2**20,
     }
 
@@ -150,6 +161,7 @@ def main() -> None:
                 "processes": n,
                 "seconds": f"{first['seconds']:.1f}",
                 "fit": f"{first['fit']:.1f}",
+                "rows MiB": f"{first['rows']:.0f}",
                 "peak MiB": f"{peak:.0f}",
                 "labels MiB": f"{peak - peak_of_few:.0f}",
             }

@@ -33,7 +33,7 @@ from torch import Tensor
 _LOOK = datetime.timedelta(seconds=1)
 # seconds that a process which lost another one waits for that one's words
 _LAST_WORDS = 3.0
-_BYTES_AT_ONCE = 1 << 26  # of an array that all are told
+_BYTES_AT_ONCE = 1 << 22  # of an array that all are told
 
 
 class OtherProcessError(RuntimeError):

@@ -135,7 +135,8 @@ class SavingMixin(IndexedModel, BaseEstimator):
         try:
             return cls._described(files, files.config, is_mapped=is_mapped)
         except (MemoryError, ValueError) as error:
-            raise ValueError(f"{files.root} holds no sound model: {error}") from error
+            why = str(error) or "there is not enough memory for it"
+            raise ValueError(f"{files.root} holds no sound model: {why}") from error
 
     @classmethod
     def _described(cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool) -> Self:
