@@ -4,15 +4,15 @@
     python benchmarks/many_processes.py --on-paper
 
 20,000 synthetic texts (`make_extreme_classification`) of 30 words, each with 3 labels at random,
-whose texts are 2 words; the embedded encoder at 256 dimensions, no second stage. torchrun starts
-the processes, and they talk over gloo; without a core each, "seconds" mean little. "seconds": of an
-epoch's steps, the shortest. "fit": of the whole fit. "rows MiB": label rows and their moments that a
-process holds in training. "peak MiB": the highest resident memory of a process that belongs to no
-file (Linux: RssAnon), beyond what it held before the fit; "labels MiB": the part of it that grows
-with the labels, by a fit of 1,000 of them. Expected: with two processes half of the rows; less of
-the rest is shared out (label texts, tokens and y are not, and some scores are held at once however
-many there are); and an epoch takes more than half of the seconds, since batches are gathered and
-the encoder's gradients summed.
+whose texts are 2 words; the embedded encoder at 256 dimensions (or `--encoder` of a folder), no
+second stage. torchrun starts the processes, and they talk over gloo; without a core each, "seconds"
+mean little. "seconds": of an epoch's steps, the shortest. "fit": of the whole fit. "rows MiB":
+label rows and their moments that a process holds in training. "peak MiB": the highest resident
+memory of a process that belongs to no file (Linux: RssAnon), beyond what it held before the fit;
+"labels MiB": the part of it that grows with the labels, by a fit of 1,000 of them. Expected: with
+two processes half of the rows; less of the rest is shared out (label texts, tokens and y are not,
+and some scores are held at once however many there are); and an epoch takes more than half of the
+seconds, since batches are gathered and the encoder's gradients summed.
 """
 
 from __future__ import annotations
@@ -39,15 +39,14 @@ ESTIMATORS = {
     "UniDEC": {"lexical_learning_rate": 0},
 }
 FEW_LABELS = 1000
-N_TEXTS = 20_000
 
 
-def fit(estimator: str, n_labels: int, epochs: int) -> dict[str, float]:
+def fit(options: argparse.Namespace) -> dict[str, float]:
     """One fit, in a process by itself or in one of several."""
     import skxc
     from skxc._estimator import _fit
     from skxc.datasets import make_extreme_classification
-    from skxc.encoders import BagOfWordsEncoder
+    from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
     warnings.simplefilter("ignore", UserWarning)
     logging.disable()
@@ -62,15 +61,18 @@ def fit(estimator: str, n_labels: int, epochs: int) -> dict[str, float]:
         Y = sp.csr_array(pairs, (n_texts, n_labels))
         Y.sum_duplicates()
         Y.data[:] = 1
-        clf = getattr(skxc, estimator)(
-            BagOfWordsEncoder(dim=256), label_texts=label_texts, epochs=epochs, batch_size=256,
-            rerank_weight=0, random_state=0, **ESTIMATORS[estimator],
+        encoder = BagOfWordsEncoder(dim=256)
+        if options.encoder:
+            encoder = TransformerEncoder(model=options.encoder, max_length=32)
+        clf = getattr(skxc, options.estimator)(
+            encoder, label_texts=label_texts, epochs=options.epochs, batch_size=256,
+            rerank_weight=0, random_state=0, **ESTIMATORS[options.estimator],
         )  # fmt: skip
         return clf, texts, Y
 
-    clf, texts, Y = make(500, 50)  # what is compiled and imported once is no part of it
+    clf, texts, Y = make(300, 50)  # what is compiled and imported once is no part of it
     clf.fit(texts, Y)
-    clf, texts, Y = make(N_TEXTS, n_labels)
+    clf, texts, Y = make(options.texts, options.labels)
     rows, train = [], _fit.train
 
     def watched(step: Any, *arguments: Any) -> Any:
@@ -137,6 +139,8 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=100_000)
     parser.add_argument("--processes", default="1,2")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--texts", type=int, default=20_000)
+    parser.add_argument("--encoder", help="the folder of a transformer")
     parser.add_argument("--on-paper", action="store_true", help=print_paper.__doc__)
     parser.add_argument("--into")
     parser.add_argument("--estimator")
@@ -145,13 +149,16 @@ def main() -> None:
         print_paper()
         return
     if options.into:  # one of the processes
-        found = fit(options.estimator, options.labels, options.epochs)
+        found = fit(options)
         Path(options.into, f"{os.environ.get('RANK', '0')}.json").write_text(json.dumps(found))
         return
     is_first = True
     for estimator in ESTIMATORS:
         for n in map(int, options.processes.split(",")):
-            rest = ("--estimator", estimator, "--epochs", options.epochs)
+            rest = ["--estimator", estimator]
+            for name in ("epochs", "texts", "encoder"):
+                if (value := getattr(options, name)) is not None:
+                    rest += [f"--{name}", value]
             of_few = launched(n, *rest, "--labels", FEW_LABELS)
             of_all = launched(n, *rest, "--labels", options.labels)
             peak, peak_of_few = (max(one["peak"] for one in each) for each in (of_all, of_few))

@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import pickle
 import platform
+import sys
 import tempfile
 import threading
 import time
@@ -33,6 +34,8 @@ from torch import Tensor
 _LOOK = datetime.timedelta(seconds=1)
 # seconds that a process which lost another one waits for that one's words
 _LAST_WORDS = 3.0
+# Failures are seen at once; this is for a process that is stopped, or has very much to do alone.
+_TIMEOUT = datetime.timedelta(hours=6)
 _BYTES_AT_ONCE = 1 << 22  # of an array that all are told
 
 
@@ -75,8 +78,10 @@ def _store() -> Any:
 
 
 def is_launched() -> bool:
-    """Whether this is one of several processes; joblib's inherit their environment, but are not."""
-    return _is_told_so() and multiprocessing.current_process().name == "MainProcess"
+    """Whether this is one of several processes, and not a worker of one."""
+    name = multiprocessing.current_process().name
+    is_spawned = name.startswith("SpawnProcess") and dist.is_initialized()  # by the user
+    return _is_told_so() and (name == "MainProcess" or is_spawned)
 
 
 def _is_told_so() -> bool:
@@ -152,9 +157,9 @@ def _check_place() -> None:
     if is_launched() and is_main:
         return
     raise RuntimeError(
-        "This fit is in a worker or a thread of a process that torchrun started: it cannot be "
-        "joined with the other processes' fits. Run searches and cross-validation with n_jobs=1, "
-        "or without torchrun."
+        "This fit is in a worker or a thread of one of several processes that train together: the "
+        "others do not wait for it. Run searches and cross-validation with n_jobs=1, or without "
+        "torchrun."
     )
 
 
@@ -163,7 +168,7 @@ def _join() -> None:
         return
     if not dist.is_available():
         raise RuntimeError("This torch was built without torch.distributed, which torchrun needs.")
-    dist.init_process_group(_backend())
+    dist.init_process_group(_backend(), timeout=_TIMEOUT)
     atexit.register(_leave)  # torch aborts a process that ends with a group
 
 
@@ -173,7 +178,7 @@ def _backend() -> str:
 
 
 def _timeout() -> datetime.timedelta | None:
-    """That of the group that the user made, which `new_group` does not take over; None: torch's."""
+    """That of the first group, the user's or ours, which `new_group` does not take over."""
     with suppress(AttributeError, RuntimeError, TypeError):
         backend = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
         timeout = backend.options._timeout
@@ -253,12 +258,19 @@ def _of_host() -> list[int]:
 
 def check_device(device: torch.device) -> None:
     """Raise where two processes would share a GPU: their collectives would wait for ever."""
-    devices = gather((platform.node(), str(device)))
+    devices = gather(_identity(device))
     if device.type == "cuda" and devices.count(devices[rank()]) > 1:
         raise ValueError(
             f"device={str(device)!r} is that of {devices.count(devices[rank()])} processes. Pass "
             f"each its own: device='auto' does so under torchrun."
         )
+
+
+def _identity(device: torch.device) -> tuple[str, str]:
+    if device.type != "cuda":
+        return platform.node(), str(device)
+    about = torch.cuda.get_device_properties(device)
+    return platform.node(), str(getattr(about, "uuid", torch.empty(0, device=device).device))
 
 
 # -------------------------------------------------------------------------------------- collectives
@@ -418,7 +430,7 @@ def whole(part: NDArray[Any]) -> NDArray[Any]:
             _write_rows(file, part, lengths)
             file.flush()
             barrier()
-            shared = mmap.mmap(file.fileno(), n_bytes, access=mmap.ACCESS_COPY)
+            shared = mmap.mmap(file.fileno(), n_bytes, **_map_options())
         barrier()
     except OSError as error:
         what = f"{error.strerror}: no room for the model's tables. Make some, or set TMPDIR"
@@ -428,6 +440,17 @@ def whole(part: NDArray[Any]) -> NDArray[Any]:
             with suppress(OSError):  # Windows deletes no file that is mapped
                 os.unlink(path)
     return np.frombuffer(shared, dtype).reshape(shape)
+
+
+def _map_options() -> dict[str, int]:
+    """Pages that are written to would be copied; Linux is asked to keep no room for all of them."""
+    if sys.platform != "linux":
+        return {"access": mmap.ACCESS_COPY}
+    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
+    return {
+        "flags": mmap.MAP_PRIVATE | no_reserve,
+        "prot": mmap.PROT_READ | mmap.PROT_WRITE,
+    }
 
 
 def whole_offsets(offsets: NDArray[Any]) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder
 
 RANK = int(os.environ.get("RANK", "0"))
-OUT = Path(sys.argv[1])
+OUT = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 DATA = make_extreme_classification(100, 11, random_state=0)
 TEXTS, Y, LABEL_TEXTS = list(DATA.texts), DATA.Y, list(DATA.label_texts)
 

@@ -27,6 +27,7 @@ from skxc._estimator._setup import SetupMixin
 from skxc._methods import _dual_encoder
 from skxc._methods._heads import Heads
 from skxc._methods._unidec import UniDECMethod
+from skxc._training import _checkpoint
 from skxc._training._loop import _Loop
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder, _transformer
@@ -136,6 +137,8 @@ def on_hosts_apart() -> Any:
 
 
 TRANSFORMER_TEXTS, TRANSFORMER_Y = TEXTS[:60], sp.csr_array(Y[:60])
+# batches of which no text has a label
+OF_FEW = TRANSFORMER_TEXTS, sp.vstack([Y[:10], sp.csr_array((50, Y.shape[1]))], format="csr")
 CASES = {
     "renee": lambda: renee().fit(TEXTS, Y),
     "renee, momentum, early stopping": lambda: renee(
@@ -160,6 +163,10 @@ CASES = {
     "dual, two labels": lambda: dual(
         label_texts=list(FEW.label_texts), batch_size=2, negatives="all"
     ).fit(FEW.texts, FEW.Y),
+    "dual, a transformer, few labels": lambda: dual(**bert(batch_size=2)).fit(*OF_FEW),
+    "unidec, a transformer, few labels": lambda: unidec(
+        **bert(batch_size=2), lexical_learning_rate=0
+    ).fit(*OF_FEW),
     "dual, a transformer": lambda: dual(**bert()).fit(TRANSFORMER_TEXTS, TRANSFORMER_Y),
     "unidec": lambda: unidec().fit(TEXTS, Y),
     "unidec, mined and clustered": lambda: unidec(
@@ -178,7 +185,11 @@ CASES = {
 
 
 def going_on(make: Any, **parameters: Any) -> Any:
-    """Writes a checkpoint after every batch; KILL="rank:step" ends a process by SIGKILL."""
+    """Writes a checkpoint after every batch.
+
+    KILL="rank:step" ends a process by SIGKILL; TERMINATE="n" asks the one that writes to end, while
+    it writes the n-th checkpoint.
+    """
     folder = f"{os.environ['CHECKPOINT_DIR']}/{make.__name__}"
     rank, _, number = os.environ.get("KILL", ":").partition(":")
     run_step, steps = _Loop.run_step, []
@@ -189,12 +200,20 @@ def going_on(make: Any, **parameters: Any) -> Any:
             os.kill(os.getpid(), signal.SIGKILL)
         return run_step(self, *args, **options)
 
-    _Loop.run_step = killed
+    write, writes = _checkpoint.write_tensors, []
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        writes.append(1)
+        if str(len(writes)) == os.environ.get("TERMINATE"):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(*args, **options)
+
+    _Loop.run_step, _checkpoint.write_tensors = killed, interrupted
     clf = make(checkpoint_dir=folder, checkpoint_interval=1e-6, **parameters)
     try:
         return clf.fit(TEXTS, Y)
     finally:
-        _Loop.run_step = run_step
+        _Loop.run_step, _checkpoint.write_tensors = run_step, write
 
 
 MINED = {"negatives": "mined", "mining_interval": 1, "pool_size": 70}

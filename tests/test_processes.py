@@ -205,31 +205,56 @@ def free_port():
         return found.getsockname()[1]
 
 
-def test_a_dead_process_is_told_where_no_launcher_ends_the_others(tmp_path):
-    """Killed by the system, say: it leaves no words."""
+def two_by_hand(folder, case, of_each=({}, {}), **environment):
+    """Two processes that nothing else ends: their exit codes, errors, and seconds between ends."""
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none",
-              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "KILL": "1:5",
-              "CHECKPOINT_DIR": str(tmp_path / "checkpoint"), "OMP_NUM_THREADS": "1",
-              "PYTHONPATH": str(TESTS.parent)}  # fmt: skip
-    command = [sys.executable, TESTS / "process_fits.py", tmp_path, "renee, from a checkpoint"]
+              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
+              "PYTHONPATH": str(TESTS.parent)} | environment  # fmt: skip
+    command = [sys.executable, TESTS / "process_fits.py", folder, case]
     ranks = [
         subprocess.Popen(
-            command, env=os.environ | common | {"RANK": str(r), "LOCAL_RANK": str(r)},
+            command, env=os.environ | common | own | {"RANK": str(r), "LOCAL_RANK": str(r)},
             stderr=subprocess.PIPE, text=True,
         )
-        for r in range(2)
+        for r, own in enumerate(of_each)
     ]  # fmt: skip
     try:
-        ranks[1].communicate(timeout=PATIENCE)
+        errors = [ranks[1].communicate(timeout=PATIENCE)[1]]
         began = time.monotonic()
-        _, errors = ranks[0].communicate(timeout=PATIENCE)
+        errors.insert(0, ranks[0].communicate(timeout=PATIENCE)[1])
     finally:
         for process in ranks:
             process.kill()
-    assert time.monotonic() - began < 60
-    assert ranks[1].returncode == -signal.SIGKILL
-    assert ranks[0].returncode == 1
-    assert "OtherProcessError: another process ended, or is out of reach" in errors
+    return [process.returncode for process in ranks], errors, time.monotonic() - began
+
+
+def test_a_dead_process_is_told_where_no_launcher_ends_the_others(tmp_path):
+    """Killed by the system, say: it leaves no words."""
+    codes, errors, seconds = two_by_hand(
+        tmp_path, "renee, from a checkpoint", KILL="1:5", CHECKPOINT_DIR=str(tmp_path)
+    )
+    assert codes == [1, -signal.SIGKILL]
+    assert "OtherProcessError: another process ended, or is out of reach" in errors[0]
+    assert seconds < 60
+
+
+def test_a_signal_to_one_process_while_it_writes_ends_all_after_that(tmp_path):
+    codes, errors, _ = two_by_hand(
+        tmp_path, "renee, from a checkpoint", TERMINATE="3", CHECKPOINT_DIR=str(tmp_path)
+    )
+    assert codes == [-signal.SIGTERM] * 2
+    assert [error.count("Interrupted. The same fit goes on from") for error in errors] == [1, 0]
+    assert len(list(tmp_path.rglob("checkpoint.safetensors"))) == 1
+
+
+def test_a_checkpoint_that_one_process_does_not_see_is_refused(tmp_path):
+    folders = [{"CHECKPOINT_DIR": str(tmp_path / name)} for name in ("first", "second")]
+    case = "dual, from a checkpoint"
+    codes, *_ = two_by_hand(tmp_path, case, TERMINATE="3", **folders[0])
+    assert codes == [-signal.SIGTERM] * 2
+    codes, errors, _ = two_by_hand(tmp_path, case, folders)
+    assert codes == [1, 1]
+    assert all("is not the same folder for all processes" in error for error in errors)
 
 
 def test_the_command_line_trains_in_many_processes_and_saves_once(tmp_path):

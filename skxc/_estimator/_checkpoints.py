@@ -117,7 +117,7 @@ class CheckpointMixin(SecondStageMixin):
 
     def _fitted_parts(self, inputs: CheckedInputs) -> Iterator[Iterator[bytes]]:
         """Of a warm start: what it goes on from."""
-        if inputs.mode.is_resumed:
+        if inputs.mode.is_resumed and not inputs.mode.is_partial:  # partial fits have no checkpoint
             fitted: Any = self
             yield _of_array(fitted.label_embeddings_)
             for array in fitted.encoder_.weights_.values():

@@ -169,6 +169,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
                 inputs = with_labels_in_files(inputs, folder)
             seeds = checkpoint.seeds if checkpoint else seeds
             fitted, callbacks = self._fitted(inputs, device, seeds, data, checkpoint, folder)
+            processes.barrier()  # what fails in one process leaves all as they were
             with building(self):  # no thread is putting a model of the old arrays in its place
                 self.__dict__.update(vars(fitted))  # at once: Ctrl-C finds no half of it
             if checkpoint and not self.keep_checkpoint and processes.rank() == 0:

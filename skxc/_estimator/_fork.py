@@ -51,7 +51,8 @@ def own_torch_seed(seed: int, device: torch.device) -> None:
     if number := processes.rank():
         torch.default_generator.manual_seed(seed + number)
         if device.type == "cuda":
-            torch.cuda.default_generators[device.index or 0].manual_seed(seed + number)
+            index = torch.cuda.current_device() if device.index is None else device.index
+            torch.cuda.default_generators[index].manual_seed(seed + number)
 
 
 def _wait_for_generator() -> None:

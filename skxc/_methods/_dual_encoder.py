@@ -95,7 +95,8 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
         labels = self._pick(batch)
-        if not len(labels.positives.labels):  # no text of the batch has a label to learn
+        self.is_idle = not len(labels.positives.labels)  # no text of the batch has a label to learn
+        if self.is_idle:
             return torch.zeros(()) if with_loss else None
         n_labels = len(labels.pool)
         is_one_block = n_labels * len(batch) <= _SCORES_AT_ONCE or n_labels < processes.size()

@@ -110,7 +110,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         tokens = picked.batch.tokens
         self.n_texts += len(batch)
         self.n_dropped += len(batch) - len(tokens)
-        if not len(tokens):
+        self.is_idle = not len(tokens)
+        if self.is_idle:
             return torch.zeros(()) if with_loss else None
         places = PoolShare.of(picked.pool, len(self.is_seen))
         ids = torch.from_numpy(picked.pool[places.own] - self.own.start)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from skxc import _distributed as processes
 from skxc._kernels import RowNoise
 from skxc._search._ranker import as_read_only_tensor
 from skxc._training._memory import device_share
@@ -78,7 +79,9 @@ def initial_classifier(setup: TrainingSetup[UniDECSettings], dim: int) -> Tensor
     if setup.fitted is not None:
         fitted = as_read_only_tensor(setup.fitted["classifier_weights_"][own])
         rows = torch.where(fitted.any(1, keepdim=True), fitted, rows)
-    return rows.to(classifier_device(setup, rows.nbytes))
+    n_bytes = processes.n_share(setup.n_labels) * dim * rows.itemsize
+    is_on_host = processes.any_of(classifier_device(setup, n_bytes).type == "cpu")
+    return rows.to("cpu" if is_on_host else setup.device)
 
 
 def classifier_device(setup: TrainingSetup[UniDECSettings], n_bytes: int) -> torch.device:

@@ -137,10 +137,13 @@ class Checkpoint:
     def _after(self, *, is_due: bool) -> None:
         self._interrupts.stop_waiting()
         is_due = is_due or self._elapsed >= self.seconds
-        if not self._is_agreed(is_due):
+        is_due, number = self._agreed(is_due)
+        if not is_due and number is None:
             return
         self._write()
-        if self._interrupts.number is not None:  # perhaps since it was being written
+        _, number = self._agreed(False)  # one that came while it was being written, too
+        if number is not None:
+            self._interrupts.number = number
             if processes.broadcast(self.path.exists()):
                 told = "Interrupted. The same fit goes on from %s, %s."
                 logger.warning(told, self.path, self.place)
@@ -148,18 +151,13 @@ class Checkpoint:
                 logger.warning("Interrupted. No checkpoint could be written.")
             self._interrupts.raise_noted()
 
-    def _is_agreed(self, is_due: bool) -> bool:
-        """Whether one is due, by the first process's clock, or any process is asked to end.
-
-        Then all are, by the same signal.
-        """
-        number = self._interrupts.number or 0
+    def _agreed(self, is_due: bool) -> tuple[bool, int | None]:
+        """Whether one is due, by the first process's clock; the signal that some process got."""
         if processes.size() == 1:
-            return is_due or bool(number)
-        told = torch.tensor([is_due and processes.rank() == 0, number])
+            return is_due, self._interrupts.number
+        told = torch.tensor([is_due and processes.rank() == 0, self._interrupts.number or 0])
         is_due_of_first, number = processes.all_reduce_(told, "max").tolist()
-        self._interrupts.number = number or None
-        return bool(is_due_of_first or number)
+        return bool(is_due_of_first), number or None
 
     def _write(self) -> None:
         """Write the state; where that fails, the latest one stays, and the training goes on."""
@@ -222,7 +220,7 @@ def opened_checkpoint(
     """
     if processes.rank():  # one process alone writes
         processes.barrier()
-        yield Checkpoint(folder, fingerprint, interval, seeds)
+        yield _agreed_on(Checkpoint(folder, fingerprint, interval, seeds))
         return
     told = f"checkpoint_dir={str(folder)!r}"
     try:
@@ -246,7 +244,18 @@ def opened_checkpoint(
             ) from error
         checkpoint = Checkpoint(folder, fingerprint, interval, seeds)
         processes.barrier()
-        yield checkpoint
+        yield _agreed_on(checkpoint)
+
+
+def _agreed_on(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint, which all processes see."""
+    places = processes.gather(checkpoint.place)
+    if len(set(places)) > 1:
+        raise ValueError(
+            f"checkpoint_dir={str(checkpoint.folder)!r} is not the same folder for all processes: "
+            f"they find {', '.join(sorted(set(places)))} there. Pass one that all hosts see."
+        )
+    return checkpoint
 
 
 def differences(

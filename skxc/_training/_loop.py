@@ -39,6 +39,8 @@ class Step(Protocol):
     generator: torch.Generator  # what it draws from, but for `sampling_state`
     sharded: frozenset[str] = frozenset()  # names of `state` that hold this process's rows alone
 
+    is_idle: bool = False  # the last batch taught nothing: it left no gradients, in any process
+
     def parameters(self) -> Iterable[nn.Parameter]:
         """What the loop's optimisers update."""
 
@@ -330,7 +332,8 @@ class _Loop:
             n_done, warmup = self.progress.n_steps, self.schedule.warmup_fraction
             rate = warmup_cosine(n_done, self.n_steps, warmup)
         loss = self.step(batch, rate, with_loss=with_loss)
-        sum_gradients_(self.step.parameters())
+        if not self.step.is_idle:
+            sum_gradients_(self.step.parameters())
         if self.schedule.max_grad_norm is not None:
             clip_gradients_(self.step.parameters(), self.schedule.max_grad_norm)
         for optimizer, base in zip(self.optimizers, self.base_rates, strict=True):

@@ -123,6 +123,8 @@ def _own_gpu() -> str:
     if number is None:
         return "cuda"
     n_gpus = torch.cuda.device_count()
+    if n_gpus == 1:  # perhaps each process sees its own alone; `fit` refuses one that is shared
+        return "cuda:0"
     if number >= n_gpus:
         raise ValueError(
             f"torchrun started process {number} on a host with {n_gpus} GPUs, one a process: pass "
