@@ -290,3 +290,21 @@ def test_processes_that_share_a_gpu_or_find_none_are_refused(monkeypatch):
         with pytest.raises(ValueError, match=r"torchrun started process 2 on a host with 2 GPUs"):
             resolve_device(device)
     assert resolve_device("cpu").type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_give_the_model_of_one(bert, tmp_path):
+    cases = [case for case in CASES if case.count(",") < 2 and "checkpoint" not in case]
+    fits(tmp_path / "1", *cases, TINY_BERT=bert)
+    fits(tmp_path / "2", *cases, n=2, TINY_BERT=bert)
+    for case in cases:
+        assert_close(left(tmp_path / "2", case), left(tmp_path / "1", case), case, 1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() != 1, reason="needs one GPU alone")
+def test_two_processes_on_one_gpu_are_refused(tmp_path):
+    code, output = run(TESTS / "process_fits.py", tmp_path, "renee", n=2)
+    assert code != 0
+    assert "is that of 2 processes" in output
