@@ -25,13 +25,17 @@ TESTS = Path(__file__).parent
 PATIENCE = 300
 
 
-def run(script, *arguments, n=1, timeout=PATIENCE, **environment):
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(script, *arguments, n=1, timeout=PATIENCE, on_gpus=False, **environment):
     """One process, or `n` of them under torchrun; all of them end with the call."""
     launcher = []
     if n > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(n)]
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "COV"))}
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)} | environment
+    own |= {} if on_gpus else NO_GPU
     process = subprocess.Popen(
         [sys.executable, *launcher, *map(str, (script, *arguments))],
         env=inherited | own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -45,9 +49,9 @@ def run(script, *arguments, n=1, timeout=PATIENCE, **environment):
     return process.returncode, output
 
 
-def fits(folder, *cases, n=1, **environment):
+def fits(folder, *cases, n=1, **options):
     folder.mkdir(exist_ok=True)
-    code, output = run(TESTS / "process_fits.py", folder, *cases, n=n, **environment)
+    code, output = run(TESTS / "process_fits.py", folder, *cases, n=n, **options)
     assert code == 0, output[-3000:]
 
 
@@ -209,7 +213,7 @@ def two_by_hand(folder, case, of_each=({}, {}), **environment):
     """Two processes that nothing else ends: their exit codes, errors, and seconds between ends."""
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none",
               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
-              "PYTHONPATH": str(TESTS.parent)} | environment  # fmt: skip
+              "PYTHONPATH": str(TESTS.parent)} | NO_GPU | environment  # fmt: skip
     command = [sys.executable, TESTS / "process_fits.py", folder, case]
     ranks = [
         subprocess.Popen(
@@ -296,8 +300,8 @@ def test_processes_that_share_a_gpu_or_find_none_are_refused(monkeypatch):
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_give_the_model_of_one(bert, tmp_path):
     cases = [case for case in CASES if case.count(",") < 2 and "checkpoint" not in case]
-    fits(tmp_path / "1", *cases, TINY_BERT=bert)
-    fits(tmp_path / "2", *cases, n=2, TINY_BERT=bert)
+    fits(tmp_path / "1", *cases, on_gpus=True, TINY_BERT=bert)
+    fits(tmp_path / "2", *cases, n=2, on_gpus=True, TINY_BERT=bert)
     for case in cases:
         assert_close(left(tmp_path / "2", case), left(tmp_path / "1", case), case, 1e-4)
 
@@ -305,6 +309,6 @@ def test_two_gpus_give_the_model_of_one(bert, tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() != 1, reason="needs one GPU alone")
 def test_two_processes_on_one_gpu_are_refused(tmp_path):
-    code, output = run(TESTS / "process_fits.py", tmp_path, "renee", n=2)
+    code, output = run(TESTS / "process_fits.py", tmp_path, "renee", n=2, on_gpus=True)
     assert code != 0
     assert "is that of 2 processes" in output
