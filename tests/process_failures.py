@@ -142,8 +142,6 @@ class Watcher:
 
 def with_callback() -> Any:
     clf = UniDEC(encoder=BAG, epochs=3, label_texts=LABEL_TEXTS, random_state=0)
-    if not hasattr(clf, "set_callbacks"):  # scikit-learn before 1.9
-        return [2, [REFUSED] * 2 if RANK == 0 else []]
     watcher = Watcher()
     if RANK == 0:
         clf.set_callbacks(watcher)

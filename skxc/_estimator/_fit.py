@@ -73,6 +73,8 @@ ValueError
     If X, y or a parameter is out of what is accepted, or the model would not fit into memory.
 OSError
     If a file that X or y names cannot be read, or there is no room for their tokens.
+RuntimeError
+    If another of several processes failed, or this fit is in a worker or thread of one of them.
 TypeError
     If X, y or a parameter is of a wrong type.
 """
@@ -134,7 +136,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
 
     @completed_by(_SHARED)
     def memory_estimate(self, X: Any, y: Any, exclude: Any = None) -> dict[str, dict[str, int]]:
-        """Bytes that `fit` would hold at its peak, beyond the texts and labels passed to it.
+        """Bytes that `fit` in one process would hold at its peak, beyond the data passed to it.
 
         Reads the texts and builds the encoder, as `fit` does before its first step; trains nothing.
         `fit` compares the same estimate with what is free, and refuses what does not fit.

@@ -1,22 +1,14 @@
-"""What many processes do together; on one process, the identity.
-
-torchrun starts the processes, and each runs the same script on the same data. Inside `together`
-they draw the same batches and pools from the same seeds; each does a contiguous share of the work
-and holds a contiguous share of the labels. Collectives are explicit: no rank enters a formula.
-"""
+"""The processes of a fit, their shares of the work, and their collectives."""
 
 from __future__ import annotations
 
 import atexit
 import datetime
 import logging
-import mmap
 import multiprocessing
 import os
 import pickle
 import platform
-import sys
-import tempfile
 import threading
 import time
 import warnings
@@ -24,19 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
 from torch import Tensor
 
 # a collective that waits looks so often whether another process has failed
 _LOOK = datetime.timedelta(seconds=1)
-# seconds that a process which lost another one waits for that one's words
-_LAST_WORDS = 3.0
+# seconds that a process which lost another one waits for its error message
+_MESSAGE_WAIT = 3.0
 # Failures are seen at once; this is for a process that is stopped, or has very much to do alone.
 _TIMEOUT = datetime.timedelta(hours=6)
-_BYTES_AT_ONCE = 1 << 22  # of an array that all are told
 
 
 class OtherProcessError(RuntimeError):
@@ -115,7 +104,7 @@ def together() -> Iterator[None]:
         _ended = None
     try:
         _now.hosts = gather(platform.node())
-        with _first_one_speaks():
+        with _silent_unless_first():
             yield
         _ended = _now.group
     except BaseException as error:
@@ -192,7 +181,7 @@ def _leave() -> None:
 
 
 @contextmanager
-def _first_one_speaks() -> Iterator[None]:
+def _silent_unless_first() -> Iterator[None]:
     """Warnings and progress of one process are enough."""
     if rank() == 0:
         yield
@@ -301,7 +290,7 @@ def _run(collective: Callable[..., Any], *tensors: Any, **options: Any) -> None:
 def _lost(error: RuntimeError) -> OtherProcessError:
     """A connection broke: by a process that failed, which may still say why, or by a dead one."""
     assert _now is not None
-    until = time.monotonic() + _LAST_WORDS
+    until = time.monotonic() + _MESSAGE_WAIT
     while (told := _now.told()) is None and time.monotonic() < until:
         time.sleep(0.05)
     why = str(error).splitlines()[0]
@@ -353,11 +342,11 @@ def reduce_scatter_rows(rows: Tensor, sizes: Sequence[int]) -> Tensor:
     return own[: sizes[rank()]]
 
 
-def broadcast_(tensor: Tensor) -> Tensor:
-    """The first process's, in its place."""
+def broadcast_(tensor: Tensor, of: int = 0) -> Tensor:
+    """The first process's, or that of another, in its place."""
     if size() > 1:
         whole = tensor.contiguous()
-        _run(dist.broadcast, whole, src=0)
+        _run(dist.broadcast, whole, src=of)
         if whole is not tensor:
             tensor.copy_(whole)
     return tensor
@@ -400,90 +389,3 @@ def of_host(value: Any) -> Any:
     if size() == 1:
         return value
     return gather(value)[_of_host()[0]]
-
-
-def whole(part: NDArray[Any]) -> NDArray[Any]:
-    """The rows of all processes, in memory that the processes of a host share.
-
-    It lies in a file without a name, in the folder for temporary files: no process holds it all,
-    and where it is larger than the memory, the system keeps on the disk what is not looked at.
-    """
-    if size() == 1:
-        return part
-    described = gather((len(part), part.dtype))
-    lengths = [n for n, _ in described]
-    # SciPy chooses the width of integers by how many there are
-    dtype = np.result_type(*(of_part for _, of_part in described))
-    part = part.astype(dtype, copy=False)
-    shape = (sum(lengths), *part.shape[1:])
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
-    if not n_bytes:
-        return np.empty(shape, dtype)
-    path = None
-    if is_first_on_host():
-        handle, path = tempfile.mkstemp(prefix="skxc-")
-        os.truncate(handle, n_bytes)
-        os.close(handle)
-    path = of_host(path)
-    try:
-        with open(path, "r+b") as file:
-            _write_rows(file, part, lengths)
-            file.flush()
-            barrier()
-            shared = mmap.mmap(file.fileno(), n_bytes, **_map_options())
-        barrier()
-    except OSError as error:
-        what = f"{error.strerror}: no room for the model's tables. Make some, or set TMPDIR"
-        raise OSError(error.errno, what, os.path.dirname(path)) from error
-    finally:
-        if is_first_on_host():
-            with suppress(OSError):  # Windows deletes no file that is mapped
-                os.unlink(path)
-    return np.frombuffer(shared, dtype).reshape(shape)
-
-
-def _map_options() -> dict[str, int]:
-    """Pages that are written to would be copied; Linux is asked to keep no room for all of them."""
-    if sys.platform != "linux":
-        return {"access": mmap.ACCESS_COPY}
-    no_reserve = getattr(mmap, "MAP_NORESERVE", 0x4000)
-    return {
-        "flags": mmap.MAP_PRIVATE | no_reserve,
-        "prot": mmap.PROT_READ | mmap.PROT_WRITE,
-    }
-
-
-def whole_offsets(offsets: NDArray[Any]) -> NDArray[np.int64]:
-    """Where the rows of all processes begin, of sparse matrices by rows."""
-    if size() == 1:
-        return offsets.astype(np.int64)
-    return np.concatenate([[0], np.cumsum(whole(np.diff(offsets)), dtype=np.int64)])
-
-
-def _write_rows(file: Any, part: NDArray[Any], lengths: Sequence[int]) -> None:
-    """Write this process's rows, and, where another host is, those of others for its own."""
-    n_bytes = part[:1].nbytes if len(part) else int(np.prod(part.shape[1:])) * part.itemsize
-    n_at_once = max(_BYTES_AT_ONCE // n_bytes, 1)
-    is_one_host, is_first = n_on_host() == size(), is_first_on_host()
-    first = 0
-    for r, length in enumerate(lengths):
-        for start in range(0, length, n_at_once):
-            stop = min(start + n_at_once, length)
-            place = (first + start) * n_bytes
-            block = np.ascontiguousarray(part[start:stop]) if r == rank() else None
-            if is_one_host:
-                if block is not None:
-                    _write(file, block, place)
-                continue
-            told = torch.empty((stop - start) * n_bytes, dtype=torch.uint8)
-            if block is not None:
-                told.numpy()[:] = block.reshape(-1).view(np.uint8)
-            _run(dist.broadcast, told, src=r)
-            if is_first:
-                _write(file, told.numpy(), place)
-        first += length
-
-
-def _write(file: Any, block: NDArray[Any], place: int) -> None:
-    file.seek(place)
-    file.write(block.data)
