@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+import scipy.sparse as sp
+
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
@@ -41,6 +44,8 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         names (label lists, 1-d classes, a DataFrame's columns) and they are words. Needed by `fit`.
     epochs : int, default=None
         Passes over the training texts. None: 8 with the embedded encoder, 5 with a pretrained one.
+        0: labels are ranked as the encoder embeds them (zero-shot); the texts serve the second
+        stage and the probabilities alone, and y may be None, where no text's labels are known.
     batch_size : int, default=None
         Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
@@ -134,6 +139,7 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
     mining_interval: int = 2
 
     _method = DualEncoderMethod
+    _least_epochs = 0
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "always": {
             "epochs": 8,
@@ -151,7 +157,14 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
             "temperature": 0.05,
             "pool_size": 256,
         },
+        "is_frozen": {"batch_size": 256, "learning_rate": 3e-3, "pool_size": 1024},
     }
+
+    def _given_labels(self, y: Any, n_texts: int) -> Any:
+        """None is no label for any text, where nothing is to be learnt from them."""
+        if y is not None or self.epochs != 0 or isinstance(self.label_texts, str | Mapping | None):
+            return y
+        return sp.csr_array((n_texts, len(self.label_texts)), dtype=np.float32)
 
     def _default_values(self, encoder: Encoder) -> dict[str, Any]:
         values = super()._default_values(encoder)

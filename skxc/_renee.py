@@ -123,6 +123,7 @@ class ReneeClassifier(XCEstimator):
             "classifier_learning_rate": 0.01,
             "dropout": 0.5,
         },
+        "is_frozen": {"epochs": 10, "learning_rate": 3e-4},
     }
 
     def _check_own_parameters(self) -> None:

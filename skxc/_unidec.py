@@ -215,6 +215,12 @@ class UniDEC(LabelTextsMixin, XCEstimator):
             "temperature": 1 / 18,
             "pool_size": 256,
         },
+        "is_frozen": {
+            "batch_size": 256,
+            "learning_rate": 1e-3,
+            "classifier_learning_rate": 3e-3,
+            "pool_size": 1024,
+        },
         "has_words": {"lexical_learning_rate": 5.0},
     }
 

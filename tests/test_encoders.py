@@ -19,6 +19,7 @@ from skxc.encoders import (
     BagOfWordsEncoder,
     Encoder,
     EncoderModule,
+    JoinedEncoder,
     TokenStore,
     TransformerEncoder,
     _registry,
@@ -89,7 +90,7 @@ def test_an_encoder_of_the_users_own_trains_and_pickles(name, tmp_path):
     joblib.dump(clf, tmp_path / "model.joblib")
     again = joblib.load(tmp_path / "model.joblib")
     assert again.predict_labels(TEXTS) == clf.predict_labels(TEXTS)
-    with pytest.raises(TypeError, match="makes only BagOfWordsEncoder and TransformerEncoder"):
+    with pytest.raises(TypeError, match="makes only BagOfWordsEncoder, JoinedEncoder"):
         clf.save(tmp_path / "model")
 
 
@@ -144,12 +145,19 @@ def test_strings_stand_for_encoders():
 
 
 def test_encoders_say_what_they_can_do(tiny_bert):
-    names = ("is_padded", "is_pretrained", "has_words", "dim_parameter")
-    told = {
-        cls: [getattr(cls, n) for n in names] for cls in (BagOfWordsEncoder, TransformerEncoder)
+    names = ("is_padded", "is_pretrained", "is_frozen", "has_words", "dim_parameter")
+    encoders = {
+        "bag": BagOfWordsEncoder(),
+        "joined": JoinedEncoder(tiny_bert),
+        "trained": TransformerEncoder(tiny_bert),
+        "frozen": TransformerEncoder(tiny_bert, trainable=False),
     }
-    assert told[BagOfWordsEncoder] == [False, False, True, "dim"]
-    assert told[TransformerEncoder] == [True, True, False, "projection_dim"]
+    assert {name: [getattr(e, n) for n in names] for name, e in encoders.items()} == {
+        "bag": [False, False, False, True, "dim"],
+        "joined": [False, False, False, True, "words"],
+        "trained": [True, True, False, False, "projection_dim"],
+        "frozen": [False, True, True, False, "projection_dim"],
+    }
     bag = BagOfWordsEncoder(min_df=1).fit(TEXTS, seed=0)
     assert bag.n_words == len(set(" ".join(TEXTS).split()))
     assert bag.tokenize(TEXTS).weights is not None

@@ -954,7 +954,7 @@ BAD = {
         "model holds no sound model: label_counts_ has the shape (4,), and should have (5,)",
     ),
     "a format of the future": (
-        changed_config(lambda c: c.update(format_version=4)),
+        changed_config(lambda c: c.update(format_version=5)),
         "config.json has format version 4; this skxc reads up to 3. Upgrade skxc",
     ),
     "another project's config.json": (
@@ -1377,7 +1377,7 @@ def test_a_saved_folder_says_what_wrote_it(bag_model, tmp_path):
     bag_model.save(tmp_path / "model")
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config["format"] == "skxc"
-    assert config["format_version"] == 3
+    assert config["format_version"] == 4
     assert config["skxc_version"] == skxc.__version__
     assert config["libraries"]["numpy"] == np.__version__
     files = digests(tmp_path / "model")

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -309,6 +310,8 @@ OLD_POOLING = {
         ({"embedding_dimension": 32, "pooling_mode": "mean", "include_prompt": True}, "mean"),
         ({"embedding_dimension": 32, "pooling_mode": "cls", "include_prompt": True}, "cls"),
         ({"embedding_dimension": 32, "pooling_mode": "lasttoken"}, "last"),
+        ({"pooling_mode": "weightedmean"}, "weightedmean"),
+        ({**OLD_POOLING, "pooling_mode_weightedmean_tokens": True}, "weightedmean"),
         ({"embedding_dimension": 32, "pooling_mode": ["cls"]}, "cls"),
         ({"word_embedding_dimension": 32}, "mean"),
     ],
@@ -329,7 +332,7 @@ def test_auto_pooling_is_mean_without_published_files(tiny_bert: str) -> None:
     ("settings", "named"),
     [
         ({**OLD_POOLING, "pooling_mode_max_tokens": True}, "pooling_mode_max_tokens"),
-        ({"pooling_mode": "weightedmean"}, "weightedmean"),
+        ({"pooling_mode": "max"}, "max"),
         ({"pooling_mode": ["mean", "cls"]}, "mean+cls"),
         (
             {**OLD_POOLING, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
@@ -341,14 +344,14 @@ def test_auto_pooling_refuses_poolings_that_we_lack(
     folder: Path, settings: dict, named: str
 ) -> None:
     write_sentence_transformers_files(folder, settings)
-    message = f"name the pooling '{named}', and TransformerEncoder has only mean, cls and last"
+    message = f"name the pooling '{named}'. TransformerEncoder has mean, weightedmean, cls and last"
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted(str(folder))
 
 
 def test_auto_pooling_refuses_modules_that_we_lack_unless_told_otherwise(folder: Path) -> None:
-    write_sentence_transformers_files(folder, {"pooling_mode": "cls"}, "Dense", "Normalize")
-    with pytest.raises(ValueError, match=re.escape("the module 'Dense' (modules.json)")):
+    write_sentence_transformers_files(folder, {"pooling_mode": "cls"}, "LayerNorm", "Normalize")
+    with pytest.raises(ValueError, match=re.escape("the module 'LayerNorm' (modules.json)")):
         fitted(str(folder))
     assert fitted(str(folder), pooling="cls").pooling_ == "cls"
 
@@ -477,7 +480,8 @@ def test_protocol_attributes(tiny_bert: str) -> None:
     assert encoder.is_pretrained is True
     assert isinstance(fitted(tiny_bert).build_module(), nn.Module)
     assert isinstance(fitted(tiny_bert).tokenize(TEXTS), TokenStore)
-    for method in (lambda: encoder.tokenize(TEXTS), encoder.build_module):
+    methods = (encoder.tokenize, encoder.tokenize_labels)
+    for method in (*(partial(m, TEXTS) for m in methods), encoder.build_module):
         with pytest.raises(NotFittedError):
             method()
 
@@ -530,11 +534,11 @@ def test_missing_model(model: str) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_auto_pooling_does_not_guess_for_a_model_that_it_cannot_see() -> None:
-    from skxc.encoders._hub import published_pooling
+    from skxc.encoders._published import published_modules
 
-    message = "pooling='auto' reads modules.json of model='skxc-tests/no-such-model', which was"
+    message = "modules.json of model='skxc-tests/no-such-model' was not fetched before"
     with pytest.raises(OSError, match=re.escape(message)):
-        published_pooling("skxc-tests/no-such-model")
+        published_modules("skxc-tests/no-such-model")
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])

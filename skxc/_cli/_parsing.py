@@ -143,7 +143,7 @@ def fit_parser(name: str, estimator: type) -> Parser:
     for name, encoder in ENCODERS.items():
         value = "with any other --encoder" if name == BY_MODEL else f"with --encoder {name}"
         group = parser.add_argument_group(f"parameters of {encoder.__name__}, {value}")
-        _add_parameters(group, encoder, f"{name}.", skip=("model",))
+        _add_parameters(group, encoder, f"{name}.", skip=("model", "words"))
     return parser
 
 

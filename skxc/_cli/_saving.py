@@ -51,23 +51,12 @@ def check_space(encoder: Any, n_labels: int, folder: Path) -> None:
         usage = shutil.disk_usage(place)
     except OSError:  # some file systems cannot tell
         return
-    n_bytes = 4 * n_labels * _dim(encoder)
+    n_bytes = 4 * n_labels * encoder.planned_dim()
     if usage.total and n_bytes > usage.free:
         raise InputError(
             f"--out {folder}: the model takes more than {n_bytes / 1e6:,.2f} MB, and {place} has "
             f"{usage.free / 1e6:,.2f} MB free. Make room, or pass another folder."
         )
-
-
-def _dim(encoder: Any) -> int:
-    dim: int | None = getattr(encoder, encoder.dim_parameter)
-    if dim is not None:
-        return dim
-    from skxc.encoders._hub import is_out_of_reach, load_config
-
-    model = encoder.model
-    hidden_size: int = load_config(model, local_files_only=is_out_of_reach(model)).hidden_size
-    return hidden_size
 
 
 def _existing(folder: Path) -> Path:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ._tokens import TokenStore
 
-_ARRAYS = ("ids", "offsets", "weights")
-_FORMAT = 1  # higher when the same fingerprint could mean other tokens
+_ARRAYS = ("ids", "offsets", "weights", "other_ids", "other_offsets")
+_FORMAT = 2  # higher when the same fingerprint could mean other tokens
 _ABOUT = "tokens.json"  # written last: there is a whole store
 _LABELS = "tokens.labels-"  # what the names of their files begin with
 _ROWS_AT_ONCE = 1 << 14
@@ -41,27 +41,48 @@ class TokenRows(TokenStore):
     @property
     def ids(self) -> NDArray[Any]:
         """Ids of the tokens, in memory."""
-        return self.base.take(self.rows).ids
+        return self._words.take(self.rows).ids
+
+    @property
+    def _words(self) -> TokenStore:
+        """The base without what else there is of each text."""
+        return TokenStore(self.base.ids, self.base.offsets, self.base.weights)
 
     @property
     def offsets(self) -> NDArray[np.int64]:
         """Where each text begins, in memory."""
-        return np.concatenate([[0], np.cumsum(self.lengths)])
+        return np.concatenate([[0], np.cumsum(self._n_tokens)])
+
+    @property
+    def _n_tokens(self) -> NDArray[np.int64]:
+        return self.base.offsets[self.rows + 1] - self.base.offsets[self.rows]
 
     @property
     def weights(self) -> NDArray[np.float32] | None:
         """Weights of the tokens, in memory."""
-        return self.base.take(self.rows).weights
+        return self._words.take(self.rows).weights
+
+    @property
+    def others(self) -> TokenStore | None:
+        """Tokens of another vocabulary, in the files."""
+        return None if self.base.others is None else TokenRows(self.base.others, self.rows)
+
+    @property
+    def vectors(self) -> NDArray[np.float32] | None:
+        """What is not trained made of each text, in memory."""
+        return None if self.base.vectors is None else self.base.vectors[self.rows]
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each text."""
-        return self.base.offsets[self.rows + 1] - self.base.offsets[self.rows]
+        """What there is to read of each text."""
+        others, has_vectors = self.base.others, self.base.vectors is not None
+        lengths = self._n_tokens + has_vectors
+        return lengths if others is None else lengths + TokenRows(others, self.rows).lengths
 
     @property
     def n_tokens(self) -> int:
         """Tokens of all texts."""
-        return int(self.lengths.sum())
+        return int(self._n_tokens.sum())
 
     @property
     def nbytes(self) -> int:
@@ -89,7 +110,7 @@ class TokenRows(TokenStore):
 
     def as_csr(self, n_ids: int) -> sp.csr_array:
         """The weights as a sparse matrix, in memory."""
-        return self.base.take(self.rows).as_csr(n_ids)
+        return self._words.take(self.rows).as_csr(n_ids)
 
     def placed_csr(self, n_ids: int) -> tuple[sp.csr_array, NDArray[np.int64]]:
         """A matrix in the files, and which of its rows these texts are."""
@@ -101,17 +122,23 @@ def write_tokens(
 ) -> TokenStore:
     """Write stores one behind the other, and map the files; the fingerprint is what they are of."""
     delete_tokens(folder)
-    n_tokens = 0
+    n_tokens = n_others = 0
     with ExitStack() as stack:
         stack.enter_context(_room_asked_for(folder))
         files = {n: stack.enter_context(_path(folder, n).open("wb")) for n in _ARRAYS}
-        files["offsets"].write(np.zeros(1, np.int64).data)
+        for name in ("offsets", "other_offsets"):
+            files[name].write(np.zeros(1, np.int64).data)
         for part in parts:
             files["ids"].write(np.ascontiguousarray(part.ids, np.uint32).data)
             files["offsets"].write(np.ascontiguousarray(part.offsets[1:] + n_tokens, np.int64).data)
             if part.weights is not None:
                 files["weights"].write(np.ascontiguousarray(part.weights, np.float32).data)
             n_tokens += part.n_tokens
+            if (others := part.others) is not None:
+                files["other_ids"].write(np.ascontiguousarray(others.ids, np.uint32).data)
+                ends = np.ascontiguousarray(others.offsets[1:] + n_others, np.int64)
+                files["other_offsets"].write(ends.data)
+                n_others += others.n_tokens
         for file in files.values():
             file.flush()
             os.fsync(file.fileno())
@@ -173,6 +200,17 @@ def mapped_matrix(matrix: sp.csr_array, folder: Path) -> sp.csr_array:
     return mapped
 
 
+def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
+    """Numbers to be written, in a file that has no name any more, where the system allows that."""
+    path = folder / f"{_LABELS}{secrets.token_hex(4)}"
+    with _room_asked_for(folder), path.open("wb") as file:
+        file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    array = np.asarray(np.memmap(path, dtype, mode="r+", shape=shape))
+    with suppress(OSError):
+        path.unlink()
+    return array
+
+
 def _path(folder: Path, name: str) -> Path:
     return folder / f"tokens.{name}"
 
@@ -180,8 +218,13 @@ def _path(folder: Path, name: str) -> Path:
 def _mapped(folder: Path) -> TokenStore:
     ids = _map(_path(folder, "ids"), np.uint32)
     weights = _map(_path(folder, "weights"), np.float32)
-    offsets = _map(_path(folder, "offsets"), np.int64)
-    return TokenStore(ids, offsets, weights if len(weights) == len(ids) else None)
+    offsets, other_offsets = (
+        _map(_path(folder, name), np.int64) for name in ("offsets", "other_offsets")
+    )
+    others = None
+    if len(other_offsets) == len(offsets) > 1:
+        others = TokenStore(_map(_path(folder, "other_ids"), np.uint32), other_offsets)
+    return TokenStore(ids, offsets, weights if len(weights) == len(ids) else None, others)
 
 
 def _map(path: Path, dtype: Any) -> NDArray[Any]:

@@ -21,6 +21,11 @@ class TokenStore:
         Text ``i`` holds ``ids[offsets[i]:offsets[i + 1]]``.
     weights : ndarray of shape (n_tokens,), float32, default=None
         Weights of the tokens, such as TF-IDF. None: they have none.
+    others : TokenStore, default=None
+        The same texts' tokens of another vocabulary, for an encoder that reads both.
+    vectors : ndarray of shape (n_texts, dim), float32, default=None
+        What the part of the encoder that is not trained made of each text: it is then not asked
+        again, and `others` are not needed any more.
 
     Examples
     --------
@@ -34,19 +39,25 @@ class TokenStore:
     ids: np.ndarray
     offsets: np.ndarray
     weights: np.ndarray | None = None
+    others: TokenStore | None = None
+    vectors: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text, (n_texts,) int64."""
-        return np.diff(self.offsets)
+        """What there is to read of each text, (n_texts,) int64: tokens; a vector counts as one."""
+        lengths = np.diff(self.offsets)
+        if self.others is not None:
+            lengths += self.others.lengths
+        return lengths + (self.vectors is not None)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(a.nbytes for a in (self.ids, self.offsets, self.weights) if a is not None)
+        parts = (self.ids, self.offsets, self.weights, self.others, self.vectors)
+        return sum(part.nbytes for part in parts if part is not None)
 
     @property
     def n_tokens(self) -> int:
@@ -71,8 +82,28 @@ class TokenStore:
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         # the old position of each token: the start of its text plus its position within the text
         source = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-        weights = None if self.weights is None else self.weights[source]
-        return TokenStore(self.ids[source], offsets, weights)
+        return TokenStore(
+            self.ids[source],
+            offsets,
+            None if self.weights is None else self.weights[source],
+            None if self.others is None else self.others.take(rows),
+            None if self.vectors is None else self.vectors[rows],
+        )
+
+    def with_vectors(self, vectors: np.ndarray) -> TokenStore:
+        """Give each text the vector that an encoder need not compute again.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_texts, dim), float32
+            One a text.
+
+        Returns
+        -------
+        TokenStore
+            The same texts, without `others`.
+        """
+        return TokenStore(self.ids, self.offsets, self.weights, None, vectors)
 
     def view(self, rows: np.ndarray) -> TokenStore:
         """Take some of the texts; where the tokens are in files, without reading them.
@@ -168,10 +199,14 @@ class TokenStore:
         starts = np.cumsum([0] + [s.offsets[-1] for s in stores])
         offsets = [s.offsets[:-1] + start for s, start in zip(stores, starts, strict=False)]
         weights = [s.weights for s in stores if s.weights is not None]
+        others = [s.others for s in stores if s.others is not None]
+        vectors = [s.vectors for s in stores if s.vectors is not None]
         return TokenStore(
             np.concatenate([s.ids for s in stores]),
             np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
             np.concatenate(weights) if weights else None,
+            TokenStore.concatenate(others) if others else None,
+            np.concatenate(vectors) if vectors else None,
         )
 
 

@@ -220,7 +220,8 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             del method, optimizers  # moments of the model's size, some of them
             fitted._calibrate(setup, ended)
         # one whose labels are shared out serves no process alone: prediction builds another
-        fitted._ranker = ended.ranker if ended.ranker.n_of_all is None else None
+        is_whole = ended.ranker.n_of_all is None
+        fitted._ranker = ended.ranker if is_whole and setup.module.is_as_built else None
         return fitted, callbacks
 
     def _optimizers(self, setup: TrainingSetup[Any], method: Method[Any]) -> list[Optimizer]:

@@ -58,7 +58,7 @@ class LabelTextsMixin(FittedModel):
         """
         check_is_fitted(self)
         texts = check_texts(label_texts, "label_texts")
-        tokens = self.encoder_.tokenize(texts)
+        tokens = self.encoder_.tokenize_labels(texts)
         with self._predicting() as ranker:
             rows = self._method.label_rows(vars(self), ranker.embed(tokens))
         rows[tokens.lengths == 0] = 0
@@ -93,7 +93,7 @@ class LabelTextsMixin(FittedModel):
         # what `predict_labels` answers so far: the labels' texts, or their names
         has_texts = not np.array_equal(self.label_names_, self.classes_)
         names = self._new_classes(texts, classes)
-        rows, tokens = self.transform_labels(texts), self.encoder_.tokenize(texts)
+        rows, tokens = self.transform_labels(texts), self.encoder_.tokenize_labels(texts)
         warn_of_unknown_words(tokens.lengths > 0, texts)
         labels = texts if has_texts else names
         grown = {

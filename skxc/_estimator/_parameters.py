@@ -162,6 +162,7 @@ class CommonParameters:
     verbose: int = 0
 
     _method: ClassVar[type[Method[Any]]]  # the algorithm
+    _least_epochs: ClassVar[int] = 1
     # What None stands for: "always", but for an encoder with one of the other abilities, which are
     # attributes of it, the values listed there.
     _defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
@@ -174,9 +175,10 @@ class CommonParameters:
         ValueError, TypeError
             If a parameter is out of range, or of a wrong type.
         """
-        for name in ("epochs", "batch_size", "encode_batch_size"):
+        least = {"epochs": self._least_epochs, "batch_size": 1, "encode_batch_size": 1}
+        for name, low in least.items():
             if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1)
+                check_integer(name, getattr(self, name), low)
         check_integer("top_k", self.top_k, 1)
         check_integer("n_iter_no_change", self.n_iter_no_change, 1)
         for name in ("learning_rate", "max_grad_norm"):

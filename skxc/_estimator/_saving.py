@@ -153,6 +153,8 @@ class SavingMixin(IndexedModel, BaseEstimator):
         fitted = packed.unpack(config["fitted"])
         if fitted["_target_kind"] != "classes":
             fitted.setdefault("threshold_", 0.5)  # older files have none
+        if config["format_version"] <= 3 and "dual_score_weight_" in fitted:  # UniDEC
+            fitted["vector_score_weight_"] = 1.0  # before joined encoders
         if config["format_version"] <= 2:  # before the second stage
             fitted = {"reranker_": {}, "rerank_weight_": 0.0, "_sigmoid": (1.0, 0.0)} | fitted
         if config["format_version"] == 1:
@@ -242,14 +244,27 @@ def _pack_encoder(encoder: Any, packed: Packed) -> Any:
     if encoder_classes().get(name) is not type(encoder):
         raise TypeError(
             f"encoder={encoder!r} is a {type(encoder).__qualname__}, and skxc.load makes only "
-            f"{' and '.join(encoder_classes())}. Use joblib.dump for this model."
+            f"{', '.join(encoder_classes())}. Use joblib.dump for this model."
         )
-    return {"class": name, "parameters": packed.pack(encoder.get_params(), "encoder")}
+    parameters = {
+        key: _pack_encoder(value, packed)
+        if type(value) in encoder_classes().values()
+        else packed.pack(value, f"encoder.{key}")
+        for key, value in encoder.saved_parameters().items()
+    }
+    return {"class": name, "parameters": parameters}
 
 
 def _unpack_encoder(value: Any, packed: Packed) -> Any:
     if isinstance(value, str):
         return value
-    encoder = encoder_classes()[value["class"]](**packed.unpack(value["parameters"]))
+    parameters = {
+        key: _unpack_encoder(part, packed)
+        if isinstance(part, dict) and "class" in part
+        else packed.unpack(part)
+        for key, part in value["parameters"].items()
+    }
+    encoder = encoder_classes()[value["class"]](**parameters)
+    encoder.set_params(**encoder.saved_parameters())  # no path of another machine is written to
     encoder.check_parameters()
     return encoder

@@ -46,7 +46,8 @@ class SecondStageMixin(ThresholdMixin):
         none: dict[str, Any] = {"reranker_": {}, "rerank_weight_": 0.0}
         earlier = {} if setup.fitted is None else setup.fitted["reranker_"]
         is_stream = setup.is_partial and setup.fitted is not None
-        if not self._has_second_stage or (is_stream and not earlier):
+        has_labels = bool(setup.rows.Y.nnz)  # else all that ranks high would be taken for wrong
+        if not (self._has_second_stage and has_labels) or (is_stream and not earlier):
             return ended._replace(arrays=ended.arrays | none)
         arrays = trained_arrays(
             ended.ranker,

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from skxc._data._batches import MOST_SHUFFLED, TrainingRows
-from skxc._data._token_files import mapped_matrix
+from skxc._data._token_files import TokenRows, mapped_matrix
+from skxc._data._tokens import TokenStore
 from skxc._training._memory import (
     check_memory,
     held_bytes,
@@ -34,12 +35,13 @@ from skxc._validation import (
     is_lazy,
     lazy_texts,
 )
-from skxc.encoders._base import Encoder
+from skxc.encoders._base import Encoder, EncoderModule
 from skxc.encoders._registry import resolve_encoder
 
 from ._checkpoints import CheckpointMixin
 from ._inputs import CheckedInputs, FitMode, warn_of_equal_texts, warn_of_no_label, without
 from ._sources import opened, opened_labels, tokenized
+from ._vectors import embedded
 
 
 class SetupMixin(CheckpointMixin):
@@ -53,6 +55,7 @@ class SetupMixin(CheckpointMixin):
         is_first = not mode.is_resumed
         texts = lazy_texts(X) if is_lazy(X) else self._check_texts(X, reset=is_first)
         kind = self._target_kind if mode.is_resumed else None
+        y = self._given_labels(y, len(texts))
         target = check_target(y, len(texts), mode.classes, kind)
         if mode.is_partial and mode.classes is None and target.kind == "classes":
             raise ValueError("classes must be passed on the first call to partial_fit.")
@@ -63,6 +66,10 @@ class SetupMixin(CheckpointMixin):
         mask = check_exclude(exclude, target.Y.shape)
         label_texts = self._check_label_texts(target, is_resumed=mode.is_resumed)
         return CheckedInputs(texts, target, weights, mask, label_texts, mode)
+
+    def _given_labels(self, y: Any, n_texts: int) -> Any:
+        """The labels, as they are given."""
+        return y
 
     def _check_label_texts(self, target: Target, *, is_resumed: bool) -> list[str] | None:
         """One text per label, or None where there are none."""
@@ -83,15 +90,18 @@ class SetupMixin(CheckpointMixin):
             encoder, inputs.texts, inputs.label_texts, folder, of_tokens
         )
         warn_of_equal_texts(tokens, inputs.texts, encoder)
-        if not (mode.is_partial and mode.is_resumed):
+        module = on_device(encoder.build_training_module(), device).train()
+        del encoder.weights_  # the module has them
+        tokens, label_tokens = self._with_vectors(module, tokens, label_tokens, device, folder)
+        if module.frozen_dim is not None and not mode.is_resumed:
+            module.begin_at_(_some_vectors(tokens))
+        if self.epochs != 0 and not (mode.is_partial and mode.is_resumed):
             warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
         # by the first seed: a warm start holds out the same texts again
         rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
         if folder is not None:
             rows = replace(rows, Y=mapped_matrix(rows.Y, folder))
-        module = on_device(encoder.build_module(), device).train()
-        del encoder.weights_  # the module has them
         settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)
         if settings.encode_batch_size is None and encoder.is_padded:
             stores = [rows.tokens] if label_tokens is None else [rows.tokens, label_tokens]
@@ -114,6 +124,24 @@ class SetupMixin(CheckpointMixin):
             n_reranked=self._n_searched(rows),
         )
 
+    def _with_vectors(
+        self,
+        module: EncoderModule,
+        tokens: TokenStore,
+        label_tokens: TokenStore | None,
+        device: torch.device,
+        folder: Path | None,
+    ) -> tuple[TokenStore, TokenStore | None]:
+        """What a frozen encoder makes of the texts and labels."""
+        embed = partial(embedded, module, dtype=self._dtype(device), folder=folder)
+        is_verbose = bool(self.verbose)
+        tokens = embed(tokens, what="texts", is_verbose=is_verbose)
+        if label_tokens is None:
+            return tokens, None
+        if isinstance(tokens, TokenRows) and isinstance(label_tokens, TokenRows):  # of one file
+            return tokens, TokenRows(tokens.base, label_tokens.rows)
+        return tokens, embed(label_tokens, what="labels", is_verbose=is_verbose)
+
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""
         estimate = partial(training_memory, self._memory, setup)
@@ -125,7 +153,7 @@ class SetupMixin(CheckpointMixin):
         encoder: Any = setup.encoder
 
         def narrowed(dim: int) -> str:
-            return f"encoder={clone(encoder).set_params(**{encoder.dim_parameter: dim})!r}"
+            return f"encoder={encoder.narrowed(dim)!r}"
 
         names = [n for n in self._method.memory_parameters if getattr(setup.settings, n)]
         return {name: f"{name}={{}}".format for name in names} | {"dim": narrowed}
@@ -176,3 +204,11 @@ class SetupMixin(CheckpointMixin):
         if len(kept) > MOST_SHUFFLED:  # epochs go through parts of them
             kept.sort()
         return rows.view(kept), rows.take(held_out)
+
+
+def _some_vectors(tokens: TokenStore) -> NDArray[np.float32]:
+    """Vectors of the texts; of very many, of texts from all over the set."""
+    rows = np.linspace(0, len(tokens) - 1, min(len(tokens), MOST_SHUFFLED)).astype(np.int64)
+    vectors = tokens.take(rows).vectors
+    assert vectors is not None
+    return vectors

@@ -55,7 +55,7 @@ def tokenized(
 ) -> tuple[TokenStore, TokenStore | None]:
     """Tokens of the texts and of the label texts: in memory, or found or written in files."""
     if not isinstance(texts, LazyColumn):
-        of_labels = None if label_texts is None else encoder.tokenize(label_texts)
+        of_labels = None if label_texts is None else encoder.tokenize_labels(label_texts)
         return encoder.tokenize(texts), of_labels
     assert folder is not None
     fingerprint, base = fingerprint or {}, None
@@ -64,8 +64,9 @@ def tokenized(
     if is_writer:
         base = find_tokens(folder, fingerprint) if fingerprint else None
         if base is None:
-            blocks = chain(texts.blocks(), [label_texts] if label_texts else [])
-            base = write_tokens(map(encoder.tokenize, blocks), folder, fingerprint)
+            parts = map(encoder.tokenize, texts.blocks())
+            last = map(encoder.tokenize_labels, [label_texts] if label_texts else [])
+            base = write_tokens(chain(parts, last), folder, fingerprint)
     processes.barrier()
     if not is_writer:
         base = find_tokens(folder, fingerprint)

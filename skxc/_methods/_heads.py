@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -88,6 +88,20 @@ class Heads(nn.Module):
             return self.label_text_space(embeddings)
         halves = [self.label_text_space(embeddings), self.classifier_space(embeddings)]
         return torch.cat(halves, 1)
+
+
+def text_head(
+    heads: Heads, views: tuple[int, ...], vectors_weight: float
+) -> Callable[[Tensor], Tensor]:
+    """`Heads.text_rows`, the second view of a joined encoder weighed against the first."""
+    if len(views) == 1 or not heads.is_shared or vectors_weight == 1:
+        return heads.text_rows
+
+    def weighed(embeddings: Tensor) -> Tensor:
+        words, vectors = heads.text_rows(embeddings).split(views, 1)
+        return torch.cat([words, vectors_weight * vectors], 1)
+
+    return weighed
 
 
 def _unit_rows(vectors: Tensor, embeddings: Tensor) -> Tensor:

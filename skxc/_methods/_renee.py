@@ -27,7 +27,7 @@ from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
 from skxc._training._setup import Settings, TrainingSetup
-from skxc.encoders._base import EncoderModule
+from skxc.encoders._base import EncoderModule, trained_state
 
 from ._attributes import Check, Sizes, an_array
 from ._method import Ended, Method, encoder_bytes
@@ -121,7 +121,7 @@ class ReneeMethod(Method[ReneeSettings]):
 
     def state(self) -> dict[str, Tensor]:
         """The classifier and the encoder."""
-        module = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        module = {f"module.{k}": v for k, v in trained_state(self.module).items()}
         return module | {"weights": self.weights} | self.optimizer_state()
 
     def optimizer_state(self) -> dict[str, Tensor]:

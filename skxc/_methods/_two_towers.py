@@ -21,6 +21,7 @@ from skxc._kernels import to_device
 from skxc._search._ranker import search_bytes
 from skxc._training._setup import Settings, TrainingSetup
 from skxc._validation import callers_stack_level
+from skxc.encoders._base import trained_state
 
 from ._method import Method, encoder_bytes, seen_labels
 from ._pools import pairs_in_pool
@@ -62,7 +63,7 @@ class TwoTowerMethod(Method[S]):
 
     def state(self) -> dict[str, Tensor]:
         """The encoder."""
-        return {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        return {f"module.{k}": v for k, v in trained_state(self.module).items()}
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Nothing: the loop's optimisers remember all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self, cast
 
@@ -32,7 +33,7 @@ from skxc.encoders._base import EncoderModule
 
 from ._attributes import Check, a_number, a_positive_number, an_array
 from ._clusters import balanced_clusters, cluster_bytes
-from ._heads import Heads, heads_attribute
+from ._heads import Heads, heads_attribute, text_head
 from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute, words_memory
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
@@ -69,6 +70,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         "temperature_": a_positive_number,
         "dual_score_weight_": a_number(0, 1),
         "word_score_weights_": an_array(np.float64, 2),
+        "vector_score_weight_": a_number(0, 4),
     }
     _of_rows = frozenset({"first_moment", "second_moment", "n_updates", "row_log_decay"})
     sharded = _of_rows | {"classifier", "words"}
@@ -312,6 +314,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             self.heads.is_shared,
             self.words,
             temperature,
+            self.module.views[0] if len(self.module.views) > 1 and self.heads.is_shared else None,
         )
 
     def ranker(self) -> Ranker:
@@ -321,11 +324,11 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             parts = self._score_parts(self.device)
             return LabelTable.of(parts.rows(self.weights.dual), parts.word_table(self.weights))
 
-        return self._ranker_of(table)
+        return self._ranker_of(table, self.weights)
 
-    def _ranker_of(self, table: Callable[[], LabelTable]) -> Ranker:
-        ranker = Ranker(self.module, self.heads.text_rows, table, self.dtype)
-        return ranker.of_shares(len(self.is_seen))
+    def _ranker_of(self, table: Callable[[], LabelTable], weights: ScoreWeights) -> Ranker:
+        head = text_head(self.heads, self.module.views, weights.vectors)
+        return Ranker(self.module, head, table, self.dtype).of_shares(len(self.is_seen))
 
     def end(self, setup: TrainingSetup[UniDECSettings]) -> Ended:
         """Likewise, weighted by what ranks held-out texts best."""
@@ -336,8 +339,9 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             check_finite(array)
         if setup.tuning_rows is not None:
             is_dual_fixed = self.settings.dual_score_weight != "auto"
+            plain = replace(self.ranker(), head=self.heads.text_rows)
             weights = parts.tuned_weights(
-                weights, self.ranker().embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
+                weights, plain.embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
             )
         rows = parts.rows(weights.dual)
         arrays = self._common_arrays(setup) | {
@@ -347,14 +351,15 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             "lexical_weights_": {} if self.words is None else self.words.arrays(),
             "temperature_": parts.temperature,
             "dual_score_weight_": weights.dual,
-            "word_score_weights_": np.array(weights[1:]),
+            "word_score_weights_": np.array([weights.lexical, weights.label_words]),
+            "vector_score_weight_": weights.vectors,
         }
         device, words = self.device, parts.word_table(weights)
 
         def table() -> LabelTable:
             return LabelTable.of(rows.to(device), words)
 
-        return Ended(self._ranker_of(table), arrays, 1 / parts.temperature)
+        return Ended(self._ranker_of(table, weights), arrays, 1 / parts.temperature)
 
     @classmethod
     def label_rows(
@@ -392,7 +397,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                 words = joined_words(pattern, lexical["learnt"], weights, fitted["temperature_"])
             return LabelTable.of(rows.to(device), words)
 
-        return Ranker(module, heads.text_rows, table, dtype)
+        head = text_head(heads, module.views, fitted["vector_score_weight_"])
+        return Ranker(module, head, table, dtype)
 
     # ------------------------------------------------------------------------- before the training
     @classmethod

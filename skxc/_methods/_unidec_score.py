@@ -25,6 +25,7 @@ from ._lexical_weights import LexicalWeights, with_values
 # what is tried for each weight
 _GRIDS = {
     "dual": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0),
+    "vectors": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
     "lexical": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
     "label_words": (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
 }
@@ -42,6 +43,7 @@ class ScoreWeights(NamedTuple):
     dual: float  # the cosine with its text, in [0, 1]; the cosine with its row has the rest
     lexical: float  # what its words have learnt, times the temperature
     label_words: float  # the TF-IDF cosine with its text
+    vectors: float = 1.0  # of a joined encoder: all that its vectors say, beside what its bag does
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class ScoreParts:
     is_shared: bool  # the halves are of one space
     words: LexicalWeights | None
     temperature: float
+    n_of_words: int | None  # columns of a joined encoder's bag, where the space is shared
 
     def rows(self, dual_weight: float) -> Tensor:
         """Both halves joined; see `joined_halves`."""
@@ -71,7 +74,7 @@ class ScoreParts:
     def tuned_weights(
         self,
         start: ScoreWeights,
-        embed: Callable[[TokenStore], NDArray[np.float32]],
+        embed: Callable[[TokenStore], NDArray[np.float32]],  # both views with a weight of 1
         rows: TrainingRows,
         *,
         is_dual_fixed: bool,
@@ -82,9 +85,11 @@ class ScoreParts:
             del grids["dual"]
         if self.words is None:
             del grids["lexical"], grids["label_words"]
+        if self.n_of_words is None:
+            del grids["vectors"]
         if not grids:
             return start
-        views = [self._part_weights(weights) for weights in _views(start)]
+        views = [self._part_weights(weights) for weights in _views(start, self.n_of_words)]
         n_labels = rows.Y.shape[1]
         found = candidates_of(self._blocks(embed, rows), views, _CANDIDATES_A_VIEW, n_labels)
 
@@ -99,9 +104,11 @@ class ScoreParts:
 
     def _part_weights(self, weights: ScoreWeights) -> NDArray[np.float32]:
         """Of the parts in a block."""
-        dual, lexical, label_words = weights
+        dual, lexical, label_words, vectors = weights
+        halves = (dual, 1 - dual)
+        of_vectors = () if self.n_of_words is None else (vectors * half for half in halves)
         of_words = () if self.words is None else (lexical * self.temperature, label_words)
-        return np.array([dual, 1 - dual, *of_words], np.float32)
+        return np.array([*halves, *of_vectors, *of_words], np.float32)
 
     def _blocks(
         self, embed: Callable[[TokenStore], NDArray[np.float32]], rows: TrainingRows
@@ -110,19 +117,23 @@ class ScoreParts:
 
         Where a label lacks a half, both parts are the other half's, as in `joined_halves`.
         """
-        tables, words = [self.rows(weight) for weight in (1.0, 0.0)], []
+        halves, words = [self.rows(dual) for dual in (1.0, 0.0)], []
+        views = [slice(self.n_of_words)]
+        if self.n_of_words is not None:
+            views.append(slice(self.n_of_words, None))
+        tables = [(view, half[:, view].contiguous()) for view in views for half in halves]
         if self.words is not None:
             pattern = self.words.of_label_texts
             words = [with_values(pattern, self.words.learnt.numpy()), pattern]
-        is_unknown = ~has_values(tables[0]).numpy()
+        is_unknown = ~has_values(halves[0]).numpy()
         own, n_labels = processes.share(rows.Y.shape[1]), len(is_unknown)
         n_at_once = texts_at_once(processes.n_share(rows.Y.shape[1]))
         for start in range(0, len(rows), n_at_once):
             part = rows.take(np.arange(start, min(start + n_at_once, len(rows))))
             embeddings = torch.from_numpy(embed(part.tokens))
-            block = [embeddings @ table.T for table in tables]
+            block = [embeddings[:, view] @ table.T for view, table in tables]
             for weights in words:
-                added = LabelTable(tables[0], None, weights).word_scores(part.tokens)
+                added = LabelTable(halves[0], None, weights).word_scores(part.tokens)
                 assert added is not None
                 block.append(added(0, n_labels))
             scores = torch.stack(block).numpy()
@@ -176,12 +187,15 @@ def texts_at_once(n_labels: int) -> int:
     return max(_SCORES_AT_ONCE // (4 * n_labels), _LEAST_TEXTS_AT_ONCE)
 
 
-def _views(weights: ScoreWeights) -> list[ScoreWeights]:
+def _views(weights: ScoreWeights, n_of_words: int | None) -> list[ScoreWeights]:
     """Weights that rank labels differently: whatever is best ranks high what one of them does."""
-    return [
+    views = [
         weights,
         ScoreWeights(1, 0, 0),
         ScoreWeights(0, 1, 0),
         ScoreWeights(1, 0, 1),
         ScoreWeights(1, 3, 2),
     ]
+    if n_of_words is not None:
+        views += [weights._replace(vectors=0.0), weights._replace(vectors=4.0)]
+    return views

@@ -126,4 +126,6 @@ def initial_weights(setup: TrainingSetup[UniDECSettings]) -> ScoreWeights:
 
 
 def fitted_weights(fitted: Mapping[str, Any]) -> ScoreWeights:
-    return ScoreWeights(fitted["dual_score_weight_"], *fitted["word_score_weights_"].tolist())
+    lexical, label_words = fitted["word_score_weights_"].tolist()
+    vectors = fitted["vector_score_weight_"]
+    return ScoreWeights(fitted["dual_score_weight_"], lexical, label_words, vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ._values import DTYPES
 
-FORMAT_VERSION = 3  # higher when older versions of skxc could no longer read what is written
+FORMAT_VERSION = 4  # higher when older versions of skxc could no longer read what is written
 CONFIG, ENCODER = "config.json", "encoder"  # a file and a folder of the model's
 DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of one save
 # the end of config.json: the digest of all that stands before it
@@ -55,6 +56,7 @@ class ModelFolder:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.root = real_path(folder)
         self.config = read_config(self.root)
+        self._moved = "", ""  # what names begin with, and what the files' begin with
         self._texts: dict[str, bytes] = {}
         self._tensors: dict[str, _TensorFile] = {}
         for name, entry in self.config["files"].items():
@@ -76,11 +78,25 @@ class ModelFolder:
         if hashlib.sha256(self._texts[name]).hexdigest() != entry["sha256"]:
             raise ValueError(f"{path} was changed: its SHA-256 is another. {_AGAIN}")
 
+    def below(self, folder: str, part: str) -> ModelFolder:
+        """The same model, where `folder` holds what `folder`/`part` does."""
+        inner = f"{folder}/{part}/"
+
+        def moved(entries: Mapping[str, Any]) -> dict[str, Any]:
+            names = [name for name in entries if name.startswith(inner)]
+            return {f"{folder}/{name.removeprefix(inner)}": entries[name] for name in names}
+
+        view: ModelFolder = copy.copy(self)
+        view.config = self.config | {"files": moved(self.config["files"])}
+        view._texts, view._tensors = moved(self._texts), moved(self._tensors)
+        view._moved = f"{folder}/", inner
+        return view
+
     def path(self, name: str) -> Path:
         """Where a file lies that `config.json` tells of."""
         if name not in self.config["files"]:
             raise ValueError(f"{self.root / CONFIG} does not list {name}. {_AGAIN}")
-        return self.root / name
+        return self.root / name.replace(*self._moved, 1)
 
     def text(self, name: str) -> bytes:
         """The content of a file that holds no tensors."""

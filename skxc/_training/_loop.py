@@ -203,10 +203,13 @@ def train(
     recorder: Recorder | None = None,
 ) -> History:
     """Train `step` on its rows, until the last epoch or until a callback asks to stop."""
-    progress = Progress()
+    progress = Progress(is_over=not schedule.epochs)
     loop = _Loop(step, optimizers, schedule, progress, recorder)
     recording = recorder and recorder.recording(step, optimizers, rng, callbacks, progress)
-    with recording or nullcontext(), _progress_bar(schedule, len(step.rows)) as bar:
+    with (
+        recording or nullcontext(),
+        progress_bar(schedule.epochs * len(step.rows), is_verbose=schedule.is_verbose) as bar,
+    ):
         bar.update(progress.epoch * len(step.rows) + progress.n_rows)
         while not progress.is_over:
             for callback in callbacks:
@@ -266,15 +269,16 @@ def _diverged(value: float) -> ValueError:
     )
 
 
-def _progress_bar(schedule: Schedule, n_rows: int) -> Any:
-    """One bar over all rows of all epochs; silent outside terminals and notebooks."""
+def progress_bar(n_texts: int, *, is_verbose: bool, desc: str | None = None) -> Any:
+    """A bar over so many texts; silent outside terminals and notebooks."""
     is_terminal = sys.stderr is not None and sys.stderr.isatty()  # None: closed by the caller
     is_seen = processes.rank() == 0 and (is_terminal or "ipykernel" in sys.modules)
     return tqdm(
-        total=schedule.epochs * n_rows,
+        total=n_texts,
         unit=" texts",
         unit_scale=True,
-        disable=not (schedule.is_verbose and is_seen),
+        desc=desc,
+        disable=not (is_verbose and is_seen),
     )
 
 

@@ -104,7 +104,7 @@ def encoder_memory(setup: TrainingSetup[S], settings: S) -> Memory:
         n_bytes = parameter.nbytes
         if getattr(parameter, "is_row_sparse", False):
             n_bytes = n_bytes * settings.dim // setup.module.dim
-        else:
+        elif parameter.requires_grad:
             parts["optimizer"] += 3 * n_bytes  # the gradient and AdamW's two moments
             if setup.dtype == torch.bfloat16:  # autocast's copies
                 parts["activations"] += n_bytes // 2

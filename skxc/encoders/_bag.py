@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from skxc._persistence import ENCODER, ModelFolder, check_numbers, write_json, w
 from skxc._validation import check_integer, check_real, short
 
 from ._base import WEIGHTS, Encoder, EncoderModule, check_fits
+from ._word_vectors import begun_at, check_init
 from ._words import TimedWords, lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
@@ -73,6 +75,18 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         there is only one; "c++" and "c#" are others than "c"; Chinese, Japanese, Thai, Lao, Khmer
         and Burmese, written without spaces, become n-grams of 1 to 2 or 3 characters. Texts are in
         lower case and Unicode's composed form (NFC).
+    init : str, path-like, dict, tuple or TransformerEncoder, default=None
+        Vectors of words that the embeddings begin at, where training would begin at random ones:
+
+        - the folder, or the Hugging Face model id, of static embeddings (model2vec's, or
+          sentence-transformers' ``StaticEmbedding``);
+        - a dict of each word's vector, or (words, array), one row a word;
+        - a :class:`TransformerEncoder`, which embeds each word once.
+
+        They are taken less their mean, reduced to `dim` along their principal axes where they are
+        wider, and scaled to length 1; words without a vector begin near 0. The fitted encoder
+        needs nothing of it any more. A saved model keeps a folder's name, and of anything else
+        None.
 
     Attributes
     ----------
@@ -99,6 +113,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     min_df: float = 1
     max_features: int | None = None
     token_pattern: str | None = None
+    init: Any = None  # str or path-like, mapping, (words, array), TransformerEncoder
 
     @completed_by(Encoder.fit.__doc__)
     def fit(self, texts: Iterable[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
@@ -113,6 +128,8 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         check_fits(math.prod(shape))
         table = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         table /= np.float32(self.dim**0.5)
+        if self.init is not None:
+            table = begun_at(self.init, self.vectorizer_.get_feature_names_out().tolist(), table)
         self.weights_ = {"table": table}
         return self
 
@@ -134,6 +151,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
                 f"ngram_range={short(self.ngram_range)} is no range. Pass the shortest and the "
                 f"longest n-gram, in words, such as (1, 2)."
             )
+        check_init(self.init)
         if not isinstance(self.token_pattern, str | None):
             raise TypeError(
                 f"token_pattern must be a str or None, got {short(self.token_pattern)}."
@@ -217,6 +235,11 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
 
     def build_module(self) -> EncoderModule:
         return _BagModule(torch.tensor(self.weights_["table"]))
+
+    def saved_parameters(self) -> dict[str, Any]:
+        init = self.init
+        init = os.fspath(init) if isinstance(init, str | os.PathLike) else None
+        return super().saved_parameters() | {"init": init}
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         fitted = self.vectorizer_

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import psutil
 import torch
+from sklearn.base import clone
 from torch import Tensor, nn
 
 from skxc._data._tokens import TokenStore
@@ -36,6 +37,45 @@ class EncoderModule(nn.Module):
     """
 
     dim: int
+
+    @property
+    def frozen_dim(self) -> int | None:
+        """Width of `frozen_vectors`; None: nothing is frozen."""
+        return None
+
+    @property
+    def is_as_built(self) -> bool:
+        """Whether `Encoder.build_module` gives the very same after training."""
+        return True
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Widths of the parts side by side in an embedding, each a view of its own of the text."""
+        return (self.dim,)
+
+    def frozen_vectors(self, tokens: TokenStore) -> np.ndarray:
+        """Embed texts by the part that is not trained; see `TokenStore.vectors`.
+
+        Parameters
+        ----------
+        tokens : TokenStore
+            The texts.
+
+        Returns
+        -------
+        ndarray of shape (n_texts, frozen_dim), float32
+            The vectors.
+        """
+        raise NotImplementedError
+
+    def begin_at_(self, vectors: np.ndarray) -> None:
+        """Begin what follows the frozen part at the training texts.
+
+        Parameters
+        ----------
+        vectors : ndarray of shape (n_texts, frozen_dim)
+            What `frozen_vectors` gave.
+        """
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embed texts.
@@ -94,6 +134,8 @@ class Encoder(Protocol):
         A batch costs as much as its longest text: training puts texts of similar length together.
     is_pretrained : bool, default=False
         The weights know the language before training: estimators take smaller steps.
+    is_frozen : bool, default=False
+        Only small layers after a pretrained model are trained.
     has_words : bool, default=False
         Tokens are words with TF-IDF weights: :class:`~skxc.UniDEC` can learn weights for pairs of a
         label and a word.
@@ -114,6 +156,7 @@ class Encoder(Protocol):
 
     is_padded: ClassVar[bool] = False
     is_pretrained: ClassVar[bool] = False
+    is_frozen: ClassVar[bool] = False
     has_words: ClassVar[bool] = False
     dim_parameter: ClassVar[str]
     weights_: dict[str, np.ndarray]
@@ -157,6 +200,21 @@ class Encoder(Protocol):
             The tokens of each text, without padding; an empty text may have none.
         """
 
+    def tokenize_labels(self, texts: Sequence[str]) -> TokenStore:
+        """Cut label texts into tokens, by default as all texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            The label texts.
+
+        Returns
+        -------
+        TokenStore
+            The tokens of each text, without padding; an empty text may have none.
+        """
+        return self.tokenize(texts)
+
     @abstractmethod
     def build_module(self) -> EncoderModule:
         """Build the torch module.
@@ -166,6 +224,16 @@ class Encoder(Protocol):
         EncoderModule
             On the CPU, in training mode, with a copy of `weights_`. Its state has the same names.
         """
+
+    def build_training_module(self) -> EncoderModule:
+        """Build the torch module for training, by default as for prediction.
+
+        Returns
+        -------
+        EncoderModule
+            Likewise; parameters that are not to be trained require no gradient.
+        """
+        return self.build_module()
 
     @abstractmethod
     def reading_bytes(self, n_tokens: int) -> tuple[int, int]:
@@ -203,6 +271,45 @@ class Encoder(Protocol):
             If a parameter is out of range.
         """
 
+    def planned_dim(self) -> int:
+        """Width of the embeddings, before `fit`.
+
+        Returns
+        -------
+        int
+            The parameter's; where that is None, it needs another method.
+        """
+        dim: int = getattr(self, self.dim_parameter)
+        return dim
+
+    def narrowed(self, dim: int) -> Self:
+        """Ask for narrower embeddings: what a fit is told to pass that lacks memory.
+
+        Parameters
+        ----------
+        dim : int
+            Width of the embeddings.
+
+        Returns
+        -------
+        Encoder
+            An unfitted one.
+        """
+        encoder: Any = clone(self)
+        narrowed: Self = encoder.set_params(**{self.dim_parameter: dim})
+        return narrowed
+
+    def saved_parameters(self) -> dict[str, Any]:
+        """Parameters as a saved model keeps them: without what is of this machine alone.
+
+        Returns
+        -------
+        dict of str to object
+            By their names; what is not kept is None.
+        """
+        parameters: dict[str, Any] = self.get_params(deep=False)  # type: ignore[attr-defined]
+        return parameters
+
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         """Write the fitted encoder, for ``save``; by default, `weights_` alone.
 
@@ -236,6 +343,12 @@ class Encoder(Protocol):
             Whether arrays are to be read-only maps of their files.
         """
         self.weights_ = files.tensors(f"{ENCODER}/{WEIGHTS}", is_mapped=is_mapped)
+
+
+def trained_state(module: EncoderModule) -> dict[str, torch.Tensor]:
+    """The module's state without the weights that no training changes."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 
 def check_fits(n_weights: int) -> None:

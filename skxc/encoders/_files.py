@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from skxc._persistence import ENCODER, ModelFolder, write_json, write_tensors
 
 _PREFIX = "transformer."  # of the transformer's own weights in ours
 _PROJECTION = "projection.weight"
-_DENSE = "2_Dense/model.safetensors"
+_DENSE = "{}_Dense/model.safetensors"  # the first one is module 2
 _MODULES = "sentence_transformers.models"
 _POOLING_SWITCHES = {
     "cls": "pooling_mode_cls_token",
     "mean": "pooling_mode_mean_tokens",
+    "weightedmean": "pooling_mode_weightedmean_tokens",
     "last": "pooling_mode_lasttoken",
 }
 # entries of a configuration that make transformers fetch and run code
@@ -69,43 +70,67 @@ def write_modules(
     *,
     hidden_size: int,
     pooling: str,
+    activations: Sequence[str],
+    prompts: Mapping[str, str],
     max_length: int,
     is_normalized: bool,
 ) -> None:
-    """What sentence-transformers adds: pooling, projection and scaling to length 1."""
+    """What sentence-transformers adds: pooling, layers, prompts and scaling to length 1."""
     settings = {"max_seq_length": max_length, "do_lower_case": False}
     write_json(folder / "sentence_bert_config.json", settings)
     switches = {switch: pooling == name for name, switch in _POOLING_SWITCHES.items()}
-    modules: dict[str, Mapping[str, Any] | None] = {
-        "Transformer": None,
-        "Pooling": {"word_embedding_dimension": hidden_size, **switches},
-    }
-    if _PROJECTION in weights:
-        out_features, in_features = weights[_PROJECTION].shape
-        modules["Dense"] = {
+    modules: list[tuple[str, Mapping[str, Any] | None]] = [
+        ("Transformer", None),
+        ("Pooling", {"word_embedding_dimension": hidden_size, **switches}),
+    ]
+    layers = _layers(weights, activations)
+    for arrays, activation in layers:
+        out_features, in_features = arrays["linear.weight"].shape
+        place = "linear" if activation == "Identity" else "activation"
+        dense = {
             "in_features": in_features,
             "out_features": out_features,
-            "bias": False,
-            "activation_function": "torch.nn.modules.linear.Identity",
+            "bias": "linear.bias" in arrays,
+            "activation_function": f"torch.nn.modules.{place}.{activation}",
         }
+        modules.append(("Dense", dense))
     if is_normalized:
-        modules["Normalize"] = None
+        modules.append(("Normalize", None))
     listed = []
-    for i, (kind, module_config) in enumerate(modules.items()):
+    for i, (kind, module_config) in enumerate(modules):
         path = f"{i}_{kind}" if i else ""
         listed.append({"idx": i, "name": str(i), "path": path, "type": f"{_MODULES}.{kind}"})
         if module_config is not None:
             (folder / path).mkdir()
             write_json(folder / path / "config.json", module_config)
-    if _PROJECTION in weights:
-        write_tensors(folder / _DENSE, {"linear.weight": weights[_PROJECTION]})
+    for i, (arrays, _) in enumerate(layers):
+        write_tensors(folder / _DENSE.format(2 + i), arrays)
     write_json(folder / "modules.json", listed)
+    if any(prompts.values()):
+        named = {"prompts": dict(prompts), "default_prompt_name": "query"}
+        write_json(folder / "config_sentence_transformers.json", named)
+
+
+def _layers(
+    weights: Mapping[str, np.ndarray], activations: Sequence[str]
+) -> list[tuple[dict[str, np.ndarray], str]]:
+    """The layers after the pooling, and their activations: dense ones, and the projection."""
+    names = [(f"dense.{2 * i}", activation) for i, activation in enumerate(activations)]
+    if _PROJECTION in weights:
+        names.append((_PROJECTION.removesuffix(".weight"), "Identity"))
+    layers = []
+    for name, activation in names:
+        arrays = {"linear.weight": weights[f"{name}.weight"]}
+        if f"{name}.bias" in weights:
+            arrays["linear.bias"] = weights[f"{name}.bias"]
+        layers.append((arrays, activation))
+    return layers
 
 
 def read_transformer(
-    files: ModelFolder, *, is_mapped: bool
+    files: ModelFolder, n_dense: int, *, is_mapped: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Configuration and weights, the projection's among them."""
+    """Configuration and weights, those of the layers among them."""
     path = f"{ENCODER}/config.json"
     config = files.json(path)
     if not isinstance(config, dict):
@@ -117,18 +142,22 @@ def read_transformer(
         )
     own = files.tensors(f"{ENCODER}/model.safetensors", is_mapped=is_mapped)
     weights = {f"{_PREFIX}{name}": array for name, array in own.items()}
-    if f"{ENCODER}/{_DENSE}" in files.config["files"]:
-        dense = files.tensors(f"{ENCODER}/{_DENSE}", is_mapped=is_mapped)
-        weights[_PROJECTION] = dense["linear.weight"]
+    for i in range(n_dense + 1):
+        name = f"{ENCODER}/{_DENSE.format(2 + i)}"
+        if name not in files.config["files"]:
+            continue  # no projection; of a dense layer, the weights are missed later
+        layer = f"dense.{2 * i}" if i < n_dense else _PROJECTION.removesuffix(".weight")
+        arrays = files.tensors(name, is_mapped=is_mapped)
+        weights |= {f"{layer}.{n.removeprefix('linear.')}": array for n, array in arrays.items()}
     return config, weights
 
 
 def split_weights(
     weights: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """The transformer's own weights under its own names, and the projection's."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The transformer's own weights under its own names, and those of the layers after it."""
     own = {k.removeprefix(_PREFIX): w for k, w in weights.items() if k.startswith(_PREFIX)}
-    return own, weights.get(_PROJECTION)
+    return own, {k: w for k, w in weights.items() if not k.startswith(_PREFIX)}
 
 
 def read_tokenizer(files: ModelFolder) -> str:

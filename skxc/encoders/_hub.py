@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,6 @@ from ._tokenizers import panics_told
 
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-# sentence-transformers' names for the poolings that we have: one "pooling_mode" in its newer
-# files, a switch for each pooling in its older ones
-_PUBLISHED_POOLINGS = {
-    "mean": "mean",
-    "cls": "cls",
-    "lasttoken": "last",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_lasttoken": "last",
-}
 
 _SECONDS_TO_CONNECT = 5
 
@@ -106,7 +95,7 @@ def load_config(model: str, *, local_files_only: bool = False) -> PretrainedConf
 
     with _explain_missing(model):
         if os.path.isdir(model):
-            config_json = _read_json(model, "config.json", local_files_only=True)
+            config_json = read_json(model, "config.json", local_files_only=True)
             check_counts(config_json or {}, len(_stored_shapes(model)))
         config = AutoConfig.from_pretrained(
             model, trust_remote_code=False, local_files_only=local_files_only
@@ -209,73 +198,35 @@ def truncating_json(tokenizer: PreTrainedTokenizerBase, max_length: int) -> str:
     return backend.to_str()
 
 
-def published_pooling(model: str, *, local_files_only: bool = False) -> str:
-    """The pooling of a sentence-transformers model, "mean" for any other."""
-    modules = _read_json(model, "modules.json", local_files_only=local_files_only)
-    if modules is None:
-        return "mean"
-    try:
-        paths = {module["type"].rpartition(".")[2]: module["path"] for module in modules}
-    except (AttributeError, LookupError, TypeError) as error:
-        raise ValueError(
-            _unsupported_message(model, f"no list ({error!r}, modules.json)")
-        ) from error
-    for kind in paths:
-        if kind not in ("Transformer", "Pooling", "Normalize"):
-            raise ValueError(_unsupported_message(model, f"the module {kind!r} (modules.json)"))
-    if "Pooling" not in paths:
-        return "mean"
-    path = f"{paths['Pooling']}/config.json"
-    settings = _read_json(model, path, local_files_only=local_files_only) or {}
-    modes = _pooling_modes(settings) if isinstance(settings, dict) else ["none"]
-    if len(modes) != 1 or modes[0] not in _PUBLISHED_POOLINGS:
-        raise ValueError(_unsupported_message(model, f"the pooling {'+'.join(modes)!r}"))
-    return _PUBLISHED_POOLINGS[modes[0]]
-
-
-def _pooling_modes(settings: Mapping[str, Any]) -> list[str]:
-    """The poolings in ``1_Pooling/config.json``, of which several would be concatenated."""
-    modes = settings.get("pooling_mode")
-    if modes is None:
-        modes = [
-            key for key, is_on in settings.items() if key.startswith("pooling_mode_") and is_on
-        ]
-    return [modes] if isinstance(modes, str) else [str(mode) for mode in modes] or ["mean"]
-
-
-def _unsupported_message(model: str, what: str) -> str:
-    """What pooling="auto" found and cannot do, and what to do instead."""
-    return (
-        f"pooling='auto' cannot follow model={model!r}: its sentence-transformers files name "
-        f"{what}, and TransformerEncoder has only mean, cls and last pooling. Pass "
-        "pooling='mean', 'cls' or 'last' to use the transformer without it."
-    )
-
-
-def _read_json(model: str, filename: str, *, local_files_only: bool) -> Any | None:
+def read_json(model: str, filename: str, *, local_files_only: bool) -> Any | None:
     """The content of one of the model's files, None where it has no such file."""
-    if os.path.isdir(model):
-        path = os.path.join(model, filename)
-        if not os.path.isfile(path):
-            return None
-    else:
-        from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-        try:
-            path = hf_hub_download(model, filename, local_files_only=local_files_only)
-        except LocalEntryNotFoundError as error:  # no connection
-            if try_to_load_from_cache(model, filename) is not _CACHED_NO_EXIST:
-                raise OSError(
-                    f"pooling='auto' reads {filename} of model={model!r}, which was not fetched "
-                    "before and cannot be now. Connect to the internet, or pass pooling='mean', "
-                    "'cls' or 'last'."
-                ) from error
-            return None
-        except EntryNotFoundError:
-            return None
+    path = fetched(model, filename, local_files_only=local_files_only)
+    if path is None:
+        return None
     try:
         with open(path, encoding="utf8") as file:
             return json.load(file)
     except (RecursionError, ValueError) as error:
         raise ValueError(f"model={model!r}: {filename} is no JSON ({error}).") from error
+
+
+def fetched(model: str, filename: str, *, local_files_only: bool) -> str | None:
+    """Where one of the model's files lies, None where it has no such file."""
+    if os.path.isdir(model):
+        path = os.path.join(model, filename)
+        return path if os.path.isfile(path) else None
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    try:
+        return hf_hub_download(model, filename, local_files_only=local_files_only)
+    except LocalEntryNotFoundError as error:  # no connection
+        if try_to_load_from_cache(model, filename) is not _CACHED_NO_EXIST:
+            raise OSError(
+                f"{filename} of model={model!r} was not fetched before and cannot be now. Connect "
+                "to the internet, or pass pooling='mean', 'cls' or 'last', and prompt and "
+                "label_prompt, which it may name otherwise."
+            ) from error
+        return None
+    except EntryNotFoundError:
+        return None

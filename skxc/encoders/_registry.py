@@ -8,12 +8,17 @@ from sklearn.base import clone
 
 from ._bag import BagOfWordsEncoder
 from ._base import Encoder
+from ._joined import JoinedEncoder
 from ._transformer import TransformerEncoder
 
-__all__ = ["BagOfWordsEncoder", "TransformerEncoder"]  # public in skxc.encoders
+__all__ = ["BagOfWordsEncoder", "JoinedEncoder", "TransformerEncoder"]  # public in skxc.encoders
 
 # by their names, as the parameter `encoder` and options ("--bag.dim") have them
-ENCODERS: dict[str, type[Any]] = {"bag": BagOfWordsEncoder, "transformer": TransformerEncoder}
+ENCODERS: dict[str, type[Any]] = {
+    "bag": BagOfWordsEncoder,
+    "joined": JoinedEncoder,
+    "transformer": TransformerEncoder,
+}
 # the one that any other string stands for: a model's identifier or folder, its parameter `model`
 BY_MODEL = "transformer"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,29 +15,33 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
-from skxc._kernels import to_device
-from skxc._persistence import ModelFolder, check_numbers
-from skxc._validation import check_choice, check_integer
+from skxc._persistence import ENCODER, ModelFolder, check_numbers
+from skxc._validation import check_choice, check_integer, check_real
 
-from . import _architecture, _compiled, _files, _hub, _tokenizers
+from . import _architecture, _compiled, _files, _hub, _lora, _tokenizers
 from ._base import Encoder, EncoderModule, check_fits
 from ._draws import OwnGenerator
+from ._frozen import FrozenTransformer
+from ._pooled import ACTIVATIONS, POOLINGS, PooledTransformer, dense_layers
+from ._published import Published, published_modules, published_prompts
+from ._vector_cache import VectorCache, fingerprint_of
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_POOLINGS = ("auto", "mean", "cls", "last")
-# What autograd keeps per layer, token and hidden unit; some of it is float32 under autocast
-_BYTES_A_LAYER = {torch.float32: 72, torch.bfloat16: 45}
-# float32 maps of all pairs of tokens, which the CPU's attention holds where it has dropout
-_MAPS_A_LAYER = 3
-# Batches of changing shapes fragment the CPU's heap: 1.5 times the memory was measured.
-_CPU_HEAP = 1.5
-_REST = ("pad_token_id_", "pooling_", "special_tokens_")  # fitted attributes that have no file
+# fitted attributes that have no file, and what they are in models of older versions
+_REST: Mapping[str, Any] = {
+    "pad_token_id_": None,
+    "pooling_": None,
+    "special_tokens_": None,
+    "dense_": [],
+    "prompt_": "",
+    "label_prompt_": "",
+}
 _TOKENIZER_BLOCK = 4096  # texts whose Rust encodings live at the same time
 
 
@@ -46,7 +51,9 @@ class TransformerEncoder(Encoder, BaseEstimator):
 
     A text is cut into the model's own tokens, at most `max_length` of them; the last hidden
     states of its tokens are pooled to one vector, which `projection_dim` can make smaller. An
-    estimator then goes on to train all the weights.
+    estimator then goes on to train all the weights; with `lora_rank` small matrices beside them;
+    with ``trainable=False`` none of them: texts and labels are embedded once, and what follows is
+    trained in minutes on a CPU.
 
     Parameters
     ----------
@@ -57,17 +64,46 @@ class TransformerEncoder(Encoder, BaseEstimator):
     max_length : int, default=128
         Tokens kept of each text, the model's special tokens included. It must not exceed the
         positions that the model has.
-    pooling : {"auto", "mean", "cls", "last"}, default="auto"
+    pooling : {"auto", "mean", "weightedmean", "cls", "last"}, default="auto"
         How the states of a text's tokens become one vector:
 
         - "mean": their mean;
+        - "weightedmean": their mean, each weighted by its place in the text;
         - "cls": the first token's state;
         - "last": the last token's state (models that read from left to right);
         - "auto": what the model's sentence-transformers files name (``modules.json``,
-          ``1_Pooling/config.json``), "mean" where it has none.
+          ``1_Pooling/config.json``), with the Dense layers that follow it there; "mean" where it
+          has none.
     projection_dim : int or None, default=None
         Columns of a linear layer without a bias that follows the pooling, the bottleneck of
-        [1]_: label embeddings become so much smaller. None: no such layer.
+        [1]_: label embeddings become so much smaller. None: no such layer. Of a frozen
+        transformer, the layer has a bias and is always there; None: as wide as the embedding.
+    prompt : str, default="auto"
+        What stands before each text, such as ``"query: "``. "auto": what the model's
+        sentence-transformers files say (``config_sentence_transformers.json``): the default prompt,
+        else that of queries, else none.
+    label_prompt : str, default="auto"
+        What stands before each label text. "auto": as for texts. Labels name what texts are about,
+        and a model's queries do so, too: its prompt for passages, which are to answer queries,
+        mostly does worse.
+    trainable : bool, default=True
+        False: the transformer is frozen. It embeds each text once, before training, and runs in
+        training no more; what it gives is scaled to length 1, less the mean of the training texts,
+        and goes through a linear layer that begins as the identity (with a smaller `projection_dim`
+        at the principal axes). That layer and the estimator's own weights are trained.
+    cache_dir : str or path-like, default=None
+        Folder where a frozen transformer's vectors are kept, for other fits, folds of a
+        cross-validation, predictions and processes to find: one SQLite file a model, 4 bytes a
+        number. None: each fit embeds its texts, and keeps nothing. A model that is loaded has none.
+    lora_rank : int or None, default=None
+        Rank of the adapters (LoRA [2]_) that are trained beside all linear layers of the
+        transformer, whose own weights stay. It needs the package peft
+        (``pip install "skxc[lora]"``). None: no adapters; all weights are trained.
+    lora_alpha : float or None, default=None
+        Adapters are multiplied by ``lora_alpha / lora_rank``. None: twice the rank.
+    gradient_checkpointing : bool, default=False
+        In training, keep of each block its input alone, and compute the rest once more for the
+        gradient: a third more time, for a fraction of the memory.
     compile : bool, default=False
         Run the transformer's blocks through ``torch.compile``, in training and in prediction. It is
         meant for long training on a GPU: the first batches wait for the compiler, a minute or two
@@ -79,8 +115,12 @@ class TransformerEncoder(Encoder, BaseEstimator):
     ----------
     config_ : dict
         The model's configuration.
-    pooling_ : {"mean", "cls", "last"}
+    pooling_ : {"mean", "weightedmean", "cls", "last"}
         The pooling in use.
+    dense_ : list of str
+        Activations of the Dense layers that the model's files name, in their order.
+    prompt_, label_prompt_ : str
+        The prompts in use.
     pad_token_id_ : int
         The token that fills the shorter texts of a batch.
     tokenizer_json_ : str
@@ -88,14 +128,25 @@ class TransformerEncoder(Encoder, BaseEstimator):
     special_tokens_ : dict of str to str
         Tokens by their roles, such as "pad_token".
     weights_ : dict of str to ndarray
-        The module's state: the model's under ``"transformer."``, and ``"projection.weight"``
-        where there is a projection. All floating-point numbers are float32.
+        The module's state: the model's under ``"transformer."``, those of Dense layers under
+        ``"dense."``, and ``"projection.weight"`` where there is a projection. All floating-point
+        numbers are float32.
+    adapters_ : dict of str to ndarray
+        Of a loaded model that was trained by adapters: these, apart from the weights, which hold
+        their sum.
 
     Notes
     -----
     Nothing else of a sentence-transformers folder is read: its ``Normalize`` module is left
     out, since an estimator normalises where its loss asks for it; `max_length` replaces its
-    ``max_seq_length``; its prompts are not put before the texts.
+    ``max_seq_length``.
+
+    A saved model holds the weights with the adapters added, which need no peft, and the adapters
+    apart in ``encoder/adapter/``, as peft reads them. Training that goes on from a loaded model
+    begins new adapters.
+
+    With `cache_dir`, vectors are those of whichever fit embedded a text first: rounding may differ
+    in the last bits from what this fit would have computed, as it does between batches.
 
     The projection starts from :math:`U(-1/\sqrt{d}, 1/\sqrt{d})`, with `d` the model's hidden
     size, and stays in float32 under autocast, as in the code of [1]_.
@@ -104,6 +155,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
     ----------
     .. [1] Jain, Prakash, Saini, Jiao, Ramjee and Varma (2023). "Renee: End-to-end training of
        extreme classification models". Proceedings of Machine Learning and Systems 5.
+    .. [2] Hu et al. (2022). "LoRA: Low-Rank Adaptation of Large Language Models". ICLR 2022.
 
     Examples
     --------
@@ -113,15 +165,35 @@ class TransformerEncoder(Encoder, BaseEstimator):
     'auto'
     """
 
-    is_padded: ClassVar[bool] = True
-    is_pretrained: ClassVar[bool] = True
     dim_parameter: ClassVar[str] = "projection_dim"
 
     model: str = field(kw_only=False)
     max_length: int = 128
     pooling: str = "auto"
     projection_dim: int | None = None
+    prompt: str = "auto"
+    label_prompt: str = "auto"
+    trainable: bool = True
+    cache_dir: Any = None  # str or path-like
+    lora_rank: int | None = None
+    lora_alpha: float | None = None
+    gradient_checkpointing: bool = False
     compile: bool = False
+
+    @property
+    def is_padded(self) -> bool:  # type: ignore[override]
+        """A batch costs as much as its longest text, where the transformer reads it in training."""
+        return bool(self.trainable)
+
+    @property
+    def is_pretrained(self) -> bool:  # type: ignore[override]
+        """The weights know the language before training."""
+        return True
+
+    @property
+    def is_frozen(self) -> bool:  # type: ignore[override]
+        """The transformer embeds every text once."""
+        return not self.trainable
 
     def fit(self, texts: Iterable[str], *, label_texts: Sequence[str] = (), seed: int) -> Self:
         """Load the tokenizer, the configuration and the pretrained weights.
@@ -161,39 +233,107 @@ class TransformerEncoder(Encoder, BaseEstimator):
         with _hub.silence(), OwnGenerator(seed):
             where = {"local_files_only": _hub.is_out_of_reach(self.model)}
             config = _hub.load_config(self.model, **where)
-            pooling = self.pooling
-            if pooling == "auto":
-                pooling = _hub.published_pooling(self.model, **where)
+            published = Published(self.pooling)
+            if self.pooling == "auto":
+                published = published_modules(self.model, **where)
+            self._choose_prompts(published, where)
             tokenizer = _hub.load_tokenizer(self.model, **where)
             transformer, missing = _hub.load_transformer(self.model, config, **where)
             for name, parameter in transformer.named_parameters():
                 check_numbers(f"model={self.model!r}: {name}", parameter.detach().numpy())
             self._check_max_length(transformer, tokenizer)
-            if self.projection_dim is not None:
-                check_fits(int(self.projection_dim) * config.hidden_size)
-            pad_token_id = _hub.padding_token(tokenizer, config)
-            module = _TransformerModule(transformer, pooling, self.projection_dim, pad_token_id)
+            weights = {
+                f"dense.{2 * i}.{kind}": array
+                for i, layer in enumerate(published.dense)
+                for kind, array in (("weight", layer.weight), ("bias", layer.bias))
+                if array is not None
+            }
+            self.config_ = _architecture.plain_config(config)
+            self.pooling_, self.dense_ = published.pooling, [d.activation for d in published.dense]
+            self.pad_token_id_ = _hub.padding_token(tokenizer, config)
+            width = published.dense[-1].weight.shape[0] if published.dense else config.hidden_size
+            projection = self._initial_projection(width)
+            module = self._module(transformer, weights, projection)
+            module.load_state_dict(
+                {name: torch.from_numpy(array) for name, array in weights.items()}, strict=False
+            )
+            if self.lora_rank is not None:
+                _lora.insert_(transformer, int(self.lora_rank), self._lora_alpha)
         if missing:
             warnings.warn(_hub.missing_weights_message(self.model, missing), stacklevel=2)
-        self.config_ = _architecture.plain_config(config)
-        self.pooling_ = pooling
-        self.pad_token_id_ = pad_token_id
         self.tokenizer_json_ = _hub.truncating_json(tokenizer, self.max_length)
         _tokenizers.check_tokenizer(self.tokenizer_json_, None)
         named = tokenizer.special_tokens_map.items()
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
+        self.adapters_: dict[str, np.ndarray] = {}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
         return self
 
+    def _choose_prompts(self, published: Published, where: Mapping[str, bool]) -> None:
+        """Those that are given, and for "auto" those that the model's files name."""
+        prompts = [self.prompt, self.label_prompt]
+        if "auto" in prompts:
+            auto = published_prompts(self.model, **where)
+            prompts = [a if p == "auto" else p for p, a in zip(prompts, auto, strict=True)]
+        self.prompt_, self.label_prompt_ = prompts
+        if any(prompts) and not published.reads_prompts:
+            raise ValueError(
+                f"pooling='auto' cannot follow model={self.model!r}: its files leave the prompt's "
+                f"tokens out of the pooling (include_prompt), which TransformerEncoder does not. "
+                f"Pass prompt='' and label_prompt='', or another pooling."
+            )
+
+    def _initial_projection(self, width: int) -> nn.Linear | None:
+        """A random layer; of a frozen encoder the identity, as far as it has columns."""
+        dim = width if self.projection_dim is None else int(self.projection_dim)
+        if self.trainable and self.projection_dim is None:
+            return None
+        check_fits(dim * width)
+        # torch draws from U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+        projection = nn.Linear(width, dim, bias=not self.trainable)
+        if not self.trainable:
+            nn.init.eye_(projection.weight)
+            nn.init.zeros_(projection.bias)
+        return projection
+
+    def _module(
+        self,
+        transformer: PreTrainedModel,
+        weights: Mapping[str, np.ndarray],
+        projection: nn.Linear | None,
+    ) -> PooledTransformer:
+        """The torch module, its dense layers not loaded yet."""
+        module_class = PooledTransformer if self.trainable else FrozenTransformer
+        return module_class(
+            transformer,
+            pooling=self.pooling_,
+            pad_token_id=self.pad_token_id_,
+            dense=dense_layers(weights, self.dense_),
+            projection=projection,
+        )
+
     @completed_by(Encoder.tokenize.__doc__)
     def tokenize(self, texts: Sequence[str]) -> TokenStore:
-        """Cut texts into at most `max_length` token ids, special tokens included."""
+        """Cut texts, the prompt before them, into at most `max_length` token ids.
+
+        The model's special tokens are among them.
+        """
+        return self._tokenized(texts, "prompt_")
+
+    @completed_by(Encoder.tokenize_labels.__doc__)
+    def tokenize_labels(self, texts: Sequence[str]) -> TokenStore:
+        """Cut label texts, the labels' prompt before them, likewise."""
+        return self._tokenized(texts, "label_prompt_")
+
+    def _tokenized(self, texts: Sequence[str], name: str) -> TokenStore:
         check_is_fitted(self, "tokenizer_json_")
+        prompt = getattr(self, name)
         tokenizer = _tokenizers.tokenizer_from_json(self.tokenizer_json_)
         dtype = id_dtype(self.config_["vocab_size"])
         ids, lengths = [np.empty(0, dtype)], [0]
         for start in range(0, len(texts), _TOKENIZER_BLOCK):
-            block = [_tokenizers.composed(text) for text in texts[start : start + _TOKENIZER_BLOCK]]
+            block = texts[start : start + _TOKENIZER_BLOCK]
+            block = [_tokenizers.composed(prompt + text) for text in block]
             # a model without special tokens has none for an empty text: attention over no token
             # at all would give nan
             with _tokenizers.panics_told():
@@ -218,54 +358,109 @@ class TransformerEncoder(Encoder, BaseEstimator):
 
     def build_module(self) -> EncoderModule:
         check_is_fitted(self, "weights_")
-        projection = self.weights_.get("projection.weight")  # (projection_dim, hidden)
-        projection_dim = None if projection is None else len(projection)
+        weights, _ = _lora.split(self.weights_, self._lora_scaling)
+        return self._built(weights)
+
+    def build_training_module(self) -> EncoderModule:
+        check_is_fitted(self, "weights_")
+        module = self._built(self.weights_)
+        if self.gradient_checkpointing:
+            module.checkpoint_gradients_()
+        return module.train()
+
+    def _built(self, weights: Mapping[str, np.ndarray]) -> PooledTransformer:
+        """The module of these weights, and adapters where they have some."""
+        projection = weights.get("projection.weight")  # (projection_dim, width)
         with _hub.silence(), OwnGenerator(0):  # it draws weights, replaced below
-            model = _architecture.build_transformer(self.config_)
-            module = _TransformerModule(model, self.pooling_, projection_dim, self.pad_token_id_)
+            layer = None
+            if projection is not None:
+                bias = "projection.bias" in weights
+                layer = nn.Linear(projection.shape[1], len(projection), bias=bias)
+            transformer = _architecture.build_transformer(self.config_)
+            module = self._module(transformer, weights, layer)
+            has_factors = any(map(_lora.is_factor, weights))
+            if has_factors:
+                _lora.insert_(transformer, int(self.lora_rank or 1), self._lora_alpha)
         # torch.tensor copies: weights_ may be a read-only memory map
-        state = {name: torch.tensor(w) for name, w in self.weights_.items()}
+        state = {name: torch.tensor(w) for name, w in weights.items()}
         module.load_state_dict(state, assign=True)
+        if isinstance(module, FrozenTransformer):
+            module.freeze_()
+            if self.cache_dir is not None:
+                frozen = {n: w for n, w in weights.items() if not n.startswith("projection.")}
+                fingerprint = fingerprint_of(frozen, self.config_, self.pooling_, self.dense_)
+                module.cache = VectorCache(Path(self.cache_dir), fingerprint)
         if self.compile:
             _compiled.compile_blocks(module.transformer)
             module.is_compiled = True
         return module
 
+    @property
+    def _lora_alpha(self) -> float:
+        return float(2 * int(self.lora_rank or 1) if self.lora_alpha is None else self.lora_alpha)
+
+    @property
+    def _lora_scaling(self) -> float:
+        return self._lora_alpha / int(self.lora_rank or 1)
+
+    def planned_dim(self) -> int:
+        if self.projection_dim is not None:
+            return int(self.projection_dim)
+        offline = _hub.is_out_of_reach(self.model)
+        hidden_size: int = _hub.load_config(self.model, local_files_only=offline).hidden_size
+        return hidden_size
+
+    def saved_parameters(self) -> dict[str, Any]:
+        return super().saved_parameters() | {"cache_dir": None}
+
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         max_length = json.loads(self.tokenizer_json_)["truncation"]["max_length"]
-        _files.write_transformer(folder, self.config_, self.weights_)
+        weights, factors = _lora.split(self.weights_, self._lora_scaling)
+        _files.write_transformer(folder, self.config_, weights)
         _files.write_tokenizer(folder, self.tokenizer_json_, self.special_tokens_, max_length)
         _files.write_modules(
             folder,
-            self.weights_,
+            weights,
             hidden_size=_architecture.hidden_size(self.config_),
             pooling=self.pooling_,
+            activations=self.dense_,
+            prompts={"query": self.prompt_, "document": self.label_prompt_},
             max_length=max_length,
             is_normalized=is_normalized,
         )
+        if factors := _files.split_weights(factors)[0] or self.adapters_:
+            _lora.write_adapter(
+                folder / _lora.FOLDER,
+                factors,
+                rank=int(self.lora_rank or 1),
+                alpha=self._lora_alpha,
+                model=self.model,
+            )
         return {name: getattr(self, name) for name in _REST}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
-        self.config_, self.weights_ = _files.read_transformer(files, is_mapped=is_mapped)
+        for name, older in _REST.items():
+            setattr(self, name, rest[name] if older is None else rest.get(name, older))
+        check = f"dense_ should be a list of {', '.join(ACTIVATIONS)}, and is {self.dense_!r:.100}."
+        if not isinstance(self.dense_, list) or not {*map(str, self.dense_)} <= {*ACTIVATIONS}:
+            raise ValueError(check)
+        self.config_, self.weights_ = _files.read_transformer(
+            files, len(self.dense_), is_mapped=is_mapped
+        )
+        self.adapters_ = _lora.read_adapter(files, f"{ENCODER}/{_lora.FOLDER}", is_mapped=is_mapped)
         self.tokenizer_json_ = _files.read_tokenizer(files)
-        for name in _REST:
-            setattr(self, name, rest[name])
         self._check_fitted()
 
     def _check_fitted(self) -> None:
         """Raise unless configuration, weights and tokenizer, somebody else's, are of one model."""
-        own, projection = _files.split_weights(self.weights_)
+        own, layers = _files.split_weights(self.weights_)
         with _hub.silence():
             transformer = _architecture.sound_transformer(self.config_, own)
-        width = transformer.config.hidden_size
-        if projection is not None:
-            if projection.dtype != np.float32 or projection.shape[1:] != (width,):
-                raise ValueError(
-                    f"the encoder's projection is an array of {projection.dtype}, "
-                    f"{projection.shape}, and should be of float32, (n, {width})."
-                )
-            check_numbers("projection", projection)
-        check_choice("pooling_", self.pooling_, _POOLINGS[1:])
+        self._check_layers(layers, transformer.config.hidden_size)
+        check_choice("pooling_", self.pooling_, POOLINGS)
+        for name in ("prompt_", "label_prompt_"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} should be a str, and is {getattr(self, name)!r:.100}.")
         check_integer("pad_token_id_", self.pad_token_id_, 0)
         check_integer("vocab_size", self.config_.get("vocab_size"), 1)
         if self.pad_token_id_ >= self.config_["vocab_size"]:
@@ -275,10 +470,42 @@ class TransformerEncoder(Encoder, BaseEstimator):
             raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
         _tokenizers.check_tokenizer(self.tokenizer_json_, _architecture.n_positions(transformer))
 
+    def _check_layers(self, layers: Mapping[str, np.ndarray], width: int) -> None:
+        """Raise unless each layer's weights go on from the layer's before it."""
+        names = [f"dense.{2 * i}" for i in range(len(self.dense_))]
+        if "projection.weight" in layers or not self.trainable:
+            names.append("projection")
+        left = dict(layers)
+        for name in names:
+            weight = left.pop(f"{name}.weight", np.empty(0))
+            bias = left.pop(f"{name}.bias", None)
+            is_float = weight.dtype == np.float32 and weight.ndim == 2
+            if not is_float or weight.shape[1] != width or not len(weight):
+                raise ValueError(
+                    f"the encoder's {name}.weight is an array of {weight.dtype}, {weight.shape}, "
+                    f"and should be of float32, (n, {width})."
+                )
+            width = len(weight)
+            if bias is not None and (bias.dtype, bias.shape) != (np.float32, (width,)):
+                raise ValueError(
+                    f"the encoder's {name}.bias is of {bias.dtype}, {bias.shape}, and should be of "
+                    f"float32, ({width},)."
+                )
+            for array in (weight, bias):
+                if array is not None:
+                    check_numbers(name, array)
+        if left:
+            raise ValueError(f"the encoder has weights of no layer, {sorted(left)[0]}.")
+        if not self.trainable and "projection.bias" not in layers:
+            raise ValueError("the encoder's projection.bias is missing.")
+
     @property
     def _embedding_dim(self) -> int:
-        projection = _files.split_weights(self.weights_)[1]
-        return _architecture.hidden_size(self.config_) if projection is None else len(projection)
+        layers = _files.split_weights(self.weights_)[1]
+        widths = [len(w) for name, w in layers.items() if name.endswith(".weight")]
+        if "projection.weight" in layers:
+            return len(layers["projection.weight"])
+        return widths[-1] if widths else _architecture.hidden_size(self.config_)
 
     def check_parameters(self) -> None:
         if not isinstance(self.model, str):
@@ -291,11 +518,31 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 f"model={self.model!r} is empty. Pass the identifier of a model on the Hugging "
                 "Face hub or the path of a local folder."
             )
-        check_choice("pooling", self.pooling, _POOLINGS)
+        check_choice("pooling", self.pooling, ("auto", *POOLINGS))
         check_integer("max_length", self.max_length, low=1)
-        if self.projection_dim is not None:
-            check_integer("projection_dim", self.projection_dim, low=1)
-        check_choice("compile", self.compile, (False, True))
+        for name in ("projection_dim", "lora_rank"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), low=1)
+        for name in ("prompt", "label_prompt"):
+            if not isinstance(getattr(self, name), str):
+                raise TypeError(
+                    f"{name} must be a str, got {getattr(self, name)!r:.100}. Pass what is to "
+                    f"stand before each text, such as 'query: ', '' or 'auto'."
+                )
+        if self.lora_alpha is not None:
+            check_real("lora_alpha", self.lora_alpha, ends="(]")
+        for name in ("trainable", "gradient_checkpointing", "compile"):
+            check_choice(name, getattr(self, name), (False, True))
+        if not isinstance(self.cache_dir, str | os.PathLike | None):
+            raise TypeError(
+                f"cache_dir must be the path of a folder or None, got {self.cache_dir!r:.100}."
+            )
+        if not self.trainable and (self.lora_rank is not None or self.gradient_checkpointing):
+            name = "gradient_checkpointing" if self.lora_rank is None else "lora_rank"
+            raise ValueError(
+                f"trainable=False and {name}={getattr(self, name)}: a frozen transformer has no "
+                f"gradient. Leave one of them out."
+            )
 
     def _check_max_length(
         self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -313,88 +560,3 @@ class TransformerEncoder(Encoder, BaseEstimator):
                 f"max_length={self.max_length} exceeds the {longest} positions that "
                 f"model={self.model!r} has. Pass max_length={longest} or less."
             )
-
-
-class _TransformerModule(EncoderModule):
-    """A transformer, its pooling and an optional projection."""
-
-    def __init__(
-        self,
-        transformer: PreTrainedModel,
-        pooling: str,
-        projection_dim: int | None,
-        pad_token_id: int,
-    ) -> None:
-        super().__init__()
-        hidden_size = transformer.config.hidden_size
-        self.transformer = transformer
-        self.pooling = pooling
-        self.pad_token_id = pad_token_id
-        self.is_compiled = False
-        self.dim = hidden_size if projection_dim is None else projection_dim
-        self.projection: nn.Module = nn.Identity()
-        if projection_dim is not None:  # torch draws from U(-1/sqrt(fan_in), 1/sqrt(fan_in))
-            self.projection = nn.Linear(hidden_size, projection_dim, bias=False)
-
-    def forward(self, tokens: TokenStore) -> Tensor:  # (n_texts, dim)
-        device = next(self.parameters()).device
-        padded = _pad(tokens, self.pad_token_id)
-        ids, mask = (to_device(torch.from_numpy(a), device) for a in padded)
-        # decided on the host: transformers would wait for the GPU to see that nothing is padded
-        attention_mask = None if padded[1].all() else mask.long()
-        embeddings = _pool(self._states(ids, attention_mask), mask, self.pooling)
-        with torch.autocast(device.type, enabled=False):
-            return self.projection(embeddings)
-
-    def _states(self, ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """The last hidden states, (n_texts, longest, hidden)."""
-        if not self.is_compiled:
-            try:
-                states = self.transformer(input_ids=ids, attention_mask=attention_mask)
-                return states.last_hidden_state
-            except (AttributeError, LookupError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"The encoder's configuration makes {type(self.transformer).__name__} fail "
-                    f"({error!r:.300}). Use a model with its own config.json."
-                ) from error
-        has_graph = torch.is_grad_enabled()
-        # training that encodes twice, first without a graph, is compiled once: with it
-        with _compiled.many_graphs(), torch.set_grad_enabled(has_graph or self.training):
-            states = self.transformer(input_ids=ids, attention_mask=attention_mask)
-        return states.last_hidden_state if has_graph else states.last_hidden_state.detach()
-
-    def activation_bytes(
-        self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
-    ) -> int:
-        """What autograd keeps of every layer, measured on BERT."""
-        config, longest = self.transformer.config, int(lengths.max(initial=1))
-        a_token, heap = float(_BYTES_A_LAYER[dtype] * config.hidden_size), 1.0
-        if next(self.parameters()).device.type == "cpu":
-            a_token += 4 * _MAPS_A_LAYER * config.num_attention_heads * longest
-            heap = _CPU_HEAP
-        return int(heap * n_texts * (longest * a_token * config.num_hidden_layers + 4 * dim))
-
-
-def _pad(tokens: TokenStore, pad_token_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (int64) and mask (bool) of a batch, as wide as its longest text."""
-    lengths = tokens.lengths
-    mask = np.arange(lengths.max(initial=1)) < lengths[:, None]  # (n_texts, longest)
-    ids = np.full(mask.shape, pad_token_id, dtype=np.int64)
-    ids[mask] = tokens.ids
-    return ids, mask
-
-
-def _pool(
-    states: Tensor,  # (n_texts, longest, hidden)
-    mask: Tensor,  # (n_texts, longest) bool: the real tokens, which come first
-    pooling: str,
-) -> Tensor:
-    """One vector per text, (n_texts, hidden), in float32 or better."""
-    dtype = torch.promote_types(states.dtype, torch.float32)
-    if pooling == "cls":
-        return states[:, 0].to(dtype)
-    lengths = mask.sum(dim=1)
-    if pooling == "last":
-        return states[torch.arange(len(states), device=states.device), lengths - 1].to(dtype)
-    total = states.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1, dtype=dtype)
-    return total / lengths.unsqueeze(-1)

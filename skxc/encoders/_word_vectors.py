@@ -1,0 +1,172 @@
+"""Vectors of words that somebody else has trained, for a bag's embeddings to begin at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+
+from skxc._data._batches import length_sorted_slices
+from skxc._persistence import check_numbers
+from skxc._validation import short
+
+from ._hub import fetched, is_out_of_reach
+from ._transformer import TransformerEncoder
+from ._words import lowered
+
+# Length of a word without a vector: what is known of other words is to be heard first.
+_SMALL = np.float32(0.1)
+# where model2vec and sentence-transformers' StaticEmbedding keep a table, and its name in it
+_FOLDERS = ("", "0_StaticEmbedding/")
+_TABLES = ("embeddings", "embedding.weight")
+# words that a transformer embeds at once, and their tokens
+_WORDS_AT_ONCE, _TOKENS_AT_ONCE = 256, 1 << 14
+
+
+def begun_at(
+    init: Any,
+    words: Sequence[str],
+    table: np.ndarray,  # (n_words, dim) float32, random rows of about length 1
+) -> np.ndarray:
+    """The table with rows of length 1 where `init` has a vector, and short ones elsewhere.
+
+    Vectors are taken less their mean, which tells nothing of a word, along their principal axes
+    where they are wider than the table.
+    """
+    vectors = _vectors(init, words)
+    check_numbers("init", vectors)
+    is_known = vectors.any(1)
+    if not is_known.any():
+        raise ValueError(
+            f"init={short(init)} has a vector for none of the {len(words)} words, such as "
+            f"{words[len(words) // 2]!r}. Pass vectors of words in lower case, or init=None."
+        )
+    known = vectors[is_known].astype(np.float64)
+    known -= known.mean(0)
+    dim, width = table.shape[1], known.shape[1]
+    if width > dim:
+        _, axes = np.linalg.eigh(known.T @ known)
+        axes = axes[:, ::-1][:, :dim]
+        # an axis may point either way: its largest number is to be positive, on any machine
+        largest = np.abs(axes).argmax(0)
+        known = known @ (axes * np.sign(axes[largest, np.arange(dim)]))
+    lengths = np.linalg.norm(known, axis=1, keepdims=True)
+    begun = table * _SMALL
+    rows = np.zeros((len(known), dim), np.float32)
+    rows[:, : known.shape[1]] = known / np.maximum(lengths, np.finfo(np.float32).tiny)
+    begun[is_known] = rows
+    return begun
+
+
+def check_init(init: Any) -> None:
+    """Raise where a bag's `init` is of no kind that `begun_at` reads.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if isinstance(init, str | os.PathLike | Mapping | TransformerEncoder | None):
+        if isinstance(init, TransformerEncoder):
+            init.check_parameters()
+        return
+    if isinstance(init, tuple) and len(init) == 2:
+        words, array = init[0], np.asarray(init[1])
+        if array.ndim == 2 and array.dtype.kind == "f" and len(words) == len(array):
+            return
+        raise ValueError(
+            f"init holds {len(words)} words and an array of {array.dtype}, {array.shape}. Pass "
+            f"one row of floats a word."
+        )
+    raise TypeError(
+        f"init must be a folder of static embeddings, a dict of each word's vector, (words, "
+        f"array) or a TransformerEncoder, got {short(init)}."
+    )
+
+
+def _vectors(init: Any, words: Sequence[str]) -> np.ndarray:  # (n_words, any width)
+    """A vector a word, 0 where there is none."""
+    if isinstance(init, TransformerEncoder):
+        return _of_transformer(init, words)
+    if isinstance(init, str | os.PathLike):
+        return _of_folder(os.fspath(init), words)
+    known, array = init if isinstance(init, tuple) else (list(init), None)
+    array = np.array(list(init.values()), np.float32) if array is None else np.asarray(array)
+    if array.ndim != 2:
+        raise ValueError(f"init={short(init)} has vectors of several lengths. Pass equal ones.")
+    places: dict[str, int] = {}
+    for i, word in enumerate(known):
+        places.setdefault(lowered(word), i)  # of "The" and "the", the first
+    vectors = np.zeros((len(words), array.shape[1]), np.float32)
+    for row, word in enumerate(words):
+        parts = [word] if word in places else word.split(" ")
+        if all(part in places for part in parts):  # of an n-gram that has none, its words' mean
+            vectors[row] = array[[places[part] for part in parts]].mean(0)
+    return vectors
+
+
+def _of_folder(model: str, words: Sequence[str]) -> np.ndarray:
+    """Means of the vectors of each word's pieces, by the folder's own tokenizer."""
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
+
+    offline = is_out_of_reach(model)
+    for folder in _FOLDERS:
+        weights_file, tokenizer_file = (
+            fetched(model, f"{folder}{name}", local_files_only=offline)
+            for name in ("model.safetensors", "tokenizer.json")
+        )
+        if weights_file and tokenizer_file:
+            break
+    else:
+        raise OSError(
+            f"init={model!r} holds no static embeddings: model.safetensors and tokenizer.json, as "
+            f"model2vec and sentence-transformers' StaticEmbedding write them."
+        )
+    try:
+        arrays, tokenizer = load_file(weights_file), Tokenizer.from_file(tokenizer_file)
+    except Exception as error:
+        raise OSError(f"init={model!r} cannot be read ({error!r:.200}).") from error
+    table = next((arrays[name] for name in _TABLES if name in arrays), None)
+    if table is None or table.ndim != 2:
+        raise OSError(
+            f"init={model!r}: model.safetensors has {', '.join(sorted(arrays)[:3])}, and no table "
+            f"{' or '.join(_TABLES)}. Pass a folder of static embeddings; a transformer as "
+            f"init=TransformerEncoder(...)."
+        )
+    table = table.astype(np.float32)
+    rows = arrays.get("mapping", np.arange(len(table)))  # several tokens may have one vector
+    weights = arrays.get("weights", np.ones(len(rows))).astype(np.float32)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    vectors = np.zeros((len(words), table.shape[1]), np.float32)
+    unknown = _unknown_token(tokenizer)
+    for i, pieces in enumerate(tokenizer.encode_batch_fast(list(words), add_special_tokens=False)):
+        ids = np.array([p for p in pieces.ids if p != unknown and p < len(rows)], np.int64)
+        if len(ids):
+            vectors[i] = (table[rows[ids]] * weights[ids, None]).mean(0)
+    return vectors
+
+
+def _unknown_token(tokenizer: Any) -> int | None:
+    """The token of what it does not know."""
+    name = getattr(tokenizer.model, "unk_token", None)
+    unknown: int | None = None if name is None else tokenizer.token_to_id(name)
+    return unknown
+
+
+def _of_transformer(encoder: TransformerEncoder, words: Sequence[str]) -> np.ndarray:
+    """Each word as a text of its own."""
+    encoder = clone(encoder).set_params(trainable=False, lora_rank=None)
+    encoder = encoder.set_params(gradient_checkpointing=False, compile=False)
+    module = encoder.fit([], seed=0).build_module().eval()
+    tokens = encoder.tokenize(words)
+    vectors = np.empty((len(words), module.frozen_dim or 0), np.float32)
+    with torch.inference_mode():
+        for rows in length_sorted_slices(tokens.lengths, _WORDS_AT_ONCE, _TOKENS_AT_ONCE):
+            vectors[rows] = module.frozen_vectors(tokens.take(rows))
+    return vectors

@@ -1,0 +1,312 @@
+"""A transformer that is not trained: embedded once, cached, and what is trained after it."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+
+import skxc
+from skxc.encoders import JoinedEncoder, TokenStore, TransformerEncoder
+from skxc.encoders._frozen import LENGTH, FrozenTransformer
+
+TEXTS = ["red guitar", "a blue piano", "steel knife and fork", "large wireless keyboard"] * 15
+TEXTS = [f"{text} {'abcdefghij'[i % 10]}" for i, text in enumerate(TEXTS)]
+Y = sp.csr_matrix(np.eye(4, dtype=np.float32)[np.arange(60) % 4])
+NAMES = ["guitar", "piano", "knife", "keyboard"]
+ESTIMATORS = (skxc.ReneeClassifier, skxc.DualEncoderXC, skxc.UniDEC)
+
+
+def frozen(folder: str, **parameters: object) -> TransformerEncoder:
+    return TransformerEncoder(folder, trainable=False, max_length=16, **parameters)
+
+
+def make(estimator: type, encoder: object, **parameters: object) -> object:
+    given = {"label_texts": NAMES, "epochs": 3, "batch_size": 16, "random_state": 0}
+    return estimator(encoder, **given | parameters)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """How often each text went through the transformer, by its tokens."""
+    seen, computed = Counter(), FrozenTransformer._computed
+
+    def count(self: FrozenTransformer, tokens: TokenStore) -> np.ndarray:
+        seen.update(tokens.take(np.array([i])).ids.tobytes() for i in range(len(tokens)))
+        return computed(self, tokens)
+
+    monkeypatch.setattr(FrozenTransformer, "_computed", count)
+    return seen
+
+
+# --- the module -----------------------------------------------------------------------------
+
+
+def test_it_begins_as_the_transformer_scaled_to_one_length(tiny_bert: str) -> None:
+    encoder = frozen(tiny_bert).fit(TEXTS, seed=0)
+    trained = TransformerEncoder(tiny_bert, max_length=16).fit(TEXTS, seed=0)
+    tokens = encoder.tokenize(TEXTS)
+    with torch.no_grad():
+        plain = trained.build_module().eval()(tokens).double()
+        embedded = encoder.build_module().train()(tokens).double()  # no dropout within
+    expected = LENGTH * plain / plain.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(embedded, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [32, 5, 40])
+def test_the_layer_begins_at_the_texts_mean_and_principal_axes(tiny_bert: str, dim: int) -> None:
+    encoder = frozen(tiny_bert, projection_dim=dim).fit(TEXTS, seed=0)
+    module, tokens = encoder.build_module(), encoder.tokenize(TEXTS)
+    vectors = module.frozen_vectors(tokens)
+    module.begin_at_(vectors)
+    with torch.no_grad():
+        embedded = module(tokens.with_vectors(vectors)).double().numpy()
+    centred = LENGTH * (vectors.astype(np.float64) - vectors.mean(0, dtype=np.float64))
+    np.testing.assert_allclose(embedded.mean(0), 0, atol=1e-5)
+    if dim == 32:
+        np.testing.assert_allclose(embedded, centred, atol=1e-5)
+        return
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    kept = min(dim, 32)
+    products, expected = embedded @ embedded.T, centred @ axes[:kept].T
+    np.testing.assert_allclose(products, expected @ expected.T, atol=1e-3)
+    variances = (embedded**2).sum(0)[:kept]
+    np.testing.assert_allclose(variances, singular[:kept] ** 2, rtol=1e-3, atol=1e-3)
+
+
+def test_vectors_stand_for_the_transformer(tiny_bert: str) -> None:
+    encoder = frozen(tiny_bert).fit(TEXTS, seed=0)
+    module, tokens = encoder.build_module(), encoder.tokenize(TEXTS)
+    given = tokens.with_vectors(module.frozen_vectors(tokens))
+    with torch.no_grad():
+        torch.testing.assert_close(module(given), module(tokens))
+    part = given.take(np.array([3, 1]))
+    np.testing.assert_array_equal(part.vectors, given.vectors[[3, 1]])
+    both = TokenStore.concatenate([part, given])
+    np.testing.assert_array_equal(both.vectors[2:], given.vectors)
+    np.testing.assert_array_equal(both.lengths, np.diff(both.offsets) + 1)
+
+
+def test_only_the_layer_has_a_gradient(tiny_bert: str) -> None:
+    module = frozen(tiny_bert).fit(TEXTS, seed=0).build_training_module()
+    trained = {name for name, p in module.named_parameters() if p.requires_grad}
+    assert trained == {"projection.weight", "projection.bias"}
+
+
+# --- estimators -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_each_text_goes_through_the_transformer_once(
+    estimator: type, joined: bool, tiny_bert: str, counted: Counter
+) -> None:
+    encoder = JoinedEncoder(frozen(tiny_bert)) if joined else frozen(tiny_bert)
+    clf = make(estimator, encoder).fit(TEXTS, Y)
+    tokens = (clf.encoder_.vectors_ if joined else clf.encoder_).tokenize([*TEXTS, *NAMES])
+    every = Counter(tokens.take(np.array([i])).ids.tobytes() for i in range(len(tokens)))
+    assert counted == every
+    assert clf.history_[-1]["loss"] < clf.history_[0]["loss"]
+    assert clf.score(TEXTS, Y) == 1
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_its_weights_stay_and_it_is_saved(estimator: type, tiny_bert: str, tmp_path: Path) -> None:
+    encoder = frozen(tiny_bert, cache_dir=tmp_path / "cache")
+    clf = make(estimator, encoder).fit(TEXTS, Y)
+    start = frozen(tiny_bert).fit(TEXTS, seed=0).weights_
+    for name, array in clf.encoder_.weights_.items():
+        if name.startswith("transformer."):
+            np.testing.assert_array_equal(array, start[name])
+    expected = clf.predict_top_k(TEXTS)
+    clf.save(tmp_path / "model")
+    loaded = skxc.load(tmp_path / "model")
+    assert loaded.encoder.cache_dir is None
+    assert loaded.encoder_.cache_dir is None
+    joblib.dump(clf, tmp_path / "model.joblib")
+    for again in (loaded, joblib.load(tmp_path / "model.joblib")):
+        labels, scores = again.predict_top_k(TEXTS)
+        np.testing.assert_array_equal(labels, expected[0])
+        np.testing.assert_allclose(scores, expected[1], rtol=1e-5, atol=1e-6)
+    loaded.partial_fit(TEXTS[:8], Y[:8])
+    assert loaded.n_samples_seen_ == len(TEXTS) + 8
+
+
+def test_other_tools_open_the_saved_encoder(tiny_bert: str, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    clf = make(skxc.DualEncoderXC, frozen(tiny_bert)).fit(TEXTS, Y)
+    clf.save(tmp_path / "model")
+    folder = tmp_path / "model" / "encoder"
+    AutoModel.from_pretrained(folder)
+    again = TransformerEncoder(str(folder), max_length=16).fit(
+        [], seed=0
+    )  # the layer is a Dense one there
+    assert again.dense_ == ["Identity"]
+    assert set(again.weights_) >= {"dense.0.weight", "dense.0.bias"}
+
+
+def test_training_goes_on(tiny_bert: str) -> None:
+    clf = make(skxc.UniDEC, frozen(tiny_bert), epochs=2, warm_start=True)
+    clf.fit(TEXTS, Y)
+    before = clf.encoder_.weights_["projection.weight"].copy()
+    clf.fit(TEXTS, Y)
+    assert clf.n_iter_ == 4
+    assert (clf.encoder_.weights_["projection.weight"] != before).any()
+    clf.add_labels(["novel"])
+    assert clf.predict_top_k(["a novel"], 5)[0].shape == (1, 5)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_texts_in_files_give_the_same_model(
+    estimator: type, joined: bool, tiny_bert: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS))
+    encoder = JoinedEncoder(frozen(tiny_bert)) if joined else frozen(tiny_bert)
+    in_memory = make(estimator, encoder).fit(TEXTS, Y)
+    in_files = make(estimator, encoder).fit(path, Y)
+    np.testing.assert_array_equal(in_files.label_embeddings_, in_memory.label_embeddings_)
+    for name, array in in_memory.encoder_.weights_.items():
+        np.testing.assert_array_equal(in_files.encoder_.weights_[name], array)
+
+
+def test_a_checkpoint_holds_what_is_trained(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: object, *args: object) -> float:
+        raise KeyboardInterrupt
+
+    given = {"checkpoint_dir": tmp_path, "early_stopping": True, "epochs": 3}
+    expected = make(skxc.UniDEC, frozen(tiny_bert), **given).fit(TEXTS, Y)
+    broken = make(skxc.UniDEC, frozen(tiny_bert), **given, checkpoint_interval=1e-9)
+    with monkeypatch.context() as patched:
+        patched.setattr("skxc._search._ranker.Ranker.precision_at_1", stop)
+        with pytest.raises(KeyboardInterrupt):
+            broken.fit(TEXTS, Y)
+    (checkpoint,) = tmp_path.glob("*.safetensors")
+    assert b"transformer.encoder" not in checkpoint.read_bytes()
+    broken.fit(TEXTS, Y)
+    np.testing.assert_array_equal(broken.label_embeddings_, expected.label_embeddings_)
+
+
+def test_memory_is_estimated_without_moments_of_the_frozen_weights(tiny_bert: str) -> None:
+    estimates = [
+        make(skxc.DualEncoderXC, encoder).memory_estimate(TEXTS, Y)["cpu"]
+        for encoder in (TransformerEncoder(tiny_bert, max_length=16), frozen(tiny_bert))
+    ]
+    assert estimates[1]["optimizer"] < estimates[0]["optimizer"] / 5
+
+
+# --- the cache ------------------------------------------------------------------------------
+
+
+def test_other_fits_and_folds_find_the_vectors(
+    tiny_bert: str, tmp_path: Path, counted: Counter
+) -> None:
+    encoder = frozen(tiny_bert, cache_dir=tmp_path)
+    clf = make(skxc.DualEncoderXC, encoder).fit(TEXTS, Y)
+    n_texts = sum(counted.values())
+    assert n_texts == len({*TEXTS, *NAMES})  # equal ones once
+    again = make(skxc.DualEncoderXC, clone(encoder)).fit(TEXTS, Y)
+    np.testing.assert_array_equal(again.label_embeddings_, clf.label_embeddings_)
+    cross_val_score(make(skxc.DualEncoderXC, encoder, epochs=1), TEXTS, Y.toarray(), cv=2)
+    again.predict(TEXTS)
+    assert sum(counted.values()) == n_texts
+    again.predict(["a new text"])
+    assert sum(counted.values()) == n_texts + 1
+    assert len(list(tmp_path.glob("vectors-*.sqlite"))) == 1
+
+
+def test_another_model_pooling_or_prompt_has_other_vectors(
+    tiny_bert: str, tmp_path: Path, counted: Counter
+) -> None:
+    for parameters in ({}, {"pooling": "cls"}, {"prompt": "a "}, {"label_prompt": "a "}):
+        clf = make(skxc.DualEncoderXC, frozen(tiny_bert, cache_dir=tmp_path, **parameters))
+        plain = make(skxc.DualEncoderXC, frozen(tiny_bert, **parameters))
+        expected = plain.fit(TEXTS, Y).label_embeddings_
+        counted.clear()
+        np.testing.assert_allclose(
+            clf.fit(TEXTS, Y).label_embeddings_, expected, rtol=1e-3, atol=1e-4
+        )
+        n_new = {"prompt": len({*TEXTS}), "label_prompt": len(NAMES)}
+        (name,) = parameters or ("",)
+        assert sum(counted.values()) == n_new.get(name, len({*TEXTS, *NAMES}))
+    assert len(list(tmp_path.glob("vectors-*.sqlite"))) == 2
+
+
+def test_processes_write_one_cache_at_once(tiny_bert: str, tmp_path: Path) -> None:
+    script = f"""
+import numpy as np
+from skxc.encoders import TransformerEncoder
+encoder = TransformerEncoder(
+    {tiny_bert!r}, trainable=False, max_length=32, cache_dir={str(tmp_path)!r}
+)
+module = encoder.fit([], seed=0).build_module()
+texts = ["red guitar " + "abcdefghij"[i % 10] * (i // 10) for i in range(200)]
+for start in range(0, 200, 20):
+    module.frozen_vectors(encoder.tokenize(texts[start : start + 20]))
+print(float(module.frozen_vectors(encoder.tokenize(texts)).sum()))
+"""
+    started = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    sums = [float(process.communicate(timeout=120)[0]) for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    np.testing.assert_allclose(*sums, rtol=1e-5)
+    (path,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(path) as connection:
+        (n_rows,) = connection.execute("SELECT COUNT(*) FROM vectors").fetchone()
+    connection.close()
+    assert n_rows == 191  # ten texts are one
+
+
+def test_a_cache_that_cannot_be_used_is_named(tiny_bert: str, tmp_path: Path) -> None:
+    encoder = frozen(tiny_bert, cache_dir=tmp_path)
+    make(skxc.DualEncoderXC, encoder).fit(TEXTS, Y)
+    (path,) = tmp_path.glob("*.sqlite")
+    path.write_bytes(b"no database" * 1000)
+    clf = make(skxc.DualEncoderXC, encoder)
+    with pytest.raises(OSError, match=r"cache_dir: .*sqlite cannot be used .* Delete it, or"):
+        clf.fit(TEXTS, Y)
+    path.unlink()
+    with sqlite3.connect(path) as connection:  # of a size that no vector of this model has
+        connection.execute("CREATE TABLE vectors (text BLOB PRIMARY KEY, vector BLOB)")
+    connection.close()
+    clf.fit(TEXTS, Y)
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "told"),
+    [
+        ({"trainable": None}, ValueError, "trainable=None"),
+        ({"cache_dir": 3}, TypeError, "cache_dir must be the path of a folder or None, got 3"),
+        ({"lora_rank": 2}, ValueError, "trainable=False and lora_rank=2: a frozen transformer"),
+        (
+            {"gradient_checkpointing": True},
+            ValueError,
+            "trainable=False and gradient_checkpointing=True",
+        ),
+    ],
+)
+def test_parameters_that_are_not_accepted(
+    tiny_bert: str, parameters: dict, error: type[Exception], told: str
+) -> None:
+    encoder = TransformerEncoder(tiny_bert, **{"trainable": False} | parameters)
+    with pytest.raises(error, match=told):
+        make(skxc.DualEncoderXC, encoder).fit(TEXTS, Y)
