@@ -49,7 +49,7 @@ def embedded(
             assert folder is not None
             vectors = mapped_array(vectors.shape, np.float32, folder)
         with progress_bar(len(own), is_verbose=is_verbose, desc=what) as bar:
-            # in files labels follow the texts: apart from them, as in memory, they are rounded alike
+            # in files, labels follow the texts: apart from them they are rounded as in memory
             n_first = len(tokens) if processes.size() == 1 else len(own)
             for first, end in ((0, n_first), (n_first, len(own))):
                 for start in range(first, end, _TEXTS_AT_ONCE):
