@@ -228,7 +228,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         """Of the encoder: new ones, or as the fit left them that training goes on from."""
         settings: Settings = setup.settings
         optimizers = make_optimizers(setup.module, settings.learning_rate, settings.weight_decay)
-        if setup.fitted is not None:
+        if setup.fitted is not None and not setup.module.has_new_parameters:
             restore_(optimizers, method, self._optimizer_state)
         return optimizers
 

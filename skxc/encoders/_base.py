@@ -37,6 +37,7 @@ class EncoderModule(nn.Module):
     """
 
     dim: int
+    has_new_parameters: bool = False  # since an earlier fit, whose moments are of others
 
     @property
     def frozen_dim(self) -> int | None:

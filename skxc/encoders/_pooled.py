@@ -109,7 +109,9 @@ class PooledTransformer(EncoderModule):
                 f"gradient_checkpointing=True, and {type(self.transformer).__name__} has no blocks "
                 f"that could be computed again. Pass gradient_checkpointing=False."
             )
-        self.transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        model = self.transformer  # transformers 5 has another name for it
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        (enable or model.gradient_checkpointing_enable)({"use_reentrant": False})
         self.is_checkpointing = True
 
     def activation_bytes(

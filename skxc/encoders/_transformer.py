@@ -267,6 +267,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.adapters_: dict[str, np.ndarray] = {}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
+        self._check_layers(_files.split_weights(self.weights_)[1], config.hidden_size)
         return self
 
     def _choose_prompts(self, published: Published, where: Mapping[str, bool]) -> None:
@@ -364,6 +365,10 @@ class TransformerEncoder(Encoder, BaseEstimator):
     def build_training_module(self) -> EncoderModule:
         check_is_fitted(self, "weights_")
         module = self._built(self.weights_)
+        if self.lora_rank is not None and module.is_as_built:  # a loaded model's are merged
+            with _hub.silence(), OwnGenerator(0):
+                _lora.insert_(module.transformer, int(self.lora_rank), self._lora_alpha)
+            module.has_new_parameters = True
         if self.gradient_checkpointing:
             module.checkpoint_gradients_()
         return module.train()

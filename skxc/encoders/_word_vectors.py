@@ -94,10 +94,10 @@ def _vectors(init: Any, words: Sequence[str]) -> np.ndarray:  # (n_words, any wi
         return _of_transformer(init, words)
     if isinstance(init, str | os.PathLike):
         return _of_folder(os.fspath(init), words)
-    known, array = init if isinstance(init, tuple) else (list(init), None)
-    array = np.array(list(init.values()), np.float32) if array is None else np.asarray(array)
-    if array.ndim != 2:
+    known, array = init if isinstance(init, tuple) else (list(init), list(init.values()))
+    if len({np.shape(vector) for vector in array}) > 1:
         raise ValueError(f"init={short(init)} has vectors of several lengths. Pass equal ones.")
+    array = np.asarray(array, np.float32)
     places: dict[str, int] = {}
     for i, word in enumerate(known):
         places.setdefault(lowered(word), i)  # of "The" and "the", the first
@@ -114,19 +114,7 @@ def _of_folder(model: str, words: Sequence[str]) -> np.ndarray:
     from safetensors.numpy import load_file
     from tokenizers import Tokenizer
 
-    offline = is_out_of_reach(model)
-    for folder in _FOLDERS:
-        weights_file, tokenizer_file = (
-            fetched(model, f"{folder}{name}", local_files_only=offline)
-            for name in ("model.safetensors", "tokenizer.json")
-        )
-        if weights_file and tokenizer_file:
-            break
-    else:
-        raise OSError(
-            f"init={model!r} holds no static embeddings: model.safetensors and tokenizer.json, as "
-            f"model2vec and sentence-transformers' StaticEmbedding write them."
-        )
+    weights_file, tokenizer_file = _files(model)
     try:
         arrays, tokenizer = load_file(weights_file), Tokenizer.from_file(tokenizer_file)
     except Exception as error:
@@ -150,6 +138,26 @@ def _of_folder(model: str, words: Sequence[str]) -> np.ndarray:
         if len(ids):
             vectors[i] = (table[rows[ids]] * weights[ids, None]).mean(0)
     return vectors
+
+
+def _files(model: str) -> tuple[str, str]:
+    """Weights and tokenizer of static embeddings, fetched where they are on the hub."""
+    names, local = ("model.safetensors", "tokenizer.json"), is_out_of_reach(model)
+    for folder in _FOLDERS:
+        try:
+            paths = [fetched(model, f"{folder}{name}", local_files_only=local) for name in names]
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".: ")
+            raise OSError(
+                f"init={model!r} is neither a local folder nor a model that could be fetched "
+                f"({reason}). Pass the path of a folder of static embeddings."
+            ) from error
+        if paths[0] and paths[1]:
+            return paths[0], paths[1]
+    raise OSError(
+        f"init={model!r} holds no static embeddings: model.safetensors and tokenizer.json, as "
+        f"model2vec and sentence-transformers' StaticEmbedding write them."
+    )
 
 
 def _unknown_token(tokenizer: Any) -> int | None:
