@@ -122,6 +122,9 @@ class UniDEC(LabelTextsMixin, XCEstimator):
     word_score_weights_ : ndarray of shape (2,)
         Weights of what the words have learnt, in units of the classifier's cosine, and of the
         TF-IDF cosine of text and label text; chosen as `dual_score_weight_` is.
+    vector_score_weight_ : float
+        With a :class:`~skxc.encoders.JoinedEncoder`, the weight of all that its vectors say, beside
+        what its bag of words says; chosen likewise. 1 with any other.
     lexical_weights_ : dict of str to ndarray
         The words' weights, one row a label in CSR's form: "offsets" of shape (n_labels + 1,),
         "words", and two values at each place, "learnt" and "of_label_texts", of shape (n_pairs,)

@@ -30,7 +30,7 @@ from skxc._methods._unidec import UniDECMethod
 from skxc._training import _checkpoint
 from skxc._training._loop import _Loop
 from skxc.datasets import make_extreme_classification
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder, _transformer
+from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder, _pooled
 
 BAG = BagOfWordsEncoder(dim=12, min_df=1)
 DATA = make_extreme_classification(252, 123, random_state=0)
@@ -65,7 +65,7 @@ def in_float64() -> None:
 
     for name in ("label_text_space", "classifier_space"):
         setattr(Heads, name, cast(getattr(Heads, name)))
-    of_layer = _transformer._BYTES_A_LAYER
+    of_layer = _pooled._BYTES_A_LAYER
     of_layer[torch.float64] = 2 * of_layer[torch.float32]
     SetupMixin._setup = setup
     UniDECMethod.__init__ = init
@@ -126,6 +126,18 @@ def bert(**parameters: Any) -> Any:
     return {"encoder": encoder, "learning_rate": 1e-3, "batch_size": 11, "epochs": 1} | parameters
 
 
+def frozen() -> Any:
+    return TransformerEncoder(model=os.environ["TINY_BERT"], max_length=16, trainable=False)
+
+
+def joined_from_file() -> Any:
+    """Words and a transformer's tokens in files, the vectors in a map that all processes share."""
+    path = Path(sys.argv[1]) / f"few_texts.{os.getpid()}.txt"
+    path.write_text("\n".join(TRANSFORMER_TEXTS), encoding="utf8")
+    encoder = JoinedEncoder(frozen(), words=BAG)
+    return unidec(encoder=encoder, batch_size=11).fit(path, TRANSFORMER_Y)
+
+
 def on_hosts_apart() -> Any:
     """As if each process were on a host of its own: tables and tokens go from one to the other."""
     node = platform.node
@@ -168,6 +180,13 @@ CASES = {
         **bert(batch_size=2), lexical_learning_rate=0
     ).fit(*OF_FEW),
     "dual, a transformer": lambda: dual(**bert()).fit(TRANSFORMER_TEXTS, TRANSFORMER_Y),
+    "dual, frozen": lambda: dual(encoder=frozen(), learning_rate=1e-3, batch_size=11).fit(
+        TRANSFORMER_TEXTS, TRANSFORMER_Y
+    ),
+    "renee, joined": lambda: renee(
+        encoder=JoinedEncoder(frozen(), words=BAG), batch_size=11
+    ).fit(TRANSFORMER_TEXTS, TRANSFORMER_Y),
+    "unidec, joined, from a file": joined_from_file,
     "unidec": lambda: unidec().fit(TEXTS, Y),
     "unidec, mined and clustered": lambda: unidec(
         negatives="mined", batches="clustered", mining_interval=1, pool_size=70, projection_dim=5,

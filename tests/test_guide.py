@@ -36,10 +36,11 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda page: page.stem)
-def test_a_pages_code_runs_from_top_to_bottom(page: Path, in_tmp: Path) -> None:
+def test_a_pages_code_runs_from_top_to_bottom(page: Path, in_tmp: Path, tiny_bert: str) -> None:
     names: dict[str, object] = {}
     for is_peer, code in blocks(page):
         if not is_peer:
+            code = code.replace("path/to/encoder", tiny_bert)
             exec(compile(code, page.name, "exec"), names)
 
 

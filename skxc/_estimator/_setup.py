@@ -133,14 +133,20 @@ class SetupMixin(CheckpointMixin):
         folder: Path | None,
     ) -> tuple[TokenStore, TokenStore | None]:
         """What a frozen encoder makes of the texts and labels."""
-        embed = partial(embedded, module, dtype=self._dtype(device), folder=folder)
-        is_verbose = bool(self.verbose)
-        tokens = embed(tokens, what="texts", is_verbose=is_verbose)
+        embed = partial(
+            embedded,
+            module,
+            dtype=self._dtype(device),
+            folder=folder,
+            at_once=self.encode_batch_size,
+            is_verbose=bool(self.verbose),
+        )
+        tokens = embed(tokens, what="texts")
         if label_tokens is None:
             return tokens, None
         if isinstance(tokens, TokenRows) and isinstance(label_tokens, TokenRows):  # of one file
             return tokens, TokenRows(tokens.base, label_tokens.rows)
-        return tokens, embed(label_tokens, what="labels", is_verbose=is_verbose)
+        return tokens, embed(label_tokens, what="labels")
 
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""

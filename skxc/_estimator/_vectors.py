@@ -31,6 +31,7 @@ def embedded(
     dtype: torch.dtype,  # bfloat16: under autocast
     folder: Path | None,  # for vectors of tokens in files
     *,
+    at_once: int | None,  # texts of the greatest length
     what: str,
     is_verbose: bool,
 ) -> TokenStore:
@@ -44,6 +45,7 @@ def embedded(
         own = text_share(store, part_of(sizes, processes.rank()))
         if own.n_tokens > _LOGGED:
             logger.info("the encoder embeds %d %s, once", len(own), what)
+        sizes_at_once = _sizes(module, store, at_once)
         vectors = np.empty((len(own), module.frozen_dim), np.float32)
         if in_files:
             assert folder is not None
@@ -54,17 +56,32 @@ def embedded(
             for first, end in ((0, n_first), (n_first, len(own))):
                 for start in range(first, end, _TEXTS_AT_ONCE):
                     part = text_share(own, slice(start, min(start + _TEXTS_AT_ONCE, end)))
-                    _fill(vectors[start : start + len(part)], module, part, dtype, bar)
+                    _fill(
+                        vectors[start : start + len(part)], module, part, dtype, bar, *sizes_at_once
+                    )
         store = replace(store, vectors=processes.whole(vectors), others=None)
     return TokenRows(store, tokens.rows) if isinstance(tokens, TokenRows) else store
 
 
+def _sizes(module: EncoderModule, tokens: TokenStore, at_once: int | None) -> tuple[int, int]:
+    """Texts and padded tokens of a batch: as in prediction, or fewer."""
+    sizes = search_sizes(next(module.parameters()).device)
+    if at_once is None:
+        return sizes.texts, sizes.tokens
+    return sizes.texts, min(sizes.tokens, at_once * int(tokens.lengths.max(initial=1)))
+
+
 def _fill(
-    vectors: np.ndarray, module: EncoderModule, tokens: TokenStore, dtype: torch.dtype, bar: Any
+    vectors: np.ndarray,  # written
+    module: EncoderModule,
+    tokens: TokenStore,
+    dtype: torch.dtype,
+    bar: Any,
+    n_texts: int,
+    n_tokens: int,
 ) -> None:
     device = next(module.parameters()).device
-    sizes = search_sizes(device)
-    for rows in length_sorted_slices(tokens.lengths, sizes.texts, sizes.tokens):
+    for rows in length_sorted_slices(tokens.lengths, n_texts, n_tokens):
         with autocast(device, dtype):
             vectors[rows] = module.frozen_vectors(tokens.take(rows))
         bar.update(len(rows))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 
@@ -131,12 +133,17 @@ def _of_folder(model: str, words: Sequence[str]) -> np.ndarray:
     weights = arrays.get("weights", np.ones(len(rows))).astype(np.float32)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    vectors = np.zeros((len(words), table.shape[1]), np.float32)
     unknown = _unknown_token(tokenizer)
-    for i, pieces in enumerate(tokenizer.encode_batch_fast(list(words), add_special_tokens=False)):
-        ids = np.array([p for p in pieces.ids if p != unknown and p < len(rows)], np.int64)
-        if len(ids):
-            vectors[i] = (table[rows[ids]] * weights[ids, None]).mean(0)
+    pieces = [
+        [piece for piece in encoding.ids if piece != unknown and piece < len(rows)]
+        for encoding in tokenizer.encode_batch_fast(list(words), add_special_tokens=False)
+    ]
+    counts = np.array([len(ids) for ids in pieces])
+    ids = np.fromiter(chain.from_iterable(pieces), np.int64, counts.sum())
+    shares = weights[ids] / np.repeat(np.maximum(counts, 1), counts)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    of_words = sp.csr_array((shares, rows[ids], offsets), (len(words), len(table)))
+    vectors: np.ndarray = of_words @ table
     return vectors
 
 
