@@ -201,6 +201,15 @@ def test_a_checkpoint_holds_what_is_trained(
     np.testing.assert_array_equal(broken.label_embeddings_, expected.label_embeddings_)
 
 
+def test_an_estimate_of_memory_embeds_nothing_and_counts_the_vectors(
+    tiny_bert: str, counted: Counter
+) -> None:
+    for encoder in (frozen(tiny_bert), JoinedEncoder(frozen(tiny_bert))):
+        estimate = make(skxc.UniDEC, encoder).memory_estimate(TEXTS, Y)["cpu"]
+        assert not counted
+        assert 4 * 32 * 64 < estimate["data"]
+
+
 def test_memory_is_estimated_without_moments_of_the_frozen_weights(tiny_bert: str) -> None:
     estimates = [
         make(skxc.DualEncoderXC, encoder).memory_estimate(TEXTS, Y)["cpu"]

@@ -151,7 +151,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         inputs = self._checked(X, y, None, exclude, FitMode())
         device, seeds = resolve_device(self.device), self._seeds(inputs.mode)
         with isolated_torch_seed(seeds[-1], device), token_folder(inputs.texts, None) as folder:
-            setup = self._setup(inputs, device, seeds, folder)
+            setup = self._setup(inputs, device, seeds, folder, is_estimate=True)
         return training_memory(self._memory, setup, setup.settings).by_place(device)
 
     # --------------------------------------------------------------------------------- the ladder

@@ -82,6 +82,8 @@ class SetupMixin(CheckpointMixin):
         seeds: list[int],
         folder: Path | None = None,  # for tokens in files
         of_tokens: Mapping[str, str] | None = None,  # their fingerprint
+        *,
+        is_estimate: bool = False,  # nothing is trained: a frozen encoder embeds nothing
     ) -> TrainingSetup[Any]:
         """Texts tokenised, rows held out, the encoder built."""
         mode, encoder = inputs.mode, self._fitted_encoder(inputs, seeds[-1])
@@ -92,9 +94,10 @@ class SetupMixin(CheckpointMixin):
         warn_of_equal_texts(tokens, inputs.texts, encoder)
         module = on_device(encoder.build_training_module(), device).train()
         del encoder.weights_  # the module has them
-        tokens, label_tokens = self._with_vectors(module, tokens, label_tokens, device, folder)
-        if module.frozen_dim is not None and not mode.is_resumed:
-            module.begin_at_(_some_vectors(tokens))
+        if module.frozen_dim is not None and not is_estimate:
+            tokens, label_tokens = self._with_vectors(module, tokens, label_tokens, device, folder)
+            if not mode.is_resumed:
+                module.begin_at_(_some_vectors(tokens))
         if self.epochs != 0 and not (mode.is_partial and mode.is_resumed):
             warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)

@@ -35,9 +35,8 @@ def embedded(
     what: str,
     is_verbose: bool,
 ) -> TokenStore:
-    """The tokens with the vectors that no training changes; of an encoder without, as they are."""
-    if module.frozen_dim is None or not len(tokens):
-        return tokens
+    """The tokens with the vectors that no training changes."""
+    assert module.frozen_dim is not None
     in_files = isinstance(tokens, TokenRows)
     store = tokens.base if isinstance(tokens, TokenRows) else tokens
     if store.vectors is None:

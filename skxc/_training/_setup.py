@@ -123,7 +123,11 @@ class TrainingSetup(Generic[S]):
         """Tokens, labels and the vocabulary."""
         parts = [self.rows, self.held_out, self.label_tokens]
         kept, _ = self.encoder.reading_bytes(0)
-        return kept + sum(part.nbytes for part in parts if part is not None)
+        kept += sum(part.nbytes for part in parts if part is not None)
+        if self.rows.tokens.vectors is None:  # an estimate: those of a frozen encoder are to come
+            n_texts = sum(len(part) for part in parts if part is not None)
+            kept += 4 * (self.module.frozen_dim or 0) * n_texts
+        return kept
 
     @property
     def reading_bytes(self) -> int:

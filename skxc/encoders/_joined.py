@@ -151,6 +151,7 @@ class JoinedEncoder(Encoder, BaseEstimator):
             self.weights_ |= {f"{part}.{name}": array for name, array in own.items()}
 
     def planned_dim(self) -> int:
+        self.check_parameters()
         return sum(encoder.planned_dim() for encoder in self._encoders())
 
     def narrowed(self, dim: int) -> Self:
