@@ -207,7 +207,7 @@ def test_an_estimate_of_memory_embeds_nothing_and_counts_the_vectors(
     for encoder in (frozen(tiny_bert), JoinedEncoder(frozen(tiny_bert))):
         estimate = make(skxc.UniDEC, encoder).memory_estimate(TEXTS, Y)["cpu"]
         assert not counted
-        assert 4 * 32 * 64 < estimate["data"]
+        assert estimate["data"] > 4 * 32 * 64
 
 
 def test_memory_is_estimated_without_moments_of_the_frozen_weights(tiny_bert: str) -> None:

@@ -255,6 +255,15 @@ def test_prompts_that_are_none_are_named(folder: Path, prompts: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["prompt", "label_prompt"])
+def test_a_prompt_leaves_room_for_a_text(tiny_bert: str, name: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"max_length=4 leaves no room for a text behind {name}='a"
+    ):
+        TransformerEncoder(tiny_bert, max_length=4, **{name: "a red "}).fit([], seed=0)
+    TransformerEncoder(tiny_bert, max_length=5, **{name: "a red "}).fit([], seed=0)
+
+
+@pytest.mark.parametrize("name", ["prompt", "label_prompt"])
 def test_parameters_that_are_no_prompts(tiny_bert: str, name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} must be a str, got None. Pass what is to stand"):
         fitted(tiny_bert, **{name: None})

@@ -28,10 +28,11 @@ from ._draws import OwnGenerator
 from ._frozen import FrozenTransformer
 from ._pooled import ACTIVATIONS, POOLINGS, PooledTransformer, dense_layers
 from ._published import Published, published_modules, published_prompts
+from ._transformer_checks import check_fitted, check_layers, check_max_length
 from ._vector_cache import VectorCache, fingerprint_of
 
 if TYPE_CHECKING:  # transformers and what comes with it take seconds to import
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 # fitted attributes that have no file, and what they are in models of older versions
 _REST: Mapping[str, Any] = {
@@ -241,7 +242,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             transformer, missing = _hub.load_transformer(self.model, config, **where)
             for name, parameter in transformer.named_parameters():
                 check_numbers(f"model={self.model!r}: {name}", parameter.detach().numpy())
-            self._check_max_length(transformer, tokenizer)
+            check_max_length(self, transformer, tokenizer)
             weights = {
                 f"dense.{2 * i}.{kind}": array
                 for i, layer in enumerate(published.dense)
@@ -267,7 +268,8 @@ class TransformerEncoder(Encoder, BaseEstimator):
         self.special_tokens_ = {role: token for role, token in named if isinstance(token, str)}
         self.adapters_: dict[str, np.ndarray] = {}
         self.weights_ = {name: w.numpy().copy() for name, w in module.state_dict().items()}
-        self._check_layers(_files.split_weights(self.weights_)[1], config.hidden_size)
+        layers = _files.split_weights(self.weights_)[1]
+        check_layers(layers, self.dense_, config.hidden_size, is_frozen=self.is_frozen)
         return self
 
     def _choose_prompts(self, published: Published, where: Mapping[str, bool]) -> None:
@@ -454,55 +456,8 @@ class TransformerEncoder(Encoder, BaseEstimator):
         )
         self.adapters_ = _lora.read_adapter(files, f"{ENCODER}/{_lora.FOLDER}", is_mapped=is_mapped)
         self.tokenizer_json_ = _files.read_tokenizer(files)
-        self._check_fitted()
-
-    def _check_fitted(self) -> None:
-        """Raise unless configuration, weights and tokenizer, somebody else's, are of one model."""
-        own, layers = _files.split_weights(self.weights_)
         with _hub.silence():
-            transformer = _architecture.sound_transformer(self.config_, own)
-        self._check_layers(layers, transformer.config.hidden_size)
-        check_choice("pooling_", self.pooling_, POOLINGS)
-        for name in ("prompt_", "label_prompt_"):
-            if not isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} should be a str, and is {getattr(self, name)!r:.100}.")
-        check_integer("pad_token_id_", self.pad_token_id_, 0)
-        check_integer("vocab_size", self.config_.get("vocab_size"), 1)
-        if self.pad_token_id_ >= self.config_["vocab_size"]:
-            raise ValueError(f"pad_token_id_={self.pad_token_id_} is no token of the encoder's.")
-        special = self.special_tokens_
-        if not isinstance(special, dict) or not {*map(type, special.values())} <= {str}:
-            raise ValueError(f"special_tokens_ should be a dict of str, and is {special!r:.100}.")
-        _tokenizers.check_tokenizer(self.tokenizer_json_, _architecture.n_positions(transformer))
-
-    def _check_layers(self, layers: Mapping[str, np.ndarray], width: int) -> None:
-        """Raise unless each layer's weights go on from the layer's before it."""
-        names = [f"dense.{2 * i}" for i in range(len(self.dense_))]
-        if "projection.weight" in layers or not self.trainable:
-            names.append("projection")
-        left = dict(layers)
-        for name in names:
-            weight = left.pop(f"{name}.weight", np.empty(0))
-            bias = left.pop(f"{name}.bias", None)
-            is_float = weight.dtype == np.float32 and weight.ndim == 2
-            if not is_float or weight.shape[1] != width or not len(weight):
-                raise ValueError(
-                    f"the encoder's {name}.weight is an array of {weight.dtype}, {weight.shape}, "
-                    f"and should be of float32, (n, {width})."
-                )
-            width = len(weight)
-            if bias is not None and (bias.dtype, bias.shape) != (np.float32, (width,)):
-                raise ValueError(
-                    f"the encoder's {name}.bias is of {bias.dtype}, {bias.shape}, and should be of "
-                    f"float32, ({width},)."
-                )
-            for array in (weight, bias):
-                if array is not None:
-                    check_numbers(name, array)
-        if left:
-            raise ValueError(f"the encoder has weights of no layer, {sorted(left)[0]}.")
-        if not self.trainable and "projection.bias" not in layers:
-            raise ValueError("the encoder's projection.bias is missing.")
+            check_fitted(self)
 
     @property
     def _embedding_dim(self) -> int:
@@ -547,21 +502,4 @@ class TransformerEncoder(Encoder, BaseEstimator):
             raise ValueError(
                 f"trainable=False and {name}={getattr(self, name)}: a frozen transformer has no "
                 f"gradient. Leave one of them out."
-            )
-
-    def _check_max_length(
-        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-    ) -> None:
-        """Raise where `max_length` holds no text, or more than the model has positions for."""
-        n_special = tokenizer.num_special_tokens_to_add(pair=False)
-        if self.max_length <= n_special:
-            raise ValueError(
-                f"max_length={self.max_length} leaves no room for a text beside the {n_special} "
-                f"special tokens of model={self.model!r}. Pass at least {n_special + 1}."
-            )
-        longest = _architecture.n_positions(transformer)
-        if longest is not None and self.max_length > longest:
-            raise ValueError(
-                f"max_length={self.max_length} exceeds the {longest} positions that "
-                f"model={self.model!r} has. Pass max_length={longest} or less."
             )
