@@ -81,7 +81,7 @@ from skxc._search._ranker import search_sizes
 from skxc._training._loop import Schedule, _Loop
 from skxc._training._optim import make_optimizers
 from skxc._training._setup import TrainingSetup
-from skxc.encoders._transformer import _pad, _TransformerModule
+from skxc.encoders._pooled import PooledTransformer, _pad
 
 DTYPE = torch.bfloat16 if HAS_GPU else torch.float32  # Triton's interpreter has only the latter
 RESULTS = Path(__file__).parent / "results"
@@ -224,7 +224,7 @@ def autograd_step(weights: Tensor, embeddings: Tensor, positives: Positives) -> 
     torch.optim.SGD([weights], 1e-3, weight_decay=1e-4).step()
 
 
-def make_module(sizes: Sizes, n_layers: int, length: int) -> _TransformerModule:
+def make_module(sizes: Sizes, n_layers: int, length: int) -> PooledTransformer:
     config = BertConfig(
         hidden_size=sizes.dim,
         num_hidden_layers=n_layers,
@@ -232,12 +232,11 @@ def make_module(sizes: Sizes, n_layers: int, length: int) -> _TransformerModule:
         intermediate_size=4 * sizes.dim,
         max_position_embeddings=max(length, 16),
     )
-    return _TransformerModule(BertModel(config, add_pooling_layer=False), "mean", None, 0).to(
-        DEVICE
-    )
+    transformer = BertModel(config, add_pooling_layer=False)
+    return PooledTransformer(transformer, pooling="mean", pad_token_id=0).to(DEVICE)
 
 
-def layer_weights(module: _TransformerModule) -> int:
+def layer_weights(module: PooledTransformer) -> int:
     """Weights that a token is multiplied with."""
     return sum(p.numel() for p in module.transformer.encoder.parameters())
 
@@ -259,7 +258,7 @@ def make_rows(n_texts: int, n_labels: int, length: int) -> TrainingRows:
 
 def begin(
     method: Any,
-    module: _TransformerModule,
+    module: PooledTransformer,
     rows: TrainingRows,
     label_tokens: TokenStore | None = None,
     **settings: Any,

@@ -101,7 +101,7 @@ def test_the_parameters_of_the_research_tables_have_the_defaults_they_say(
         if default is None and len(values) == 2:
             of_bag, pretrained = (
                 estimator._default_values(encoder)[named[1]]
-                for encoder in (BagOfWordsEncoder, TransformerEncoder)
+                for encoder in (BagOfWordsEncoder(), TransformerEncoder("path/or/id"))
             )
             default = (of_bag[0] if isinstance(of_bag, range) else of_bag, pretrained)
         expected = tuple(v for (v,) in values) if len(values) == 2 else values[0][0]

@@ -202,7 +202,8 @@ def test_a_fit_that_goes_on_does_not_tokenise_again(make, data, lines, tmp_path,
         kill(patch, 1)
         with pytest.raises(Killed):
             make(checkpoint_dir=folder).fit(lines, data.Y)
-    names = ["tokens.ids", "tokens.json", "tokens.offsets", "tokens.weights"]
+    parts = ("ids", "json", "offsets", "other_ids", "other_offsets", "weights")
+    names = [f"tokens.{part}" for part in parts]
     assert sorted(os.listdir(folder)) == [FILE, *names]
     calls = []
     monkeypatch.setattr(

@@ -955,7 +955,7 @@ BAD = {
     ),
     "a format of the future": (
         changed_config(lambda c: c.update(format_version=5)),
-        "config.json has format version 4; this skxc reads up to 3. Upgrade skxc",
+        "config.json has format version 5; this skxc reads up to 4. Upgrade skxc",
     ),
     "another project's config.json": (
         lambda f: (f / "config.json").write_text('{"model_type": "bert"}'),

@@ -47,7 +47,8 @@ class SecondStageMixin(ThresholdMixin):
         earlier = {} if setup.fitted is None else setup.fitted["reranker_"]
         is_stream = setup.is_partial and setup.fitted is not None
         has_labels = bool(setup.rows.Y.nnz)  # else all that ranks high would be taken for wrong
-        if not (self._has_second_stage and has_labels) or (is_stream and not earlier):
+        is_new = not earlier and (is_stream or not has_labels)
+        if not self._has_second_stage or is_new:
             return ended._replace(arrays=ended.arrays | none)
         arrays = trained_arrays(
             ended.ranker,
