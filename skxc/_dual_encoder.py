@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
-from skxc._validation import check_choice, check_integer, check_real
+from skxc._validation import check_choice, check_integer, check_real, check_texts
 from skxc.encoders._base import Encoder
 
 
@@ -164,7 +164,8 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         """None is no label for any text, where nothing is to be learnt from them."""
         if y is not None or self.epochs != 0 or isinstance(self.label_texts, str | Mapping | None):
             return y
-        return sp.csr_array((n_texts, len(self.label_texts)), dtype=np.float32)
+        n_labels = len(check_texts(self.label_texts, "label_texts"))
+        return sp.csr_array((n_texts, n_labels), dtype=np.float32)
 
     def _default_values(self, encoder: Encoder) -> dict[str, Any]:
         values = super()._default_values(encoder)

@@ -35,12 +35,14 @@ class ReneeClassifier(XCEstimator):
         a dict or Series of each label's text by its name. "auto": the labels' names, where y has
         names (label lists, 1-d classes, a DataFrame's columns) and they are words. None: none.
     epochs : int, default=None
-        Passes over the training texts. None: 6 with the embedded encoder, 5 with a pretrained one.
+        Passes over the training texts. None: 6 with a bag, 5 with a pretrained encoder, 10 with
+        a frozen one.
     batch_size : int, default=None
         Texts a step. None: 256 (pretrained: 64), less where an epoch would have fewer than 50
         steps.
     learning_rate : float, default=None
-        Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
+        Of the encoder: AdamW, or row-wise Adagrad for a bag. None: 0.05 (pretrained: 5e-5, frozen:
+        3e-4).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
     dropout : float, default=None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 import skxc
+from skxc._data._token_files import TokenRows, mapped_array
 from skxc.encoders import JoinedEncoder, TokenStore, TransformerEncoder
 from skxc.encoders._frozen import LENGTH, FrozenTransformer
 
@@ -149,11 +152,13 @@ def test_other_tools_open_the_saved_encoder(tiny_bert: str, tmp_path: Path) -> N
     clf.save(tmp_path / "model")
     folder = tmp_path / "model" / "encoder"
     AutoModel.from_pretrained(folder)
-    again = TransformerEncoder(str(folder), max_length=16).fit(
-        [], seed=0
-    )  # the layer is a Dense one there
-    assert again.dense_ == ["Identity"]
-    assert set(again.weights_) >= {"dense.0.weight", "dense.0.bias"}
+    modules = [m["type"].split(".")[-1] for m in json.loads((folder / "modules.json").read_text())]
+    assert modules == ["Transformer", "Pooling", "Normalize", "Dense", "Normalize"]
+    with pytest.raises(ValueError, match="a Dense layer after Transformer, Pooling, Normalize"):
+        TransformerEncoder(str(folder), max_length=16).fit([], seed=0)  # we have none there
+    library = pytest.importorskip("sentence_transformers")
+    found = library.SentenceTransformer(str(folder)).encode(TEXTS)
+    np.testing.assert_allclose(found, clf.transform(TEXTS), rtol=1e-3, atol=1e-4)
 
 
 def test_training_goes_on(tiny_bert: str) -> None:
@@ -199,6 +204,34 @@ def test_a_checkpoint_holds_what_is_trained(
     assert b"transformer.encoder" not in checkpoint.read_bytes()
     broken.fit(TEXTS, Y)
     np.testing.assert_array_equal(broken.label_embeddings_, expected.label_embeddings_)
+
+
+def test_lack_of_memory_is_told_before_anything_is_embedded(
+    tiny_bert: str, counted: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skxc._training._memory.free_host_bytes", lambda: 1)
+    with pytest.raises(ValueError, match="Training needs about"):
+        make(skxc.UniDEC, frozen(tiny_bert)).fit(TEXTS, Y)
+    assert not counted
+
+
+def test_vectors_in_files_are_not_read_to_see_that_they_are_there(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TokenRows, "vectors", property(lambda self: pytest.fail("read")))
+    monkeypatch.setattr("skxc._estimator._setup._some_vectors", lambda tokens: np.ones((1, 32)))
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS))
+    make(skxc.UniDEC, frozen(tiny_bert), epochs=1).fit(path, Y)
+
+
+def test_vectors_need_room_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(OSError, match="there is no room for"):
+        mapped_array((3, 4), np.float32, tmp_path)
 
 
 def test_an_estimate_of_memory_embeds_nothing_and_counts_the_vectors(
@@ -280,6 +313,39 @@ print(float(module.frozen_vectors(encoder.tokenize(texts)).sum()))
         (n_rows,) = connection.execute("SELECT COUNT(*) FROM vectors").fetchone()
     connection.close()
     assert n_rows == 191  # ten texts are one
+
+
+def test_what_is_damaged_is_computed_again_and_a_read_only_cache_warns(
+    tiny_bert: str, tmp_path: Path, counted: Counter
+) -> None:
+    encoder = frozen(tiny_bert, cache_dir=tmp_path)
+    clf = make(skxc.DualEncoderXC, encoder, epochs=1).fit(TEXTS, Y)
+    (path,) = tmp_path.glob("*.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE vectors SET vector = substr(vector, 1, 7)")
+    connection.close()
+    counted.clear()
+    again = make(skxc.DualEncoderXC, encoder, epochs=1).fit(TEXTS, Y)
+    assert sum(counted.values()) == len({*TEXTS, *NAMES})
+    np.testing.assert_array_equal(again.label_embeddings_, clf.label_embeddings_)
+    with sqlite3.connect(path) as connection:  # what a read-only file gives
+        connection.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON vectors BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    connection.close()
+    with pytest.warns(UserWarning, match=r"cache_dir: 1 vectors were not kept in .* \(no\)"):
+        assert again.predict_labels(["a new text"])
+    assert again.predict_labels(TEXTS[:1])
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+def test_a_folder_that_cannot_be_made_is_named(
+    tiny_bert: str, tmp_path: Path, is_file: bool
+) -> None:
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" if is_file else tmp_path / "file" / "below"
+    with pytest.raises(OSError, match=r"cache_dir: .* cannot be used"):
+        make(skxc.DualEncoderXC, frozen(tiny_bert, cache_dir=folder)).fit(TEXTS, Y)
 
 
 def test_a_cache_that_cannot_be_used_is_named(tiny_bert: str, tmp_path: Path) -> None:

@@ -154,6 +154,28 @@ def test_the_weight_is_chosen_on_held_out_texts(
     assert clf.score(texts, targets) > 0.9
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_texts_of_one_length_and_texts_without_known_words(
+    estimator: type, encoder: JoinedEncoder
+) -> None:
+    texts = ["red guitar", "blue piano", "steel knife", "large keyboard"] * 5
+    clf = make(estimator, encoder).fit(texts, Y[:20])
+    clf.partial_fit(texts[:1], Y[:1])
+    assert clf.predict_top_k(["zzz", "", "red guitar"], 2)[0].shape == (3, 2)
+    with pytest.warns(UserWarning, match="reads the same tokens in all of the 4 texts"):
+        make(estimator, encoder, epochs=1).fit(
+            ["red red", "red  red", "red red ", "red red"], Y[:4]
+        )
+
+
+def test_a_label_without_known_words_is_no_text_for_the_second_stage(
+    encoder: JoinedEncoder,
+) -> None:
+    clf = make(skxc.UniDEC, encoder).fit(TEXTS, Y)
+    clf.add_labels(["zzqq"])
+    assert clf.reranker_["intercepts"][-1] == 0
+
+
 def test_labels_are_added_by_both(encoder: JoinedEncoder) -> None:
     for estimator in ESTIMATORS[1:]:
         clf = make(estimator, encoder).fit(TEXTS, Y)

@@ -238,6 +238,16 @@ def test_a_trained_model_is_saved_merged_and_apart(
         assert (states[0] - plain).abs().max() > 1e-3
     loaded.partial_fit(TEXTS, Y)  # new adapters beside the merged weights
     assert any("lora" in name for name in loaded.encoder_.weights_)
+    loaded.save(tmp_path / "third")
+    encoder = tmp_path / "third" / "encoder"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        base = AutoModel.from_pretrained(tiny_qwen)
+        apart = PeftModel.from_pretrained(base, encoder / "adapter")
+    states = [
+        m(input_ids=ids).last_hidden_state for m in (AutoModel.from_pretrained(encoder), apart)
+    ]
+    torch.testing.assert_close(*states, rtol=1e-4, atol=1e-5)
 
 
 def test_training_goes_on_with_the_same_adapters(lora: TransformerEncoder) -> None:

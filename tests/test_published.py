@@ -114,9 +114,10 @@ def test_dense_layers_follow_the_pooling(folder: Path, is_pickled: bool, tmp_pat
         clf.save(tmp_path / "model")
         again = skxc.load(tmp_path / "model")
         np.testing.assert_array_equal(again.predict_top_k(TEXTS)[1], clf.predict_top_k(TEXTS)[1])
-        other = fitted(tmp_path / "model" / "encoder", prompt="", label_prompt="")
-        last = ["Identity"] * bool(parameters)  # our own layer is one more of theirs
-        assert other.dense_ == ["Tanh", "Identity", *last]
+        if "trainable" not in parameters:
+            other = fitted(tmp_path / "model" / "encoder", prompt="", label_prompt="")
+            last = ["Identity"] * bool(parameters)  # our own layer is one more of theirs
+            assert other.dense_ == ["Tanh", "Identity", *last]
     changed = clf.encoder_.weights_["dense.0.weight"] != layers[0]["linear.weight"]
     assert changed.any()  # all are trained
 
@@ -233,7 +234,9 @@ def test_they_are_saved_and_used_in_prediction(folder: Path, tmp_path: Path) -> 
     )
     name = "config_sentence_transformers.json"
     saved = json.loads((tmp_path / "model" / "encoder" / name).read_text())
-    assert saved["prompts"] == {"query": "a red ", "document": "the "}
+    assert saved["prompts"] == {"query": "a red ", "label": "the "}
+    again = fitted(tmp_path / "model" / "encoder")
+    assert (again.prompt_, again.label_prompt_) == ("a red ", "the ")
 
 
 def test_a_pooling_without_the_prompt_is_refused_where_there_is_one(folder: Path) -> None:
@@ -244,6 +247,20 @@ def test_a_pooling_without_the_prompt_is_refused_where_there_is_one(folder: Path
         fitted(folder)
     fitted(folder, prompt="", label_prompt="")
     fitted(folder, pooling="mean")
+
+
+def test_the_planned_width_is_that_of_the_last_dense_layer(folder: Path) -> None:
+    write_modules(folder, ("Pooling", POOLING), ("Dense", dense(32, 4, "Tanh")))
+    arrays = {"linear.weight": np.ones((4, 32), np.float32)}
+    save_file(arrays, folder / "2_Dense" / "model.safetensors")
+    assert TransformerEncoder(str(folder)).planned_dim() == 4
+    assert TransformerEncoder(str(folder), pooling="mean").planned_dim() == 32
+
+
+def test_a_pooling_that_is_no_name_is_named(folder: Path) -> None:
+    write_modules(folder, ("Pooling", {"pooling_mode": 5}))
+    with pytest.raises(ValueError, match="name the pooling '5'"):
+        fitted(folder)
 
 
 @pytest.mark.parametrize("prompts", [["a"], {"query": 3}, "a"])

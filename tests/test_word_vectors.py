@@ -73,6 +73,15 @@ def test_words_are_matched_in_lower_case_and_n_grams_by_their_words(vectors: np.
     np.testing.assert_allclose([row[:6] for row in plain.values()], centred(every), atol=1e-6)
 
 
+def test_a_vector_that_is_the_mean_leaves_a_row_to_be_trained() -> None:
+    random = rows_of(None)
+    for init in ({"red": np.ones(4)}, {"red": np.ones(4), "blue": np.ones(4)}):
+        rows = rows_of(init)
+        assert all(row.any() for row in rows.values())
+    np.testing.assert_allclose(rows["red"], 0.1 * random["red"], rtol=1e-6)
+    np.testing.assert_allclose(rows_of({"red": np.ones(4)})["red"][:4], 0.5)
+
+
 # --- folders --------------------------------------------------------------------------------
 
 
@@ -148,7 +157,7 @@ def test_a_saved_model_needs_nothing_of_it(
     }[kind]
     encoder = BagOfWordsEncoder(dim=4, init=init)
     clf = skxc.UniDEC(encoder, label_texts="auto", epochs=2, random_state=0).fit(TEXTS, Y)
-    assert type(clf.encoder_.init) is type(init)
+    assert clf.encoder_.init == (init if kind == "folder" else None)
     clf.save(tmp_path / "model")
     joblib.dump(clf, tmp_path / "model.joblib")
     loaded = skxc.load(tmp_path / "model")
@@ -169,15 +178,24 @@ def test_a_saved_model_needs_nothing_of_it(
     [
         (3, TypeError, "init must be a folder of static embeddings, a dict .* got 3"),
         (("a", "b", "c"), TypeError, "init must be a folder"),
-        ((["a"], np.ones((2, 3))), ValueError, "init holds 1 words and an array of float64"),
-        ((["a"], np.ones((1, 3), int)), ValueError, "init holds 1 words and an array of int64"),
+        ({}, ValueError, "init holds 0 words and 0 vectors"),
+        ((["a"], np.ones((2, 3))), ValueError, "init holds 1 words and 2 vectors"),
+        ((["a"], np.ones((1, 3), int)), ValueError, "has vectors that are not all floats"),
+        ({"red": 1.0}, ValueError, "has vectors that are not all floats"),
+        ({"red": "abc"}, ValueError, "has vectors that are not all floats"),
+        ((None, np.ones((2, 3))), ValueError, "init holds"),
+        ({3: np.ones(3)}, TypeError, "has words that are no str"),
         (
             {"zebra": np.ones(3)},
             ValueError,
             "has a vector for none of the 8 words, such as 'piano'",
         ),
-        ({"red": np.full(3, np.nan)}, ValueError, "init"),
-        ({"red": np.ones(3), "blue": np.ones(2)}, ValueError, "has vectors of several"),
+        ({"red": np.full(3, np.nan)}, ValueError, "has vectors of numbers that are not finite"),
+        (
+            {"red": np.ones(3), "blue": np.ones(2)},
+            ValueError,
+            "has vectors that are not all floats",
+        ),
         ("no/such folder", OSError, "init='no/such folder' is neither a local"),
         (TransformerEncoder("x", max_length=0), ValueError, "max_length"),
     ],
@@ -186,6 +204,42 @@ def test_a_saved_model_needs_nothing_of_it(
 def test_what_is_not_accepted(init: object, error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         rows_of(init)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mapping": np.array([0, 9])},
+        {"mapping": np.array([0, -1])},
+        {"mapping": np.array([0.0, 1.0])},
+        {"weights": np.ones(1)},
+        {"weights": np.ones((2, 2))},
+    ],
+    ids=str,
+)
+def test_entries_that_belong_to_no_table_are_refused(more: dict, tmp_path: Path) -> None:
+    save_file({"embeddings": np.ones((2, 3))} | more, tmp_path / "model.safetensors")
+    write_tokenizer(tmp_path / "tokenizer.json", ["[UNK]", "red"])
+    with pytest.raises(OSError, match="are not one entry a token for 2 vectors"):
+        rows_of(str(tmp_path))
+
+
+def test_a_checkpoint_of_other_vectors_is_another_fit(tmp_path: Path) -> None:
+    words = [f"word{i}" for i in range(2000)] + WORDS
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(len(words), 4))
+    second = first.copy()
+    second[1000:-4] += rng.normal(size=second[1000:-4].shape)  # not where repr would show it
+    models = []
+    for array in (first, second):
+        encoder = BagOfWordsEncoder(dim=4, init=(words, array))
+        given = {"label_texts": "auto", "epochs": 1, "random_state": 0}
+        clf = skxc.UniDEC(encoder, checkpoint_dir=tmp_path, keep_checkpoint=True, **given)
+        if array is second:
+            with pytest.raises(ValueError, match="encoder"):
+                clf.fit(TEXTS, Y)
+            break
+        models.append(clf.fit(TEXTS, Y))
 
 
 def test_folders_without_a_table_are_named(tiny_bert: str, tmp_path: Path) -> None:

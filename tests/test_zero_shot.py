@@ -80,6 +80,13 @@ def test_it_goes_on_to_training_and_labels_are_added(tiny_bert: str) -> None:
     assert clf.n_iter_ == 1
 
 
+def test_a_partial_fit_trains_nothing_either(tiny_bert: str) -> None:
+    clf = make(TransformerEncoder(tiny_bert, max_length=16)).partial_fit(TEXTS, Y)
+    expected = make(TransformerEncoder(tiny_bert, max_length=16)).fit(TEXTS, Y)
+    assert clf.n_iter_ == 0
+    np.testing.assert_array_equal(clf.label_embeddings_, expected.label_embeddings_)
+
+
 def test_where_y_is_needed(tiny_bert: str) -> None:
     encoder = TransformerEncoder(tiny_bert, max_length=16)
     message = "requires y to be passed, but the target y is None"

@@ -80,6 +80,11 @@ class TokenRows(TokenStore):
         return lengths if others is None else lengths + TokenRows(others, self.rows).lengths
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether there are vectors in the files."""
+        return self.base.vectors is not None
+
+    @property
     def n_tokens(self) -> int:
         """Tokens of all texts."""
         return int(self._n_tokens.sum())
@@ -203,8 +208,11 @@ def mapped_matrix(matrix: sp.csr_array, folder: Path) -> sp.csr_array:
 def mapped_array(shape: tuple[int, ...], dtype: Any, folder: Path) -> NDArray[Any]:
     """Numbers to be written, in a file that has no name any more, where the system allows that."""
     path = folder / f"{_LABELS}{secrets.token_hex(4)}"
+    n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     with _room_asked_for(folder), path.open("wb") as file:
-        file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+        if hasattr(os, "posix_fallocate"):  # else a full disk kills who writes to the map
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        file.truncate(n_bytes)
     array = np.asarray(np.memmap(path, dtype, mode="r+", shape=shape))
     with suppress(OSError):
         path.unlink()

@@ -54,6 +54,11 @@ class TokenStore:
         return lengths + (self.vectors is not None)
 
     @property
+    def has_vectors(self) -> bool:
+        """Whether there are vectors; they are not read from files to see that."""
+        return self.vectors is not None
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         parts = (self.ids, self.offsets, self.weights, self.others, self.vectors)
@@ -217,8 +222,12 @@ def id_dtype(n_ids: int) -> type[np.unsignedinteger]:
 
 def are_equal(tokens: TokenStore) -> bool:
     """Whether all texts have the same ids."""
-    n = int(tokens.lengths[0])
-    if (tokens.lengths != n).any():
+    if tokens.others is not None and not are_equal(tokens.others):
         return False
     first = tokens.take(np.arange(1)).ids
-    return all(bool((part.ids.reshape(len(part), n) == first).all()) for part in tokens.parts())
+    for part in tokens.parts():
+        if (np.diff(part.offsets) != len(first)).any():
+            return False
+        if not (part.ids.reshape(len(part), len(first)) == first).all():
+            return False
+    return True

@@ -178,9 +178,11 @@ def _told(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape}{_digest([np.ascontiguousarray(value).tobytes()])}"
     if hasattr(value, "get_params"):
-        return f"{type(value).__name__}({_told(value.get_params())})"
+        return f"{type(value).__name__}({_told(_of_the_fit(value))})"
     if isinstance(value, Mapping):
         return ", ".join(f"{key!r}: {_told(item)}" for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_told, value))}]"
     if isinstance(value, bool | np.bool_):
         return repr(bool(value))
     if isinstance(value, Real):
@@ -188,3 +190,9 @@ def _told(value: Any) -> str:
         return repr(int(number) if number.is_integer() else number)
     text = repr(value)
     return type(value).__name__ if " at 0x" in text else text
+
+
+def _of_the_fit(encoder: Any) -> dict[str, Any]:
+    """An encoder's parameters, but where it keeps what is the same wherever it is kept."""
+    parameters: dict[str, Any] = encoder.get_params(deep=False)
+    return {name: value for name, value in parameters.items() if name != "cache_dir"}

@@ -244,7 +244,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
         """Train, as the parameters say."""
         settings: Settings = setup.settings
         schedule = Schedule(
-            epochs=1 if setup.is_partial else settings.epochs,
+            epochs=min(settings.epochs, 1) if setup.is_partial else settings.epochs,
             batch_size=settings.batch_size,
             warmup_fraction=settings.warmup_fraction,
             max_grad_norm=settings.max_grad_norm,

@@ -35,7 +35,7 @@ from skxc._validation import (
     is_lazy,
     lazy_texts,
 )
-from skxc.encoders._base import Encoder, EncoderModule
+from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
 from ._checkpoints import CheckpointMixin
@@ -94,28 +94,20 @@ class SetupMixin(CheckpointMixin):
         warn_of_equal_texts(tokens, inputs.texts, encoder)
         module = on_device(encoder.build_training_module(), device).train()
         del encoder.weights_  # the module has them
-        if module.frozen_dim is not None and not is_estimate:
-            tokens, label_tokens = self._with_vectors(module, tokens, label_tokens, device, folder)
-            if not mode.is_resumed:
-                module.begin_at_(_some_vectors(tokens))
         if self.epochs != 0 and not (mode.is_partial and mode.is_resumed):
             warn_of_no_label(Y if inputs.weights is None else Y[inputs.weights > 0], inputs.mask)
         rows = TrainingRows(tokens, Y, inputs.weights, inputs.mask)
-        # by the first seed: a warm start holds out the same texts again
-        rows, held_out = self._split(rows, np.random.default_rng(seeds[0]))
-        if folder is not None:
-            rows = replace(rows, Y=mapped_matrix(rows.Y, folder))
         settings = self._settings(encoder, module.dim, Y, is_partial=mode.is_partial)
         if settings.encode_batch_size is None and encoder.is_padded:
-            stores = [rows.tokens] if label_tokens is None else [rows.tokens, label_tokens]
+            stores = [tokens] if label_tokens is None else [tokens, label_tokens]
             lengths = np.concatenate([store.lengths for store in stores])
             n_texts = texts_at_once(module, lengths, self._dtype(device), device)
             settings = replace(settings, encode_batch_size=n_texts)
-        return TrainingSetup(
+        setup = TrainingSetup(
             settings=settings,
             module=module,
             rows=rows,
-            held_out=held_out,
+            held_out=None,
             encoder=encoder,
             label_texts=inputs.label_texts,
             label_tokens=label_tokens,
@@ -124,32 +116,40 @@ class SetupMixin(CheckpointMixin):
             generator=torch.Generator(device).manual_seed(seeds[-1]),
             fitted=vars(self) if mode.is_resumed else None,
             is_partial=mode.is_partial,
-            n_reranked=self._n_searched(rows),
         )
+        if module.frozen_dim is not None and not is_estimate:
+            # before the vectors, which may take hours
+            self._check_memory(self._with_rows_held_out(setup, seeds[0], None))
+            setup = self._with_vectors(setup, folder)
+            if not mode.is_resumed:
+                module.begin_at_(_some_vectors(setup.rows.tokens))
+        return self._with_rows_held_out(setup, seeds[0], folder)
 
-    def _with_vectors(
-        self,
-        module: EncoderModule,
-        tokens: TokenStore,
-        label_tokens: TokenStore | None,
-        device: torch.device,
-        folder: Path | None,
-    ) -> tuple[TokenStore, TokenStore | None]:
+    def _with_rows_held_out(
+        self, setup: TrainingSetup[Any], seed: int, folder: Path | None
+    ) -> TrainingSetup[Any]:
+        """Split the rows, by the first seed: a warm start holds out the same texts again."""
+        rows, held_out = self._split(setup.rows, np.random.default_rng(seed))
+        if folder is not None:
+            rows = replace(rows, Y=mapped_matrix(rows.Y, folder))
+        return replace(setup, rows=rows, held_out=held_out, n_reranked=self._n_searched(rows))
+
+    def _with_vectors(self, setup: TrainingSetup[Any], folder: Path | None) -> TrainingSetup[Any]:
         """What a frozen encoder makes of the texts and labels."""
         embed = partial(
             embedded,
-            module,
-            dtype=self._dtype(device),
+            setup.module,
+            dtype=setup.dtype,
             folder=folder,
             at_once=self.encode_batch_size,
             is_verbose=bool(self.verbose),
         )
-        tokens = embed(tokens, what="texts")
-        if label_tokens is None:
-            return tokens, None
-        if isinstance(tokens, TokenRows) and isinstance(label_tokens, TokenRows):  # of one file
-            return tokens, TokenRows(tokens.base, label_tokens.rows)
-        return tokens, embed(label_tokens, what="labels")
+        tokens, of_labels = embed(setup.rows.tokens, what="texts"), setup.label_tokens
+        if isinstance(tokens, TokenRows) and isinstance(of_labels, TokenRows):  # of one file
+            of_labels = TokenRows(tokens.base, of_labels.rows)
+        elif of_labels is not None:
+            of_labels = embed(of_labels, what="labels")
+        return replace(setup, rows=replace(setup.rows, tokens=tokens), label_tokens=of_labels)
 
     def _check_memory(self, setup: TrainingSetup[Any]) -> None:
         """Raise where training would not fit."""
@@ -180,12 +180,15 @@ class SetupMixin(CheckpointMixin):
         encoder: Encoder = resolve_encoder(self.encoder)
         if not inputs.mode.is_resumed:
             try:
-                return encoder.fit(inputs.texts, label_texts=inputs.label_texts or [], seed=seed)
+                encoder.fit(inputs.texts, label_texts=inputs.label_texts or [], seed=seed)
+                encoder.forget()
+                return encoder
             except MemoryError as error:
                 raise ValueError(
                     f"The encoder does not fit into memory ({error}). Lower "
                     f"{encoder.dim_parameter} of {encoder!r}."
                 ) from error
+        encoder.forget()  # as the fitted one has
         if repr(encoder) != repr(self.encoder_):
             raise ValueError(
                 f"encoder={encoder!r} differs from the fitted one, {self.encoder_!r}, that "
@@ -217,7 +220,8 @@ class SetupMixin(CheckpointMixin):
 
 def _some_vectors(tokens: TokenStore) -> NDArray[np.float32]:
     """Vectors of the texts; of very many, of texts from all over the set."""
-    rows = np.linspace(0, len(tokens) - 1, min(len(tokens), MOST_SHUFFLED)).astype(np.int64)
-    vectors = tokens.take(rows).vectors
-    assert vectors is not None
-    return vectors
+    n_rows = min(len(tokens), MOST_SHUFFLED)
+    if n_rows < len(tokens):
+        tokens = tokens.take(np.linspace(0, len(tokens) - 1, n_rows).astype(np.int64))
+    assert tokens.vectors is not None
+    return tokens.vectors

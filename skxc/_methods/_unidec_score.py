@@ -121,7 +121,7 @@ class ScoreParts:
         views = [slice(self.n_of_words)]
         if self.n_of_words is not None:
             views.append(slice(self.n_of_words, None))
-        tables = [(view, half[:, view].contiguous()) for view in views for half in halves]
+        tables = [(view, half[:, view]) for view in views for half in halves]
         if self.words is not None:
             pattern = self.words.of_label_texts
             words = [with_values(pattern, self.words.learnt.numpy()), pattern]

@@ -130,7 +130,7 @@ def _only(known: LinearClassifiers, is_kept: NDArray[np.bool_]) -> LinearClassif
 
 def _of_texts(tokens: TokenStore) -> sp.csr_array:
     """Each label's own text, if it has a token, as a text that has this label."""
-    return sp.diags_array((tokens.lengths > 0).astype(np.float32), format="csr")
+    return sp.diags_array((np.diff(tokens.offsets) > 0).astype(np.float32), format="csr")
 
 
 def with_new_labels(arrays: Arrays, tokens: TokenStore) -> dict[str, Any]:

@@ -124,7 +124,8 @@ class TrainingSetup(Generic[S]):
         parts = [self.rows, self.held_out, self.label_tokens]
         kept, _ = self.encoder.reading_bytes(0)
         kept += sum(part.nbytes for part in parts if part is not None)
-        if self.rows.tokens.vectors is None:  # an estimate: those of a frozen encoder are to come
+        tokens = self.rows.tokens
+        if not tokens.has_vectors and not isinstance(tokens, TokenRows):  # those are to come
             n_texts = sum(len(part) for part in parts if part is not None)
             kept += 4 * (self.module.frozen_dim or 0) * n_texts
         return kept

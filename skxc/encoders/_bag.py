@@ -236,6 +236,9 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
     def build_module(self) -> EncoderModule:
         return _BagModule(torch.tensor(self.weights_["table"]))
 
+    def forget(self) -> None:
+        self.init = self.saved_parameters()["init"]
+
     def saved_parameters(self) -> dict[str, Any]:
         init = self.init
         init = os.fspath(init) if isinstance(init, str | os.PathLike) else None

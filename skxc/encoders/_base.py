@@ -300,6 +300,9 @@ class Encoder(Protocol):
         narrowed: Self = encoder.set_params(**{self.dim_parameter: dim})
         return narrowed
 
+    def forget(self) -> None:
+        """Drop parameters that only `fit` needs, once it has run: by default, none."""
+
     def saved_parameters(self) -> dict[str, Any]:
         """Parameters as a saved model keeps them: without what is of this machine alone.
 

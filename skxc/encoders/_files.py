@@ -71,9 +71,10 @@ def write_modules(
     hidden_size: int,
     pooling: str,
     activations: Sequence[str],
-    prompts: Mapping[str, str],
+    prompts: tuple[str, str],  # of texts and labels
     max_length: int,
     is_normalized: bool,
+    frozen_length: float | None,  # of what the projection of a frozen transformer reads
 ) -> None:
     """What sentence-transformers adds: pooling, layers, prompts and scaling to length 1."""
     settings = {"max_seq_length": max_length, "do_lower_case": False}
@@ -85,6 +86,9 @@ def write_modules(
     ]
     layers = _layers(weights, activations)
     for arrays, activation in layers:
+        if arrays is layers[-1][0] and frozen_length is not None:
+            modules.append(("Normalize", None))
+            arrays["linear.weight"] = arrays["linear.weight"] * np.float32(frozen_length)
         out_features, in_features = arrays["linear.weight"].shape
         place = "linear" if activation == "Identity" else "activation"
         dense = {
@@ -103,12 +107,14 @@ def write_modules(
         if module_config is not None:
             (folder / path).mkdir()
             write_json(folder / path / "config.json", module_config)
-    for i, (arrays, _) in enumerate(layers):
-        write_tensors(folder / _DENSE.format(2 + i), arrays)
+    places = [i for i, (kind, _) in enumerate(modules) if kind == "Dense"]
+    for i, (arrays, _) in zip(places, layers, strict=True):
+        write_tensors(folder / _DENSE.format(i), arrays)
     write_json(folder / "modules.json", listed)
-    if any(prompts.values()):
-        named = {"prompts": dict(prompts), "default_prompt_name": "query"}
-        write_json(folder / "config_sentence_transformers.json", named)
+    if any(prompts):
+        named = dict(zip(("query", "label"), prompts, strict=True))
+        told = {"prompts": named, "default_prompt_name": "query"}
+        write_json(folder / "config_sentence_transformers.json", told)
 
 
 def _layers(
@@ -128,7 +134,7 @@ def _layers(
 
 
 def read_transformer(
-    files: ModelFolder, n_dense: int, *, is_mapped: bool
+    files: ModelFolder, n_dense: int, frozen_length: float | None, *, is_mapped: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Configuration and weights, those of the layers among them."""
     path = f"{ENCODER}/config.json"
@@ -143,11 +149,14 @@ def read_transformer(
     own = files.tensors(f"{ENCODER}/model.safetensors", is_mapped=is_mapped)
     weights = {f"{_PREFIX}{name}": array for name, array in own.items()}
     for i in range(n_dense + 1):
-        name = f"{ENCODER}/{_DENSE.format(2 + i)}"
+        is_frozen = i == n_dense and frozen_length is not None
+        name = f"{ENCODER}/{_DENSE.format(2 + i + is_frozen)}"
         if name not in files.config["files"]:
             continue  # no projection; of a dense layer, the weights are missed later
         layer = f"dense.{2 * i}" if i < n_dense else _PROJECTION.removesuffix(".weight")
         arrays = files.tensors(name, is_mapped=is_mapped)
+        if is_frozen and "linear.weight" in arrays:
+            arrays["linear.weight"] = arrays["linear.weight"] / np.float32(frozen_length)
         weights |= {f"{layer}.{n.removeprefix('linear.')}": array for n, array in arrays.items()}
     return config, weights
 

@@ -150,6 +150,18 @@ class JoinedEncoder(Encoder, BaseEstimator):
             own = _taken(encoder)
             self.weights_ |= {f"{part}.{name}": array for name, array in own.items()}
 
+    def forget(self) -> None:
+        for name, encoder in self.saved_parameters().items():
+            setattr(self, name, encoder)
+        if hasattr(self, "words_"):
+            self.words_.forget()
+
+    def saved_parameters(self) -> dict[str, Any]:
+        words = self.words
+        if isinstance(words, BagOfWordsEncoder):  # not the user's own object
+            words = copy.copy(words).set_params(**words.saved_parameters())
+        return super().saved_parameters() | {"words": words}
+
     def planned_dim(self) -> int:
         self.check_parameters()
         return sum(encoder.planned_dim() for encoder in self._encoders())

@@ -73,17 +73,28 @@ def split(
     return merged, factors
 
 
+def stacked(
+    first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Adapters of a higher rank, whose product is the sum of both's."""
+    return {
+        name: np.concatenate([array, second[name]], axis=0 if _FACTORS[0] in name else 1)
+        for name, array in first.items()
+    }
+
+
 def write_adapter(
-    folder: Path, factors: Mapping[str, np.ndarray], *, rank: int, alpha: float, model: str
+    folder: Path, factors: Mapping[str, np.ndarray], scaling: float, model: str
 ) -> None:
     """The adapters apart, as ``peft.PeftModel.from_pretrained(base, folder)`` reads them."""
     folder.mkdir()
     write_tensors(folder / _TENSORS, {f"{_PREFIX}{name}": a for name, a in factors.items()})
+    rank = next(len(array) for name, array in factors.items() if _FACTORS[0] in name)
     settings = {
         "peft_type": "LORA",
         "base_model_name_or_path": model,
         "r": rank,
-        "lora_alpha": alpha,
+        "lora_alpha": scaling * rank,
         "target_modules": sorted({name.split(".lora_")[0] for name in factors}),
         "bias": "none",
         "inference_mode": True,

@@ -100,7 +100,7 @@ def published_prompts(model: str, *, local_files_only: bool = False) -> tuple[st
         )
     named: dict[str, str] = prompts
     prompt = named.get(str(settings.get("default_prompt_name")), named.get("query", ""))
-    return prompt, prompt
+    return prompt, named.get("label", prompt)  # as we save it
 
 
 def _settings(model: str, path: str, *, local_files_only: bool) -> dict[str, Any]:
@@ -117,7 +117,8 @@ def _pooling(model: str, settings: Mapping[str, Any]) -> str:
         modes = [
             key for key, is_on in settings.items() if key.startswith("pooling_mode_") and is_on
         ]
-    modes = [modes] if isinstance(modes, str) else [str(mode) for mode in modes] or ["mean"]
+    listed = modes if isinstance(modes, list) else [modes]
+    modes = [str(mode) for mode in listed] or ["mean"]
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise ValueError(_unsupported(model, f"the pooling {'+'.join(modes)!r}"))
     return _POOLINGS[modes[0]]

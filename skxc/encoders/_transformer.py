@@ -25,7 +25,7 @@ from skxc._validation import check_choice, check_integer, check_real
 from . import _architecture, _compiled, _files, _hub, _lora, _tokenizers
 from ._base import Encoder, EncoderModule, check_fits
 from ._draws import OwnGenerator
-from ._frozen import FrozenTransformer
+from ._frozen import LENGTH, FrozenTransformer
 from ._pooled import ACTIVATIONS, POOLINGS, PooledTransformer, dense_layers
 from ._published import Published, published_modules, published_prompts
 from ._transformer_checks import check_fitted, check_layers, check_max_length
@@ -396,7 +396,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             if self.cache_dir is not None:
                 frozen = {n: w for n, w in weights.items() if not n.startswith("projection.")}
                 fingerprint = fingerprint_of(frozen, self.config_, self.pooling_, self.dense_)
-                module.cache = VectorCache(Path(self.cache_dir), fingerprint)
+                module.cache = VectorCache(Path(self.cache_dir), fingerprint, module.frozen_dim)
         if self.compile:
             _compiled.compile_blocks(module.transformer)
             module.is_compiled = True
@@ -413,8 +413,10 @@ class TransformerEncoder(Encoder, BaseEstimator):
     def planned_dim(self) -> int:
         if self.projection_dim is not None:
             return int(self.projection_dim)
-        offline = _hub.is_out_of_reach(self.model)
-        hidden_size: int = _hub.load_config(self.model, local_files_only=offline).hidden_size
+        where = {"local_files_only": _hub.is_out_of_reach(self.model)}
+        if self.pooling == "auto" and (dense := published_modules(self.model, **where).dense):
+            return len(dense[-1].weight)
+        hidden_size: int = _hub.load_config(self.model, **where).hidden_size
         return hidden_size
 
     def saved_parameters(self) -> dict[str, Any]:
@@ -431,18 +433,16 @@ class TransformerEncoder(Encoder, BaseEstimator):
             hidden_size=_architecture.hidden_size(self.config_),
             pooling=self.pooling_,
             activations=self.dense_,
-            prompts={"query": self.prompt_, "document": self.label_prompt_},
+            prompts=(self.prompt_, self.label_prompt_),
             max_length=max_length,
             is_normalized=is_normalized,
+            frozen_length=LENGTH if self.is_frozen else None,
         )
-        if factors := _files.split_weights(factors)[0] or self.adapters_:
-            _lora.write_adapter(
-                folder / _lora.FOLDER,
-                factors,
-                rank=int(self.lora_rank or 1),
-                alpha=self._lora_alpha,
-                model=self.model,
-            )
+        factors = _files.split_weights(factors)[0]
+        if factors and self.adapters_:  # trained beside weights that hold earlier ones
+            factors = _lora.stacked(self.adapters_, factors)
+        if factors := factors or self.adapters_:
+            _lora.write_adapter(folder / _lora.FOLDER, factors, self._lora_scaling, self.model)
         return {name: getattr(self, name) for name in _REST}
 
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
@@ -452,7 +452,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
         if not isinstance(self.dense_, list) or not {*map(str, self.dense_)} <= {*ACTIVATIONS}:
             raise ValueError(check)
         self.config_, self.weights_ = _files.read_transformer(
-            files, len(self.dense_), is_mapped=is_mapped
+            files, len(self.dense_), LENGTH if self.is_frozen else None, is_mapped=is_mapped
         )
         self.adapters_ = _lora.read_adapter(files, f"{ENCODER}/{_lora.FOLDER}", is_mapped=is_mapped)
         self.tokenizer_json_ = _files.read_tokenizer(files)
@@ -493,7 +493,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
             check_real("lora_alpha", self.lora_alpha, ends="(]")
         for name in ("trainable", "gradient_checkpointing", "compile"):
             check_choice(name, getattr(self, name), (False, True))
-        if not isinstance(self.cache_dir, str | os.PathLike | None):
+        if not isinstance(self.cache_dir, str | os.PathLike | None) or self.cache_dir == "":
             raise TypeError(
                 f"cache_dir must be the path of a folder or None, got {self.cache_dir!r:.100}."
             )

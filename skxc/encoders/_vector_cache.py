@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skxc._data._tokens import TokenStore
 
+if TYPE_CHECKING:
+    import sqlite3
+
 _KEYS_AT_ONCE = 500  # SQLite's own limit on variables was 999 once
 _SECONDS_TO_WAIT = 60.0  # for another process that writes
+_TABLES = "SELECT name FROM sqlite_master WHERE name = 'vectors'"
 _CREATE = "CREATE TABLE IF NOT EXISTS vectors (text BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID"
 
 
@@ -24,7 +29,8 @@ class VectorCache:
     What other processes write meanwhile is found, too; a kill leaves whole rows.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, dim: int) -> None:
+        self.dim = dim
         self.path = folder / f"vectors-{fingerprint}.sqlite"
 
     def through(
@@ -39,27 +45,48 @@ class VectorCache:
         """
         keys = _digests(tokens, kind)
         with self._connected() as connection:
-            known = dict(_found(connection, sorted({*keys})))
+            known = {}
+            for key, vector in _found(connection, sorted({*keys})):
+                if isinstance(vector, bytes) and len(vector) == 4 * self.dim:
+                    known[key] = vector
             missing = list({key: i for i, key in enumerate(keys) if key not in known}.items())
             if missing:
                 rows = np.array([i for _, i in missing])
                 made = compute(tokens.take(rows)).astype(np.float32, copy=False)
                 new = [(key, row.tobytes()) for (key, _), row in zip(missing, made, strict=True)]
                 known |= dict(new)
-                with connection:
-                    connection.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", new)
+                self._keep(connection, new)
         vectors = np.frombuffer(b"".join(known[key] for key in keys), np.float32)
-        return vectors.reshape(len(tokens), -1)
+        return vectors.reshape(len(tokens), self.dim)
+
+    def _keep(self, connection: sqlite3.Connection, new: list[tuple[bytes, bytes]]) -> None:
+        """Write vectors that were computed; they are not lost to the caller where that fails."""
+        import sqlite3
+
+        try:
+            with connection:
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", new)
+        except sqlite3.Error as error:
+            warnings.warn(
+                f"cache_dir: {len(new)} vectors were not kept in {self.path} ({error}). Make it "
+                f"writable, or pass cache_dir=None.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
+        import sqlite3  # some builds of Python have none
+
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=_SECONDS_TO_WAIT)) as connection:
-                with connection:
-                    connection.execute(_CREATE)
+                if not connection.execute(_TABLES).fetchall():
+                    with connection:
+                        connection.execute(_CREATE)
                 yield connection
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise OSError(
                 f"cache_dir: {self.path} cannot be used ({error}). Delete it, or pass the folder "
                 f"of a disk that has room, or cache_dir=None."

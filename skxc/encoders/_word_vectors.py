@@ -13,13 +13,14 @@ import torch
 from sklearn.base import clone
 
 from skxc._data._batches import length_sorted_slices
-from skxc._persistence import check_numbers
+from skxc._persistence import LARGEST
 from skxc._validation import short
 
 from ._hub import fetched, is_out_of_reach
 from ._transformer import TransformerEncoder
 from ._words import lowered
 
+_LEAST_LENGTH = 1e-6  # of a vector, less the mean, in units of the longest
 # Length of a word without a vector: what is known of other words is to be heard first.
 _SMALL = np.float32(0.1)
 # where model2vec and sentence-transformers' StaticEmbedding keep a table, and its name in it
@@ -40,7 +41,11 @@ def begun_at(
     where they are wider than the table.
     """
     vectors = _vectors(init, words)
-    check_numbers("init", vectors)
+    if not np.isfinite(vectors).all() or np.abs(vectors).max(initial=0) > LARGEST:
+        raise ValueError(
+            f"init={short(init)} has vectors of numbers that are not finite, or beyond "
+            f"{LARGEST:g}. Pass vectors that one can compute with."
+        )
     is_known = vectors.any(1)
     if not is_known.any():
         raise ValueError(
@@ -48,7 +53,8 @@ def begun_at(
             f"{words[len(words) // 2]!r}. Pass vectors of words in lower case, or init=None."
         )
     known = vectors[is_known].astype(np.float64)
-    known -= known.mean(0)
+    if len(known) > 1:
+        known -= known.mean(0)
     dim, width = table.shape[1], known.shape[1]
     if width > dim:
         _, axes = np.linalg.eigh(known.T @ known)
@@ -56,11 +62,13 @@ def begun_at(
         # an axis may point either way: its largest number is to be positive, on any machine
         largest = np.abs(axes).argmax(0)
         known = known @ (axes * np.sign(axes[largest, np.arange(dim)]))
-    lengths = np.linalg.norm(known, axis=1, keepdims=True)
-    begun = table * _SMALL
-    rows = np.zeros((len(known), dim), np.float32)
-    rows[:, : known.shape[1]] = known / np.maximum(lengths, np.finfo(np.float32).tiny)
-    begun[is_known] = rows
+    lengths = np.linalg.norm(known, axis=1)
+    longest = max(float(lengths.max()), float(np.finfo(np.float32).tiny))
+    told = lengths > _LEAST_LENGTH * longest
+    begun = table * _SMALL  # also where a vector is the mean: a row of 0 would never be trained
+    rows = np.zeros((int(told.sum()), dim), np.float32)
+    rows[:, : known.shape[1]] = known[told] / lengths[told, None]
+    begun[np.flatnonzero(is_known)[told]] = rows
     return begun
 
 
@@ -72,22 +80,30 @@ def check_init(init: Any) -> None:
     TypeError, ValueError
         If it is not.
     """
-    if isinstance(init, str | os.PathLike | Mapping | TransformerEncoder | None):
-        if isinstance(init, TransformerEncoder):
-            init.check_parameters()
+    if isinstance(init, str | os.PathLike | None):
         return
-    if isinstance(init, tuple) and len(init) == 2:
-        words, array = init[0], np.asarray(init[1])
-        if array.ndim == 2 and array.dtype.kind == "f" and len(words) == len(array):
-            return
-        raise ValueError(
-            f"init holds {len(words)} words and an array of {array.dtype}, {array.shape}. Pass "
-            f"one row of floats a word."
+    if isinstance(init, TransformerEncoder):
+        init.check_parameters()
+        return
+    is_pair = isinstance(init, tuple) and len(init) == 2
+    if not is_pair and not isinstance(init, Mapping):
+        raise TypeError(
+            f"init must be a folder of static embeddings, a dict of each word's vector, (words, "
+            f"array) or a TransformerEncoder, got {short(init)}."
         )
-    raise TypeError(
-        f"init must be a folder of static embeddings, a dict of each word's vector, (words, "
-        f"array) or a TransformerEncoder, got {short(init)}."
-    )
+    words, array = init if is_pair else (list(init), list(init.values()))
+    shapes = {np.shape(vector) for vector in array} if hasattr(array, "__len__") else set()
+    is_sized = hasattr(words, "__len__") and hasattr(array, "__len__")
+    if not is_sized or len(words) != len(array) or not len(words):
+        told = f"{len(words)} words and {len(array)} vectors" if is_sized else short(init)
+        raise ValueError(f"init holds {told}. Pass one vector a word, and one word at least.")
+    if len(shapes) > 1 or len(next(iter(shapes))) != 1 or np.asarray(array[0]).dtype.kind != "f":
+        raise ValueError(
+            f"init={short(init)} has vectors that are not all floats, and as many of them. Pass "
+            f"arrays of floats of one length."
+        )
+    if not {*map(type, words)} <= {str, np.str_}:
+        raise TypeError(f"init={short(init)} has words that are no str. Pass words as str.")
 
 
 def _vectors(init: Any, words: Sequence[str]) -> np.ndarray:  # (n_words, any width)
@@ -97,8 +113,6 @@ def _vectors(init: Any, words: Sequence[str]) -> np.ndarray:  # (n_words, any wi
     if isinstance(init, str | os.PathLike):
         return _of_folder(os.fspath(init), words)
     known, array = init if isinstance(init, tuple) else (list(init), list(init.values()))
-    if len({np.shape(vector) for vector in array}) > 1:
-        raise ValueError(f"init={short(init)} has vectors of several lengths. Pass equal ones.")
     array = np.asarray(array, np.float32)
     places: dict[str, int] = {}
     for i, word in enumerate(known):
@@ -130,7 +144,14 @@ def _of_folder(model: str, words: Sequence[str]) -> np.ndarray:
         )
     table = table.astype(np.float32)
     rows = arrays.get("mapping", np.arange(len(table)))  # several tokens may have one vector
-    weights = arrays.get("weights", np.ones(len(rows))).astype(np.float32)
+    weights = arrays.get("weights", np.ones(len(rows)))
+    is_sound = rows.ndim == 1 and rows.dtype.kind in "iu" and weights.shape == rows.shape
+    if not is_sound or (len(rows) and not 0 <= rows.min() <= rows.max() < len(table)):
+        raise OSError(
+            f"init={model!r} cannot be read: its mapping, {rows.dtype}, {rows.shape}, and weights, "
+            f"{weights.shape}, are not one entry a token for {len(table)} vectors."
+        )
+    weights = weights.astype(np.float32)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     unknown = _unknown_token(tokenizer)
