@@ -43,14 +43,15 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         a dict or Series of each label's text by its name. "auto": the labels' names, where y has
         names (label lists, 1-d classes, a DataFrame's columns) and they are words. Needed by `fit`.
     epochs : int, default=None
-        Passes over the training texts. None: 8 with the embedded encoder, 5 with a pretrained one.
-        0: labels are ranked as the encoder embeds them (zero-shot); the texts serve the second
-        stage and the probabilities alone, and y may be None, where no text's labels are known.
+        Passes over the training texts. None: 8 with a bag, 5 with a pretrained encoder.
+        0: labels are ranked as the encoder embeds them (zero-shot; a frozen one's vectors less the
+        mean of the texts); the texts serve the second stage and the probabilities alone, and y may
+        be None, where no text's labels are known.
     batch_size : int, default=None
-        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
-        steps.
+        Texts a step. None: 512 (pretrained: 64, frozen: 256), less where an epoch would have fewer
+        than 50 steps.
     learning_rate : float, default=None
-        AdamW's, or row-wise Adagrad's for the bag. None: 0.05 (pretrained: 5e-5).
+        AdamW's, or row-wise Adagrad's for a bag. None: 0.05 (pretrained: 5e-5, frozen: 3e-3).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
     dropout : float, default=None
@@ -76,7 +77,8 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         labels. "all": all, in every step, as in the paper.
     pool_size : int, default=None
         Labels in a step's loss, at least; the batch's own labels may be more. 0: no random ones.
-        From n_labels on, "in-batch" and "mined" are "all". None: 2048 (pretrained: 256).
+        From n_labels on, "in-batch" and "mined" are "all". None: 2048 (pretrained: 256,
+        frozen: 1024).
     positives_per_text : int, default=None
         Labels drawn from each text's own, by relevance, in every step; the others then take no
         part. None: all, which estimates the same loss with less noise. The paper's code draws 1.

@@ -44,10 +44,11 @@ class UniDEC(LabelTextsMixin, XCEstimator):
         Passes over the training texts. None: with the embedded encoder as many as a text has
         labels, in the mean, from 4 to 8; 5 with a pretrained one.
     batch_size : int, default=None
-        Texts a step. None: 512 (pretrained: 64), less where an epoch would have fewer than 50
-        steps.
+        Texts a step. None: 512 (pretrained: 64, frozen: 256), less where an epoch would have fewer
+        than 50 steps.
     learning_rate : float, default=None
-        Of the encoder: AdamW, or row-wise Adagrad for the bag. None: 0.05 (pretrained: 5e-5).
+        Of the encoder: AdamW, or row-wise Adagrad for a bag. None: 0.05 (pretrained: 5e-5, frozen:
+        1e-3).
     weight_decay : float, default=0.01
         Of the encoder under AdamW, and of the classifier.
     dropout : float, default=None
@@ -82,7 +83,7 @@ class UniDEC(LabelTextsMixin, XCEstimator):
     batches : {"random", "clustered"}, default="random"
         "clustered": texts that are alike share a batch, and so are each other's hard negatives.
     pool_size : int, default=None
-        Labels picked a step, at most. None: 2048 (pretrained: 256).
+        Labels picked a step, at most. None: 2048 (pretrained: 256, frozen: 1024).
     positives_per_text : int, default=3
         Labels of each text that are asked for first; the others come in as far as there is room.
     negatives_per_text : int, default=6
@@ -95,7 +96,7 @@ class UniDEC(LabelTextsMixin, XCEstimator):
         held-out texts best (nDCG@5); 0.35 where fewer than 50 are held out.
     classifier_learning_rate : float, default=None
         Of the classifier's rows, the projections and the temperature: Adam, on the rows that were
-        picked. None: 0.01 (pretrained: 0.001).
+        picked. None: 0.01 (pretrained: 0.001, frozen: 0.003).
     lexical_learning_rate : float, default=None
         Of the words' weights: plain SGD on the loss of one text. A label has a weight for every
         word of its own text and of its training texts (of a label with more than 10, of two at
@@ -124,7 +125,8 @@ class UniDEC(LabelTextsMixin, XCEstimator):
         TF-IDF cosine of text and label text; chosen as `dual_score_weight_` is.
     vector_score_weight_ : float
         With a :class:`~skxc.encoders.JoinedEncoder`, the weight of all that its vectors say, beside
-        what its bag of words says; chosen likewise. 1 with any other.
+        what its bag of words says; chosen likewise. 1 with any other, and with projections
+        (`projection_dim`), which mix the two.
     lexical_weights_ : dict of str to ndarray
         The words' weights, one row a label in CSR's form: "offsets" of shape (n_labels + 1,),
         "words", and two values at each place, "learnt" and "of_label_texts", of shape (n_pairs,)
