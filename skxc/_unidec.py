@@ -127,6 +127,8 @@ class UniDEC(LabelTextsMixin, XCEstimator):
         With a :class:`~skxc.encoders.JoinedEncoder`, the weight of all that its vectors say, beside
         what its bag of words says; chosen likewise. 1 with any other, and with projections
         (`projection_dim`), which mix the two.
+    vector_dual_score_weight_ : float
+        Likewise, the weight of the label texts' cosine within what the vectors say.
     lexical_weights_ : dict of str to ndarray
         The words' weights, one row a label in CSR's form: "offsets" of shape (n_labels + 1,),
         "words", and two values at each place, "learnt" and "of_label_texts", of shape (n_pairs,)

@@ -52,7 +52,8 @@ def test_an_embedding_is_both_side_by_side(encoder: JoinedEncoder) -> None:
         torch.testing.assert_close(joined[:, :6], expected)
         expected = unit_rows(vectors.build_module()(vectors.tokenize(TEXTS))) * _LENGTH
         torch.testing.assert_close(joined[:, 6:], expected)
-    assert [n for n, p in module.named_parameters() if p.requires_grad] == ["words.table"]
+    trained = [n for n, p in module.named_parameters() if p.requires_grad]
+    assert trained == ["words.table", "vectors.projection.weight", "vectors.projection.bias"]
 
 
 def test_tokens_of_both_go_through_all_that_stores_do(encoder: JoinedEncoder) -> None:
@@ -96,7 +97,7 @@ def test_it_trains_predicts_and_is_saved(
 
 def test_the_vectors_weight_is_that_of_their_part_of_the_score(encoder: JoinedEncoder) -> None:
     clf = make(skxc.UniDEC, encoder, rerank_weight=0).fit(TEXTS, Y)
-    assert clf.vector_score_weight_ == 1  # no texts to choose by
+    assert clf.vector_score_weight_ == 1.5  # no texts to choose by
     plain = clf.decision_function(TEXTS) if hasattr(clf, "decision_function") else None
     assert plain is None  # of a sparse y
     scores = {}
@@ -115,7 +116,10 @@ def test_parts_add_up_to_the_scores(
     seen, end = [], UniDECMethod.end
 
     def watched(self: UniDECMethod, setup: object) -> object:
-        parts, weights = self._score_parts(torch.device("cpu")), ScoreWeights(0.3, 0.5, 0.25, 1.7)
+        parts, weights = (
+            self._score_parts(torch.device("cpu")),
+            ScoreWeights(0.3, 0.5, 0.25, 1.7, 0.8),
+        )
         embed = self._ranker_of(lambda: None, weights._replace(vectors=1.0)).embed
         (block,) = parts._blocks(embed, self.rows.take(np.arange(20)))
         self.weights = weights

@@ -155,6 +155,7 @@ class SavingMixin(IndexedModel, BaseEstimator):
             fitted.setdefault("threshold_", 0.5)  # older files have none
         if config["format_version"] <= 3 and "dual_score_weight_" in fitted:  # UniDEC
             fitted["vector_score_weight_"] = 1.0  # before joined encoders
+            fitted["vector_dual_score_weight_"] = fitted["dual_score_weight_"]
         if config["format_version"] <= 2:  # before the second stage
             fitted = {"reranker_": {}, "rerank_weight_": 0.0, "_sigmoid": (1.0, 0.0)} | fitted
         if config["format_version"] == 1:

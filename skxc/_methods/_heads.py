@@ -32,14 +32,18 @@ def heads_attribute(name: str, value: Any, sizes: Sizes) -> None:
 
 
 class Heads(nn.Module):
-    """A linear layer for each view, or none.
+    """A linear layer for each of the two spaces, or none.
 
     Without `dim` both spaces are the encoder's own, and one: then the two scores of a label are the
-    cosine with one vector, and prediction needs no wider table than either.
+    cosine with one vector, and prediction needs no wider table than either. Of an encoder with
+    several views, such a space has a unit vector for each, side by side.
     """
 
-    def __init__(self, encoder_dim: int, dim: int | None) -> None:
+    def __init__(
+        self, encoder_dim: int, dim: int | None, views: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
+        self.views = (encoder_dim,) if views is None or dim is not None else views
         self.is_shared = dim is None
         self.dim = encoder_dim if dim is None else dim
         if dim is not None:  # not yet initialised: `initialize_`, or a state that is loaded
@@ -47,10 +51,10 @@ class Heads(nn.Module):
             self.of_classifier = skip_init(nn.Linear, encoder_dim, dim)
 
     @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], views: tuple[int, ...]) -> Self:
         """Heads whose state is that of the arrays."""
         if not arrays:
-            return cls(0, None)
+            return cls(sum(views), None, views)
         dim, encoder_dim = arrays["of_classifier.weight"].shape
         heads = cls(encoder_dim, dim)
         heads.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})
@@ -73,14 +77,20 @@ class Heads(nn.Module):
     def label_text_space(self, embeddings: Tensor) -> Tensor:
         """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return unit_rows(embeddings)
+            return self.units(embeddings)
         return _unit_rows(torch.tanh(self.of_label_texts(embeddings)), embeddings)
 
     def classifier_space(self, embeddings: Tensor) -> Tensor:
         """Unit vectors of texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return unit_rows(embeddings)
+            return self.units(embeddings)
         return _unit_rows(self.of_classifier(embeddings), embeddings)
+
+    def units(self, vectors: Tensor) -> Tensor:  # (n, dim)
+        """Rows of length 1 in each view."""
+        if len(self.views) == 1:
+            return unit_rows(vectors)
+        return torch.cat([unit_rows(part) for part in vectors.split(self.views, 1)], 1)
 
     def text_rows(self, embeddings: Tensor) -> Tensor:
         """What prediction multiplies with `joined_halves`, (n, dim) or (n, 2 dim)."""
@@ -90,15 +100,13 @@ class Heads(nn.Module):
         return torch.cat(halves, 1)
 
 
-def text_head(
-    heads: Heads, views: tuple[int, ...], vectors_weight: float
-) -> Callable[[Tensor], Tensor]:
+def text_head(heads: Heads, vectors_weight: float) -> Callable[[Tensor], Tensor]:
     """`Heads.text_rows`, the second view of a joined encoder weighed against the first."""
-    if len(views) == 1 or not heads.is_shared or vectors_weight == 1:
+    if len(heads.views) == 1 or vectors_weight == 1:
         return heads.text_rows
 
     def weighed(embeddings: Tensor) -> Tensor:
-        words, vectors = heads.text_rows(embeddings).split(views, 1)
+        words, vectors = heads.text_rows(embeddings).split(heads.views, 1)
         return torch.cat([words, vectors_weight * vectors], 1)
 
     return weighed

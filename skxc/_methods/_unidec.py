@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Self, cast
@@ -20,7 +20,6 @@ from skxc._functional._backward import backward
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._losses import Softmax, make_loss
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
-from skxc._functional._unit_rows import unit_rows
 from skxc._kernels import to_device
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
@@ -53,6 +52,10 @@ from ._unidec_start import (
 )
 from ._unidec_views import OutputGradients, PickedLabels, PoolShare, View, WordScores
 
+# what cosines of a joined encoder's vectors are divided by, in units of the bag's temperature: as
+# the defaults of pretrained encoders are to the bag's
+_VECTORS_TEMPERATURE = 0.6
+_VECTORS_DROPOUT = 1 / 3  # likewise
 # random labels in a pool: so many to each of the batch's own, and at the least
 _RANDOM_PER_LABEL = 0.5
 _LEAST_RANDOM = 64
@@ -70,7 +73,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         "temperature_": a_positive_number,
         "dual_score_weight_": a_number(0, 1),
         "word_score_weights_": an_array(np.float64, 2),
-        "vector_score_weight_": a_number(0, 4),
+        "vector_score_weight_": a_number(0, 8),
+        "vector_dual_score_weight_": a_number(0, 1),
     }
     _of_rows = frozenset({"first_moment", "second_moment", "n_updates", "row_log_decay"})
     sharded = _of_rows | {"classifier", "words"}
@@ -127,10 +131,11 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         embeddings = encoding.embeddings.requires_grad_()
         words = self._word_scores(tokens, places, picked.pool)
         parts = embeddings.split([len(tokens), len(picked.pool)])
-        dual, classifier = self._views(parts, rows, words)
         w, known = self.settings.dual_weight, OutputGradients([], [])
-        loss = w * self._loss(dual, self.dual_step, picked, w, known)
-        loss += (1 - w) * self._loss(classifier, self.classifier_step, picked, 1 - w, known)
+        loss = embeddings.new_zeros(())
+        for dual, classifier in self._views(parts[0], parts[1], rows, words):
+            loss += w * self._loss(dual, self.dual_step, picked, w, known)
+            loss += (1 - w) * self._loss(classifier, self.classifier_step, picked, 1 - w, known)
         backward(*known)
         assert embeddings.grad is not None
         encoding.backward(embeddings.grad)
@@ -165,17 +170,37 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         )
 
     def _views(
-        self, embeddings: tuple[Tensor, ...], rows: Tensor, words: WordScores | None
-    ) -> tuple[View, View]:
-        """What the label-text head sees, and what the classifier's sees."""
-        raw_texts, raw_labels = embeddings
+        self, raw_texts: Tensor, raw_labels: Tensor, rows: Tensor, words: WordScores | None
+    ) -> Iterator[tuple[View, View]]:
+        """What the label-text head sees, and what the classifier's sees, in each view.
+
+        Each view has losses of its own: the better one does not keep the other from learning.
+        """
         texts = self.heads.label_text_space(raw_texts)
-        mask = dropout_mask(texts, self.settings.dropout, self.generator)
+        mask = self._dropout_mask(texts)
         texts = of_classifier = texts * mask
         if not self.heads.is_shared:
             of_classifier = self.heads.classifier_space(raw_texts) * mask
-        dual = View(texts, self.heads.label_text_space(raw_labels))
-        return dual, View(of_classifier, rows if self.is_one_vs_all else unit_rows(rows), words)
+        labels = self.heads.label_text_space(raw_labels)
+        rows = rows if self.is_one_vs_all else self.heads.units(rows)
+        joined, views = (texts, labels, of_classifier, rows), self.heads.views
+        each = (
+            [joined] if len(views) == 1 else zip(*(p.split(views, 1) for p in joined), strict=True)
+        )
+        for i, (of_texts, of_labels, seen, of_rows) in enumerate(each):
+            scale = _VECTORS_TEMPERATURE if i else 1.0
+            yield View(of_texts, of_labels, scale), View(seen, of_rows, scale, None if i else words)
+
+    def _dropout_mask(self, texts: Tensor) -> Tensor:
+        """Of a joined encoder less for the vectors: fewer of their numbers say the same."""
+        rates = (1.0, _VECTORS_DROPOUT)[: len(self.heads.views)]
+        parts = [texts] if len(rates) == 1 else texts.split(self.heads.views, 1)
+        rate = self.settings.dropout
+        masks = [
+            dropout_mask(part, rate * r, self.generator)
+            for part, r in zip(parts, rates, strict=True)
+        ]
+        return masks[0] if len(masks) == 1 else torch.cat(masks, 1)
 
     def _word_scores(
         self, tokens: TokenStore, places: PoolShare, pool: NDArray[np.int64]
@@ -202,7 +227,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             view.texts,
             view.labels,
             picked.positives,
-            temperature=self.temperature,
+            temperature=self.temperature * view.temperature_scale,
             ignored=picked.ignored,
             sample_weight=picked.sample_weight,
             added=None if view.words is None else view.words.of_pool,
@@ -309,12 +334,12 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                     check_finite(values)
         return ScoreParts(
             self.heads.label_text_space(self._embed_labels()).to(device),
-            rows if self.is_one_vs_all else unit_rows(rows),
+            rows if self.is_one_vs_all else self.heads.units(rows),
             torch.from_numpy(self.is_seen[self.own]).to(device),
             self.heads.is_shared,
             self.words,
             temperature,
-            self.module.views[0] if len(self.module.views) > 1 and self.heads.is_shared else None,
+            self.heads.views[0] if len(self.heads.views) > 1 else None,
         )
 
     def ranker(self) -> Ranker:
@@ -322,12 +347,13 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
 
         def table() -> LabelTable:
             parts = self._score_parts(self.device)
-            return LabelTable.of(parts.rows(self.weights.dual), parts.word_table(self.weights))
+            rows = parts.rows(self.weights.dual, self.weights.vectors_dual)
+            return LabelTable.of(rows, parts.word_table(self.weights))
 
         return self._ranker_of(table, self.weights)
 
     def _ranker_of(self, table: Callable[[], LabelTable], weights: ScoreWeights) -> Ranker:
-        head = text_head(self.heads, self.module.views, weights.vectors)
+        head = text_head(self.heads, weights.vectors)
         return Ranker(self.module, head, table, self.dtype).of_shares(len(self.is_seen))
 
     def end(self, setup: TrainingSetup[UniDECSettings]) -> Ended:
@@ -343,7 +369,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             weights = parts.tuned_weights(
                 weights, plain.embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
             )
-        rows = parts.rows(weights.dual)
+        rows = parts.rows(weights.dual, weights.vectors_dual)
         arrays = self._common_arrays(setup) | {
             "label_embeddings_": processes.whole(rows.numpy()),
             "classifier_weights_": processes.whole(classifier),
@@ -353,6 +379,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             "dual_score_weight_": weights.dual,
             "word_score_weights_": np.array([weights.lexical, weights.label_words]),
             "vector_score_weight_": weights.vectors,
+            "vector_dual_score_weight_": weights.vectors_dual,
         }
         device, words = self.device, parts.word_table(weights)
 
@@ -386,7 +413,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     ) -> Ranker:
         """From the fitted table, heads and words."""
         device = next(module.parameters()).device
-        heads = Heads.of_arrays(fitted["head_weights_"]).to(device)
+        heads = Heads.of_arrays(fitted["head_weights_"], module.views).to(device)
         rows, lexical = as_read_only_tensor(fitted["label_embeddings_"]), fitted["lexical_weights_"]
 
         def table() -> LabelTable:
@@ -397,7 +424,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
                 words = joined_words(pattern, lexical["learnt"], weights, fitted["temperature_"])
             return LabelTable.of(rows.to(device), words)
 
-        head = text_head(heads, module.views, fitted["vector_score_weight_"])
+        head = text_head(heads, fitted["vector_score_weight_"])
         return Ranker(module, head, table, dtype)
 
     # ------------------------------------------------------------------------- before the training

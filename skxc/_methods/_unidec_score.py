@@ -25,7 +25,8 @@ from ._lexical_weights import LexicalWeights, with_values
 # what is tried for each weight
 _GRIDS = {
     "dual": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0),
-    "vectors": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
+    "vectors_dual": (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0),
+    "vectors": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0),
     "lexical": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0),
     "label_words": (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
 }
@@ -43,7 +44,9 @@ class ScoreWeights(NamedTuple):
     dual: float  # the cosine with its text, in [0, 1]; the cosine with its row has the rest
     lexical: float  # what its words have learnt, times the temperature
     label_words: float  # the TF-IDF cosine with its text
-    vectors: float = 1.0  # of a joined encoder: all that its vectors say, beside what its bag does
+    # of a joined encoder: all that its vectors say, beside what its bag does; and `dual` among it
+    vectors: float = 1.0
+    vectors_dual: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,17 @@ class ScoreParts:
     temperature: float
     n_of_words: int | None  # columns of a joined encoder's bag, where the space is shared
 
-    def rows(self, dual_weight: float) -> Tensor:
-        """Both halves joined; see `joined_halves`."""
-        return joined_halves(
-            self.label_texts, self.classifier, self.is_seen, dual_weight, is_shared=self.is_shared
-        )
+    def rows(self, dual_weight: float, vectors_dual_weight: float) -> Tensor:
+        """Both halves joined, in each view; see `joined_halves`."""
+        tables, weights = [(self.label_texts, self.classifier)], (dual_weight, vectors_dual_weight)
+        if self.n_of_words is not None:
+            views = (slice(self.n_of_words), slice(self.n_of_words, None))
+            tables = [(self.label_texts[:, v], self.classifier[:, v]) for v in views]
+        rows = [
+            joined_halves(*halves, self.is_seen, weight, is_shared=self.is_shared)
+            for halves, weight in zip(tables, weights, strict=False)
+        ]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
     def word_table(self, weights: ScoreWeights) -> sp.csr_array | None:
         """Both kinds of the words' weights, joined; see `joined_words`."""
@@ -82,11 +91,12 @@ class ScoreParts:
         """The weights that rank held-out texts best, by nDCG@5."""
         grids = dict(_GRIDS)
         if is_dual_fixed:
-            del grids["dual"]
+            del grids["dual"], grids["vectors_dual"]
         if self.words is None:
             del grids["lexical"], grids["label_words"]
         if self.n_of_words is None:
             del grids["vectors"]
+            grids.pop("vectors_dual", None)
         if not grids:
             return start
         views = [self._part_weights(weights) for weights in _views(start, self.n_of_words)]
@@ -104,9 +114,10 @@ class ScoreParts:
 
     def _part_weights(self, weights: ScoreWeights) -> NDArray[np.float32]:
         """Of the parts in a block."""
-        dual, lexical, label_words, vectors = weights
+        dual, lexical, label_words, vectors, of_texts = weights
         halves = (dual, 1 - dual)
-        of_vectors = () if self.n_of_words is None else (vectors * half for half in halves)
+        joined = (vectors * of_texts, vectors * (1 - of_texts))
+        of_vectors = () if self.n_of_words is None else joined
         of_words = () if self.words is None else (lexical * self.temperature, label_words)
         return np.array([*halves, *of_vectors, *of_words], np.float32)
 
@@ -117,7 +128,7 @@ class ScoreParts:
 
         Where a label lacks a half, both parts are the other half's, as in `joined_halves`.
         """
-        halves, words = [self.rows(dual) for dual in (1.0, 0.0)], []
+        halves, words = [self.rows(dual, dual) for dual in (1.0, 0.0)], []
         views = [slice(self.n_of_words)]
         if self.n_of_words is not None:
             views.append(slice(self.n_of_words, None))
@@ -197,5 +208,5 @@ def _views(weights: ScoreWeights, n_of_words: int | None) -> list[ScoreWeights]:
         ScoreWeights(1, 3, 2),
     ]
     if n_of_words is not None:
-        views += [weights._replace(vectors=0.0), weights._replace(vectors=4.0)]
+        views += [weights._replace(vectors=0.0), weights._replace(vectors=6.0)]
     return views

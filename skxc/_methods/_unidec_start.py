@@ -55,11 +55,11 @@ def projection_dim(setup: TrainingSetup[UniDECSettings]) -> int | None:
 
 
 def initial_heads(setup: TrainingSetup[UniDECSettings]) -> Heads:
-    heads = Heads(setup.module.dim, projection_dim(setup))
+    heads = Heads(setup.module.dim, projection_dim(setup), setup.module.views)
     if setup.fitted is None:
         heads.initialize_(setup.host_generator)
         return heads.to(setup.device)
-    fitted = Heads.of_arrays(setup.fitted["head_weights_"])
+    fitted = Heads.of_arrays(setup.fitted["head_weights_"], setup.module.views)
     shapes = {name: tuple(tensor.shape) for name, tensor in fitted.state_dict().items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in heads.state_dict().items()}:
         raise ValueError(
@@ -119,13 +119,15 @@ def initial_weights(setup: TrainingSetup[UniDECSettings]) -> ScoreWeights:
     else:
         # a view that is not trained has no say
         dual = float(settings.dual_weight) if settings.dual_weight in (0, 1) else 0.35
-        weights = ScoreWeights(dual, 1 - dual, 0.2)
+        vectors = 1.5 if len(setup.module.views) > 1 else 1.0
+        weights = ScoreWeights(dual, 1 - dual, 0.2, vectors, dual)
     if settings.dual_score_weight != "auto":
-        weights = weights._replace(dual=float(settings.dual_score_weight))
+        fixed = float(settings.dual_score_weight)
+        weights = weights._replace(dual=fixed, vectors_dual=fixed)
     return weights
 
 
 def fitted_weights(fitted: Mapping[str, Any]) -> ScoreWeights:
     lexical, label_words = fitted["word_score_weights_"].tolist()
-    vectors = fitted["vector_score_weight_"]
-    return ScoreWeights(fitted["dual_score_weight_"], lexical, label_words, vectors)
+    vectors, of_texts = fitted["vector_score_weight_"], fitted["vector_dual_score_weight_"]
+    return ScoreWeights(fitted["dual_score_weight_"], lexical, label_words, vectors, of_texts)

@@ -51,6 +51,7 @@ class View(NamedTuple):
 
     texts: Tensor  # (batch, dim)
     labels: Tensor  # (pool, dim)
+    temperature_scale: float  # of what scores are divided by
     words: WordScores | None = None
 
 

@@ -15,6 +15,8 @@ from skxc._functional._row_sparse import row_sparse
 
 from ._row_optimizer import RowOptimizer
 
+# AdamW's rate for layers beside row-sparse tables, in units of theirs: Adagrad's rates are larger
+_BESIDE_TABLES = 0.02
 # numbers that are summed over the processes at once
 _SUMMED_AT_ONCE = 1 << 23
 
@@ -99,7 +101,8 @@ def make_optimizers(
         groups = [group for group in groups if group["params"]]
         # on a GPU one kernel for all parameters of a group; on a CPU torch's default
         is_fused = True if all(p.is_cuda for p in dense) else None
-        optimizers.append(torch.optim.AdamW(groups, learning_rate, fused=is_fused))
+        rate = learning_rate * (_BESIDE_TABLES if tables else 1)
+        optimizers.append(torch.optim.AdamW(groups, rate, fused=is_fused))
     return optimizers
 
 

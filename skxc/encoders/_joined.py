@@ -196,11 +196,10 @@ def _with_weights(joined: JoinedEncoder, part: str) -> Any:
 
 
 class _JoinedModule(EncoderModule):
-    """Both embeddings, side by side; the bag's is trained."""
+    """Both embeddings, side by side; the bag is trained, and the layer after the vectors."""
 
     def __init__(self, words: EncoderModule, vectors: FrozenTransformer) -> None:
         super().__init__()
-        vectors.requires_grad_(False)
         self.words, self.vectors = words, vectors
         self.dim = words.dim + vectors.dim
 
