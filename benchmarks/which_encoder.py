@@ -152,7 +152,7 @@ def _embedding(encoder: Any, data: Bunch) -> float | None:
 
         embedded(module, tokens, torch.float32, None, at_once=None, what="texts", is_verbose=False)
     n_texts = len(data.texts) + len(data.label_texts)
-    return time.process_time() - began if sum(computed) > 0.9 * n_texts else None
+    return time.process_time() - began if sum(computed) > 0.5 * n_texts else None
 
 
 def report(rows: list[dict[str, Any]]) -> str:

@@ -35,8 +35,10 @@ class JoinedEncoder(Encoder, BaseEstimator):
 
     The bag learns which exact words tell the labels apart, and the transformer, which is not
     trained, knows what words mean. Their embeddings stand side by side, so that every product of
-    two of them is the sum of two: estimators train both at once, and :class:`~skxc.UniDEC` chooses
-    how much each counts, on texts that training does not see.
+    two of them is the sum of two. :class:`~skxc.UniDEC` gives each losses of its own, and chooses
+    how much each counts on texts that training does not see; the other estimators have one loss of
+    the sum. After the vectors comes the linear layer that a frozen :class:`TransformerEncoder` has.
+    What estimators take for None is what they take with a bag.
 
     Parameters
     ----------
