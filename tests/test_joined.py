@@ -17,6 +17,7 @@ import skxc
 from skxc._functional._unit_rows import unit_rows
 from skxc._methods._unidec import UniDECMethod
 from skxc._methods._unidec_score import ScoreWeights
+from skxc._methods._unidec_views import View
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TokenStore, TransformerEncoder
 from skxc.encoders._frozen import FrozenTransformer
 from skxc.encoders._joined import _LENGTH
@@ -108,6 +109,35 @@ def test_the_vectors_weight_is_that_of_their_part_of_the_score(encoder: JoinedEn
     expected = scores[0.0] + 2.5 * (scores[1.0] - scores[0.0])
     np.testing.assert_allclose(scores[2.5], expected, rtol=1e-4, atol=1e-5)
     assert np.abs(scores[1.0] - scores[0.0]).max() > 0.1
+
+
+def test_each_part_has_losses_of_its_own(
+    encoder: JoinedEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four losses a step, of cosines; the words' weights are with the bag's rows."""
+    seen, loss = [], UniDECMethod._loss
+
+    def watched(self: UniDECMethod, view: View, step: object, picked: object, *rest: object):
+        seen.append((view, picked.positives, loss(self, view, step, picked, *rest)))
+        return seen[-1][2]
+
+    monkeypatch.setattr(UniDECMethod, "_loss", watched)
+    clf = make(skxc.UniDEC, encoder, epochs=1, batch_size=60, dropout=0, both_directions=False)
+    clf.fit(TEXTS, Y)
+    assert [view.texts.shape[1] for view, _, _ in seen] == [6, 6, 32, 32]
+    assert [view.words is not None for view, _, _ in seen] == [False, True, False, False]
+    for view, positives, found in seen:
+        texts, labels = view.texts.detach().double(), view.labels.detach().double()
+        for rows in (texts, labels):
+            torch.testing.assert_close(rows.norm(dim=1), torch.ones(len(rows)).double())
+        assert view.words is None or not view.words.of_pool.any()  # they begin at 0
+        scale = 0.6 if texts.shape[1] == 32 else 1.0
+        scores = texts @ labels.T / (0.09 * scale)
+        own = scores[positives.rows, positives.labels]  # one a text: a plain softmax
+        expected = (scores.logsumexp(1)[positives.rows] - own).mean()
+        torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+    total = sum(0.5 * float(found) for _, _, found in seen)
+    assert clf.history_[0]["loss"] == pytest.approx(total, rel=1e-5)
 
 
 def test_parts_add_up_to_the_scores(
