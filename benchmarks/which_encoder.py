@@ -182,9 +182,8 @@ def report(rows: list[dict[str, Any]]) -> str:
                  if r["embed s"] is not None}  # fmt: skip
         for encoder in (e for e in ENCODERS if e in part):
             row = part[encoder]
-            is_embedded = "frozen" in encoder or "+" in encoder or "train" not in encoder
-            model = encoder.split(",")[0].removeprefix("bag + ")
-            embed = known.get(model) if is_embedded and "LoRA" not in encoder else None
+            model, _, how = encoder.removeprefix("bag + ").partition(", ")
+            embed = known.get(model) if how not in ("trained", "adapters (LoRA)") else None
             cells = [f"{row[m]:.2f}" for m in MEASURES]
             cells.append("-" if embed is None else f"{embed:.0f}")
             cells += [f"{row['fit s']:.0f}", f"{row['MiB']:.0f}"]
