@@ -26,7 +26,7 @@ from skxc._methods._unidec import UniDECMethod
 from skxc._training._checkpoint import Checkpoint
 from skxc._training._loop import _Loop
 from skxc.datasets import load_library_subjects, make_extreme_classification
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder
 from skxc.encoders._base import autocast
 
 pytestmark = pytest.mark.gpu
@@ -100,6 +100,27 @@ def test_on_a_gpu_in_float32_the_model_is_that_of_a_cpu(make, data):
     )
     scores, expected = (clf.predict_top_k(data[0], 5)[1] for clf in (on_gpu, on_cpu))
     np.testing.assert_allclose(scores, expected, rtol=coarse * 2e-3, atol=coarse * 5e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("is_joined", [False, True])
+@pytest.mark.parametrize("estimator", ESTIMATORS.values())
+def test_a_frozen_transformer_gives_what_it_does_on_a_cpu(
+    estimator, is_joined, precision, bert, data, tmp_path
+):
+    encoder = TransformerEncoder(bert.model, max_length=32, trainable=False, cache_dir=tmp_path)
+    encoder = JoinedEncoder(encoder) if is_joined else encoder
+    settings = {"label_texts": data[2], "epochs": 5, "batch_size": 16, "random_state": 0}
+    on_gpu, on_cpu = (
+        estimator(encoder, device=device, precision=p, **settings).fit(*data[:2])
+        for device, p in (("cuda", precision), ("cpu", "float32"))
+    )
+    labels, expected = (clf.predict_top_k(data[0], 1)[0] for clf in (on_gpu, on_cpu))
+    assert (labels == expected).mean() > 0.8
+    moved = on_gpu.set_params(device="cpu").predict_top_k(data[0], 1)[0]
+    assert (moved == labels).mean() > 0.9
+    if estimator is not ReneeClassifier:
+        assert on_gpu.add_labels(["a label of words"]).n_labels_ == N_LABELS + 1
 
 
 @pytest.mark.parametrize(
