@@ -230,16 +230,16 @@ def test_a_checkpoint_of_other_vectors_is_another_fit(tmp_path: Path) -> None:
     first = rng.normal(size=(len(words), 4))
     second = first.copy()
     second[1000:-4] += rng.normal(size=second[1000:-4].shape)  # not where repr would show it
-    models = []
-    for array in (first, second):
+
+    def fit(array: np.ndarray) -> None:
         encoder = BagOfWordsEncoder(dim=4, init=(words, array))
-        given = {"label_texts": "auto", "epochs": 1, "random_state": 0}
-        clf = skxc.UniDEC(encoder, checkpoint_dir=tmp_path, keep_checkpoint=True, **given)
-        if array is second:
-            with pytest.raises(ValueError, match="encoder"):
-                clf.fit(TEXTS, Y)
-            break
-        models.append(clf.fit(TEXTS, Y))
+        given = {"label_texts": "auto", "epochs": 1, "random_state": 0, "keep_checkpoint": True}
+        skxc.UniDEC(encoder, checkpoint_dir=tmp_path, **given).fit(TEXTS, Y)
+
+    fit(first)
+    fit(first.copy())  # over at once
+    with pytest.raises(ValueError, match="encoder"):
+        fit(second)
 
 
 def test_folders_without_a_table_are_named(tiny_bert: str, tmp_path: Path) -> None:

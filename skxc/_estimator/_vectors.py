@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ def embedded(
                     _fill(
                         vectors[start : start + len(part)], module, part, dtype, bar, *sizes_at_once
                     )
-        store = replace(store, vectors=processes.whole(vectors), others=None)
+        store = store.with_vectors(processes.whole(vectors))
     return TokenRows(store, tokens.rows) if isinstance(tokens, TokenRows) else store
 
 

@@ -43,9 +43,9 @@ class Heads(nn.Module):
         self, encoder_dim: int, dim: int | None, views: tuple[int, ...] | None = None
     ) -> None:
         super().__init__()
-        self.views = (encoder_dim,) if views is None or dim is not None else views
         self.is_shared = dim is None
         self.dim = encoder_dim if dim is None else dim
+        self.views = views if views is not None and self.is_shared else (self.dim,)
         if dim is not None:  # not yet initialised: `initialize_`, or a state that is loaded
             self.of_label_texts = skip_init(nn.Linear, encoder_dim, dim)
             self.of_classifier = skip_init(nn.Linear, encoder_dim, dim)

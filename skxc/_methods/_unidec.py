@@ -183,24 +183,19 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             of_classifier = self.heads.classifier_space(raw_texts) * mask
         labels = self.heads.label_text_space(raw_labels)
         rows = rows if self.is_one_vs_all else self.heads.units(rows)
-        joined, views = (texts, labels, of_classifier, rows), self.heads.views
-        each = (
-            [joined] if len(views) == 1 else zip(*(p.split(views, 1) for p in joined), strict=True)
-        )
-        for i, (of_texts, of_labels, seen, of_rows) in enumerate(each):
+        parts = (p.split(self.heads.views, 1) for p in (texts, labels, of_classifier, rows))
+        for i, (of_texts, of_labels, seen, of_rows) in enumerate(zip(*parts, strict=True)):
             scale = _VECTORS_TEMPERATURE if i else 1.0
             yield View(of_texts, of_labels, scale), View(seen, of_rows, scale, None if i else words)
 
     def _dropout_mask(self, texts: Tensor) -> Tensor:
         """Of a joined encoder less for the vectors: fewer of their numbers say the same."""
-        rates = (1.0, _VECTORS_DROPOUT)[: len(self.heads.views)]
-        parts = [texts] if len(rates) == 1 else texts.split(self.heads.views, 1)
-        rate = self.settings.dropout
+        parts, rates = texts.split(self.heads.views, 1), (1.0, _VECTORS_DROPOUT)
         masks = [
-            dropout_mask(part, rate * r, self.generator)
-            for part, r in zip(parts, rates, strict=True)
+            dropout_mask(part, self.settings.dropout * rate, self.generator)
+            for part, rate in zip(parts, rates, strict=False)
         ]
-        return masks[0] if len(masks) == 1 else torch.cat(masks, 1)
+        return torch.cat(masks, 1)
 
     def _word_scores(
         self, tokens: TokenStore, places: PoolShare, pool: NDArray[np.int64]
@@ -485,5 +480,6 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             host["epoch"] += cluster_bytes(len(setup.rows), width)
         if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
             n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
-            host["published"] += 2 * table + 2 * 16 * n_texts * n_labels
+            n_parts = 2 * len(setup.module.views) + 2  # of scores, each held twice
+            host["published"] += 2 * table + 2 * 4 * n_parts * n_texts * n_labels
         return memory + Memory({}, host)

@@ -448,9 +448,10 @@ class TransformerEncoder(Encoder, BaseEstimator):
     def read_files(self, files: ModelFolder, rest: Mapping[str, Any], *, is_mapped: bool) -> None:
         for name, older in _REST.items():
             setattr(self, name, rest[name] if older is None else rest.get(name, older))
-        check = f"dense_ should be a list of {', '.join(ACTIVATIONS)}, and is {self.dense_!r:.100}."
         if not isinstance(self.dense_, list) or not {*map(str, self.dense_)} <= {*ACTIVATIONS}:
-            raise ValueError(check)
+            raise ValueError(
+                f"dense_ should be a list of {', '.join(ACTIVATIONS)}, and is {self.dense_!r:.100}."
+            )
         self.config_, self.weights_ = _files.read_transformer(
             files, len(self.dense_), LENGTH if self.is_frozen else None, is_mapped=is_mapped
         )
