@@ -86,7 +86,7 @@ class TransformerEncoder(Encoder, BaseEstimator):
     label_prompt : str, default="auto"
         What stands before each label text. "auto": as for texts. Labels name what texts are about,
         and a model's queries do so, too: its prompt for passages, which are to answer queries,
-        mostly does worse.
+        did worse where nothing is trained.
     trainable : bool, default=True
         False: the transformer is frozen. It embeds each text once, before training, and runs in
         training no more; what it gives is scaled to length 1, less the mean of the training texts,
