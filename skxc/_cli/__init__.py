@@ -1,4 +1,4 @@
-"""The command line: `skxc fit`, `skxc predict`, `skxc evaluate`, `skxc info`."""
+"""The command line: `skxc fit`, `skxc predict` and what `skxc --help` lists."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ._errors import InputError, one_line
 from ._parsing import (
     Parser,
     evaluate_parser,
+    explain_parser,
     fit_parser,
     info_parser,
     parsed,
@@ -32,6 +33,7 @@ Extreme multi-label text classification.
 commands:
   fit ESTIMATOR DATA --out MODEL   train an estimator and save it
   predict MODEL [TEXTS]            the best labels of each line of text
+  explain MODEL [TEXTS]            how far each word moved the scores of a text's labels
   evaluate MODEL DATA              ranking metrics on the test texts
   info MODEL                       describe a saved model
 
@@ -40,6 +42,7 @@ commands:
 examples:
   skxc fit renee library-subjects --out model
   echo "a history of wooden churches" | skxc predict model --top-k 3
+  echo "a history of wooden churches" | skxc explain model
   skxc evaluate model library-subjects
 
 An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
@@ -122,12 +125,15 @@ def _run(argv: list[str]) -> None:
 
         getattr(_commands, command)(**options)
     else:
-        raise InputError(f"{command!r} is no command. Pass fit, predict, evaluate, info or --help.")
+        raise InputError(
+            f"{command!r} is no command. Pass one of fit, {', '.join(_COMMANDS)} or --help."
+        )
 
 
 _COMMANDS: dict[str, Callable[[], Parser]] = {
     "predict": predict_parser,
     "evaluate": evaluate_parser,
+    "explain": explain_parser,
     "info": info_parser,
 }
 

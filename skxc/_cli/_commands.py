@@ -17,6 +17,7 @@ from skxc._persistence import read_config, unreplaced
 
 from ._answers import loaded
 from ._errors import InputError, input_checked
+from ._explain import explain
 from ._predict import predict
 from ._saving import check_is_free, check_space, save
 from ._streams import tell_done
@@ -24,7 +25,7 @@ from ._streams import tell_done
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-__all__ = ["evaluate", "fit", "info", "predict"]
+__all__ = ["evaluate", "explain", "fit", "info", "predict"]
 
 _KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
 

@@ -216,21 +216,7 @@ def _add_fields(parser: Parser) -> None:
     )
 
 
-def predict_parser() -> Parser:
-    parser = _parser(
-        "predict",
-        "MODEL [TEXTS] [options]",
-        "The best labels of each text, best first: one line each, also for empty texts.\n"
-        "Lines of standard input are answered as they arrive. Texts are UTF-8; in files of lines,\n"
-        "only a line feed ends one.\n\n"
-        "Formats:\n"
-        '  jsonl    {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
-        "  tsv      fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
-        "           stand for a tab, a line feed, a carriage return and a backslash\n"
-        "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
-        "proba is what predict_proba gives: the probability that the label applies.",
-    )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+def _add_texts(parser: Parser) -> None:
     parser.add_argument(
         "texts",
         metavar="TEXTS",
@@ -247,13 +233,9 @@ def predict_parser() -> Parser:
         default=None,
         help="Column of the texts. (default: the only one; lines have none)",
     )
-    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
-    parser.add_argument(
-        "--format",
-        type=Literal["jsonl", "tsv", "parquet"],
-        default="jsonl",
-        help='As above; parquet needs --out. ({"jsonl", "tsv", "parquet"}, default: jsonl)',
-    )
+
+
+def _add_out(parser: Parser) -> None:
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -261,6 +243,32 @@ def predict_parser() -> Parser:
         default=None,
         help="File to write; it appears when it is complete. (default: standard output)",
     )
+
+
+def predict_parser() -> Parser:
+    parser = _parser(
+        "predict",
+        "MODEL [TEXTS] [options]",
+        "The best labels of each text, best first: one line each, also for empty texts.\n"
+        "Lines of standard input are answered as they arrive. Texts are UTF-8; in files of lines,\n"
+        "only a line feed ends one.\n\n"
+        "Formats:\n"
+        '  jsonl    {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
+        "  tsv      fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
+        "           stand for a tab, a line feed, a carriage return and a backslash\n"
+        "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
+        "proba is what predict_proba gives: the probability that the label applies.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    _add_texts(parser)
+    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
+    parser.add_argument(
+        "--format",
+        type=Literal["jsonl", "tsv", "parquet"],
+        default="jsonl",
+        help='As above; parquet needs --out. ({"jsonl", "tsv", "parquet"}, default: jsonl)',
+    )
+    _add_out(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -273,6 +281,36 @@ def predict_parser() -> Parser:
         default=1,
         help="Processes that answer, each with the model, for a file of texts. (int, default: 1)",
     )
+    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
+    return parser
+
+
+def explain_parser() -> Parser:
+    parser = _parser(
+        "explain",
+        "MODEL [TEXTS] [options]",
+        "How far each word of a text moves the scores of its labels, and where the scores come\n"
+        "from. Effects of the bag of words are exact: a score is their sum. Of a transformer, an\n"
+        "effect is how far the score falls when the word is left out.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    _add_texts(parser)
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        type=str,
+        action="append",
+        default=None,
+        help="A label to explain; may be given several times. (default: each text's best)",
+    )
+    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
+    parser.add_argument(
+        "--format",
+        type=Literal["text", "jsonl", "html"],
+        default="text",
+        help='For people, for programs, or a page. ({"text", "jsonl", "html"}, default: text)',
+    )
+    _add_out(parser)
     parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
     return parser
 

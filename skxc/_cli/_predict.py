@@ -47,6 +47,17 @@ def predict(
             write(answers)
 
 
+@contextmanager
+def text_blocks(path: str, column: str | None) -> Iterator[Iterator[list[str]]]:
+    """The texts of a file or of standard input, in blocks."""
+    if path == "-" or is_special(path):
+        _check_stream(path, column, 1, resume=False)
+        with opened_input(path) as file:
+            yield batches(file, path)
+    else:
+        yield _blocks(_file_column(path, column), 0)
+
+
 def _predict_on(task: Task, values: Any, out: str, workers: int) -> None:
     """Go on where an earlier run ended."""
     begun_with = fingerprint(task, values)
