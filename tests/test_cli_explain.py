@@ -73,5 +73,5 @@ def test_wrong_use_is_one_line(model, texts, capsys):
     assert "--top_k is 0" in failing(capsys, "explain", model, texts, "--top-k", "0")
     assert "no_such" in failing(capsys, "explain", model, "no_such.txt")
     assert "no_model" in failing(capsys, "explain", "no_model", texts)
-    told = failing(capsys, "explain", model, "-", "--column", "text")
-    assert "--column is not possible with standard input" in told
+    told = failing(capsys, "explain", model, "-", "--text", "title")
+    assert "--text is not possible with standard input" in told

@@ -17,7 +17,8 @@ def explain(
     *,
     model: str,
     texts: str | None,
-    column: str | None,
+    text: str | list[str] | None,
+    encoding: str,
     label: list[str] | None,
     top_k: int,
     format: str,
@@ -30,7 +31,7 @@ def explain(
     clf = loaded(model, device)
     asked = None if label is None else _as_names(clf, label)
     with ExitStack() as stack:
-        blocks = stack.enter_context(text_blocks(texts or "-", column))
+        blocks = stack.enter_context(text_blocks(texts or "-", text, encoding))
         file = stack.enter_context(opened_output(out))
         found = _explained(clf, blocks, asked, top_k)
         if format == "html":
