@@ -77,6 +77,7 @@ def test_all_rows_are_trained_on_where_none_is_held_out(table, tmp_path, capsys)
     assert skxc.load(tmp_path / "m").label_names_.tolist() == ["fruit", "red", "vehicle"]
 
 
+@pytest.mark.filterwarnings("always")
 def test_the_labels_of_a_table_are_found_by_their_names(model, tmp_path, capsys):
     path = tmp_path / "test.jsonl"
     rows = [
@@ -115,8 +116,8 @@ def answers(capsys, *argv):
 
 def test_a_table_is_answered_row_by_row(model, table, tmp_path, capsys):
     lines = tmp_path / "texts.txt"
-    data = load_table(table, text=["title", "note"], labels="subjects", test_size=0)
-    lines.write_text("".join(f"{' '.join(text.split())}\n" for text in data.texts))
+    data = load_table(table, text=["title", "note"], labels="subjects", separator=";", test_size=0)
+    lines.write_text("".join(f"{text.replace(chr(10), ' ')}\n" for text in data.texts))
     expected = answers(capsys, model, str(lines))
     assert answers(capsys, model, table, "--text=title,note") == expected
     assert answers(capsys, model, table, "--column=[title,note]") == expected
@@ -183,15 +184,8 @@ def test_a_corpus_is_trained_on_by_its_vocabulary(tmp_path, capsys):
     corpus.write_text("".join(lines))
     rows = [f"{uri},{name},f-{name}\n" for name, uri in uris.items()]
     vocabulary.write_text("".join(["uri,label_en,label_fi\n", *rows]))
-    argv = [
-        "fit",
-        str(corpus),
-        "--vocabulary",
-        str(vocabulary),
-        "--out",
-        str(tmp_path / "m"),
-        *TINY,
-    ]
+    model = str(tmp_path / "m")
+    argv = ["fit", str(corpus), "--vocabulary", str(vocabulary), "--out", model, *TINY]
     assert "has 2 languages. Choose one as language: 'en', 'fi'" in failing(capsys, *argv)
     assert main([*argv, "--language=en"]) == 0
     assert "corpus.tsv: 36 training rows, 4 labels" in capsys.readouterr().out
@@ -200,6 +194,7 @@ def test_a_corpus_is_trained_on_by_its_vocabulary(tmp_path, capsys):
     assert clf.label_texts_.tolist() == list(uris)
     assert clf.is_seen_.tolist() == [True, True, True, False]
     assert main(["evaluate", str(tmp_path / "m"), str(corpus)]) == 0
+    assert capsys.readouterr().out.startswith("%")
     told = failing(capsys, "fit", corpus, "--out", tmp_path / "n", *TINY)
     assert "has labels such as 'http://x.org/f' and no label texts, which UniDEC needs" in told
     assert "Pass --vocabulary FILE" in told
@@ -215,7 +210,10 @@ def test_a_corpus_is_trained_on_by_its_vocabulary(tmp_path, capsys):
         ("--text=titel --labels=subjects", "has no column 'titel'.*Did you mean 'title'\\?"),
         ("--text=title --labels=note,subject", "has no column 'subject'"),
         ("--text=title --labels=subjects --encoding=x", "encoding is 'x', which is not known"),
-        ("--text=title --labels=subjects --test-size=2.5", "test_size=2.5 cannot be held out"),
+        (
+            "--text=title --labels=subjects --separator=; --test-size=2.5",
+            "test_size=2.5 cannot be held out",
+        ),
         ("--text=title --labels=subjects --language=en", "there is no vocabulary"),
         ("--text=title --labels=subjects --vocabulary=no.csv", "no.csv: No such file"),
     ],
