@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import sys
 
 import pytest
 
@@ -178,8 +179,6 @@ def test_wrong_vocabularies_are_refused(name, content, words, tmp_path):
 
 
 def test_without_rdflib_the_extra_is_named(tmp_path, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "rdflib", None)
     vocabulary = write_vocabulary(tmp_path / "v.ttl")
     with pytest.raises(ImportError, match=r'pip install "skxc\[skos\]"'):
