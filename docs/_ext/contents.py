@@ -10,6 +10,7 @@ import skxc
 
 GALLERY_ORDER = (
     "first_classifier",
+    "own_table",
     "label_texts_and_unseen_labels",
     "choosing_among_the_three",
     "reading_the_metrics",

@@ -103,12 +103,12 @@ def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
 def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
     """The data's label texts, which estimators that embed them need."""
     if dataset.label_texts is None and hasattr(clf, "transform_labels"):
-        what, remedy = "has no label texts", "Add a file of them (Y.txt, a text a line)"
+        what, remedy = "no label texts", "Add a file of them (Y.txt, a text a line)"
         if "label_names" in dataset:
-            what = f"has labels such as {dataset.label_names.tolist()[0]!r}, which are no texts"
+            what = f"labels such as {dataset.label_names.tolist()[0]!r} and no label texts"
             remedy = "Pass --vocabulary FILE, which has a text for each"
         raise InputError(
-            f"{data} {what}; {type(clf).__name__} needs them. {remedy}, or train renee."
+            f"{data} has {what}, which {type(clf).__name__} needs. {remedy}, or train renee."
         )
     label_texts: list[str] | None = dataset.label_texts
     return label_texts

@@ -5,15 +5,14 @@ from __future__ import annotations
 import sys
 import warnings
 from json import dumps
-from typing import Any
-
-import numpy as np
-import scipy.sparse as sp
-from sklearn.utils import Bunch
+from typing import TYPE_CHECKING, Any
 
 from ._answers import loaded
 from ._data import Source, read
 from ._errors import InputError, input_checked
+
+if TYPE_CHECKING:
+    from sklearn.utils import Bunch
 
 KS = [1, 3, 5]
 _KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
@@ -47,6 +46,8 @@ def metrics_of(
     clf: Any, dataset: Bunch, ks: list[int], propensity: str = "default"
 ) -> dict[str, float]:
     """Of the test texts; labels after the model's are right ones that it cannot give."""
+    import numpy as np
+
     from skxc.metrics import PROPENSITY_CONSTANTS, propensities_from_counts, ranking_metrics
 
     clf.set_params(top_k=max(ks), sparse_output=True)
@@ -66,6 +67,10 @@ def metrics_of(
 
 def _with_labels_of(clf: Any, dataset: Bunch, data: str) -> Bunch:
     """All rows of a table as test rows: the model's labels by name, then those it does not know."""
+    import numpy as np
+    import scipy.sparse as sp
+    from sklearn.utils import Bunch
+
     names = list(map(str, clf.label_names_.tolist()))
     column_of = {name: column for column, name in enumerate(names)}
     if len(column_of) < len(names):
@@ -82,9 +87,10 @@ def _with_labels_of(clf: Any, dataset: Bunch, data: str) -> Bunch:
         )
     if is_unknown.any():
         warnings.warn(
-            f"{len(set(columns[is_unknown])):,} labels of {data}, such as "
-            f"{dataset.label_names.tolist()[Y.col[is_unknown][0]]!r}, are not the model's. They "
-            f"count as right ones that were not found, in {len(set(Y.row[is_unknown])):,} rows.",
+            f"{data} has labels that the model does not know "
+            f"({len(set(columns[is_unknown])):,}, such as "
+            f"{dataset.label_names.tolist()[Y.col[is_unknown][0]]!r}). They count as right ones "
+            f"that were not found, in {len(set(Y.row[is_unknown])):,} of {Y.shape[0]:,} rows.",
             stacklevel=1,
         )
     Y_test = sp.csr_matrix((Y.data, (Y.row, columns)), shape=(Y.shape[0], len(column_of)))

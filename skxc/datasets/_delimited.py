@@ -56,7 +56,7 @@ class DelimitedTable(NamedTuple):
         if ".tsv" in self.path.suffixes[-2:]:
             return "\t"
         with closing(_lines(self)) as lines:
-            first = next(lines, "")
+            first = next(lines, "").split("\r")[0]
         return max(_DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), "")))
 
 
@@ -121,20 +121,23 @@ def _lines(table: DelimitedTable) -> Generator[str]:
             try:
                 yield line.decode(encoding)
             except UnicodeDecodeError as error:
-                what = f"byte 0x{line[error.start]:02x}"
-                raise _not_decoded(f"{path}, line {number}: {what}", encoding, error) from error
+                what = f"{path}, line {number}: byte 0x{line[error.start]:02x}"
+                is_utf_16 = number == 1 and line.startswith(
+                    (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+                )
+                others = ["utf-16"] if is_utf_16 else ["cp1252", "latin-1"]
+                raise _not_decoded(what, encoding, others, error) from error
 
 
 def _decoded(path: Path, encoding: str, text: io.TextIOWrapper) -> Iterator[str]:
     try:
         yield from text
     except UnicodeError as error:
-        raise _not_decoded(str(path), encoding, error) from error
+        raise _not_decoded(str(path), encoding, ["utf-8"], error) from error
 
 
-def _not_decoded(place: str, encoding: str, error: UnicodeError) -> ValueError:
+def _not_decoded(place: str, encoding: str, others: list[str], error: UnicodeError) -> ValueError:
     reason = getattr(error, "reason", error)
-    others = [name for name in ("cp1252", "utf-16", "utf-8") if name != encoding]
     return ValueError(
         f"{place} is not {encoding} ({reason}). Convert the file, or pass its encoding, such as "
         f"{listed(others)}."

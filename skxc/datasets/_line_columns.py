@@ -134,10 +134,11 @@ def checked_columns(columns: Sequence[str], source: object, names: Sequence[obje
         If it has not.
     """
     for column in columns:
-        if names.count(column) != 1:
+        n_found = names.count(column)
+        if n_found != 1:
             raise ValueError(
-                f"{source} has {names.count(column) or 'no'} column{'s' * (column in names)} "
-                f"{column!r}. Its columns are {listed(names)}.{nearest(column, names)}"
+                f"{source} has {n_found or 'no'} column{'s' * (n_found > 1)} {column!r}. Its "
+                f"columns are {listed(names)}.{'' if n_found else nearest(column, names)}"
             )
     return list(columns)
 

@@ -62,10 +62,8 @@ def load_table(
     encoding : str, default="utf-8"
         Of ``.csv`` and ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8.
     test_size : float or int, default=0.1
-        Share, or number, of the rows to hold out; 0 for none. They are chosen by
-        :class:`~skxc.model_selection.MultilabelStratifiedShuffleSplit`: a label of two rows or more
-        is in both parts where possible, so that rare labels are more frequent in a small held-out
-        part than in the table.
+        Share, or number, of the rows to hold out; 0 for none. They are drawn at random, but a
+        label of two rows or more has at least one in the training part.
     random_state : int, RandomState instance or None, default=0
         Source of randomness of this choice.
 
