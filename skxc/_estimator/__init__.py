@@ -13,7 +13,7 @@ from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
 from ._predict import PredictMixin
-from ._saving import SavingMixin
+from ._sharing import SharingMixin
 
 __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
@@ -21,7 +21,7 @@ __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 class XCEstimator(
     FitMixin,
     PredictMixin,
-    SavingMixin,
+    SharingMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClassifierMixin,

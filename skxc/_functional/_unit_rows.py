@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LEAST_LENGTH = 1e-12
+LEAST_LENGTH = 1e-12
 
 
 def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
@@ -22,7 +22,7 @@ class _UnitRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
-        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
+        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=LEAST_LENGTH)
         rows = vectors / lengths
         ctx.save_for_backward(rows, lengths)
         return rows

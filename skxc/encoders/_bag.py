@@ -35,7 +35,7 @@ from ._word_vectors import begun_at, check_init
 from ._words import TimedWords, lowered, split_words
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
-_LENGTH = 16.0
+LENGTH = 16.0
 # Tensors of an embedding's size at the peak of a step: sums, the scaled ones, dropout, ...
 _TENSORS_A_TEXT = 6
 _TENSORS_A_WORD = 2
@@ -327,7 +327,7 @@ class _BagModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
-        return unit_rows(bag_of_rows(self.table, tokens)) * _LENGTH
+        return unit_rows(bag_of_rows(self.table, tokens)) * LENGTH
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
