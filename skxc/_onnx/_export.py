@@ -18,7 +18,7 @@ from skxc.encoders._base import Encoder
 from ._encoders import TOKEN_FILES, WORD_FILES, Encoded, encoded, write_reading
 from ._graph import DATA, Graph, Value
 from ._heads import head
-from ._scores import best_classes, best_labels, scores_of_all, token_features, word_features
+from ._scores import best_labels, scores_of_all, token_features, word_features
 
 MODEL, LABELS = "model.onnx", "labels.json"
 _FILES = {MODEL, DATA, LABELS, *WORD_FILES, *TOKEN_FILES}
@@ -39,14 +39,15 @@ def model_graph(
     n_labels = len(table.rows)
     k = min(k, n_labels)
     rows = head(graph, parts.embeddings, method, fitted, ranker.module.views)
-    best = (best_classes if is_classes else best_labels)(
+    best = best_labels(
         graph,
         scores_of_all(graph, rows, table, parts.words),
-        n_labels,
         k,
+        n_labels,
         ranker.reranker,
         _features(ranker, parts),
         fitted["_sigmoid"],
+        is_classes=is_classes,
     )
     for name, value in best._asdict().items():
         dtype = np.int64 if name == "labels" else np.float32

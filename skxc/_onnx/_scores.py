@@ -171,13 +171,15 @@ def shifted(graph: Graph, scores: Value, shift: Value) -> Value:
 def best_labels(
     graph: Graph,
     scores: Value,  # (n, n_labels)
-    n_labels: int,
     k: int,
+    n_labels: int,
     reranker: Reranker | None,
     features: Value | None,  # what the second stage reads
     sigmoid: tuple[float, float],  # slope and intercept
+    *,
+    is_classes: bool,  # y was 1-d: the probabilities of all classes sum to 1
 ) -> Best:
-    """The `k` best labels, as `predict_top_k_proba` gives them where y was not 1-d."""
+    """The `k` best labels, as `predict_top_k` gives them, and their probabilities."""
     n_found = k if reranker is None else min(max(k, CANDIDATES), n_labels)
     values, labels = graph.all("TopK", 2, scores, [n_found])
     if reranker is not None:
@@ -188,34 +190,19 @@ def best_labels(
         )
         found = reranked(graph, *candidates, features, reranker)
         values = graph("Concat", found.scores, shifted(graph, others[1], found.shift), axis=1)
+        if is_classes:
+            scores = shifted(graph, scores, found.shift)
+            scores = graph("ScatterElements", scores, labels, values, axis=1)
         # of equal scores the first labels: TopK takes the first places
         labels, order = graph.all("TopK", 2, labels, [n_found], largest=0)
         values = graph("GatherElements", values, order, axis=1)
         values, order = graph.all("TopK", 2, values, [k])
         labels = graph("GatherElements", labels, order, axis=1)
-    return Best(labels, values, _probabilities(graph, values, sigmoid))
-
-
-def best_classes(
-    graph: Graph,
-    scores: Value,  # (n, n_labels)
-    n_labels: int,
-    k: int,
-    reranker: Reranker | None,
-    features: Value | None,
-    sigmoid: tuple[float, float],
-) -> Best:
-    """Likewise where y was 1-d: the probabilities of all classes sum to 1."""
-    if reranker is not None:
-        assert features is not None
-        values, labels = graph.all("TopK", 2, scores, [min(CANDIDATES, n_labels)])
-        found = reranked(graph, labels, values, features, reranker)
-        scores = shifted(graph, scores, found.shift)
-        scores = graph("ScatterElements", scores, labels, found.scores, axis=1)
-    every = _probabilities(graph, scores, sigmoid)
-    every = graph("Div", every, graph("ReduceSum", every, [1]))
-    proba, labels = graph.all("TopK", 2, every, [k])
-    return Best(labels, graph("GatherElements", scores, labels, axis=1), proba)
+    proba = _probabilities(graph, values, sigmoid)
+    if is_classes:
+        every = _probabilities(graph, scores, sigmoid)
+        proba = graph("Div", proba, graph("ReduceSum", every, [1]))
+    return Best(labels, values, proba)
 
 
 def _probabilities(graph: Graph, scores: Value, sigmoid: tuple[float, float]) -> Value:
