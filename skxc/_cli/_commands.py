@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skxc._persistence import read_config, unreplaced
+from skxc._persistence import local_folder, read_config, unreplaced
 
 from ._answers import loaded
 from ._errors import InputError, input_checked
@@ -211,7 +211,7 @@ def _table(metrics: dict[str, float], ks: list[int]) -> str:
 def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
-        config = unreplaced(model, read_config)
+        config = unreplaced(local_folder(model, is_whole=False), read_config)
         try:
             rows = _told(config)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

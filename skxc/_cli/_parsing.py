@@ -19,6 +19,7 @@ _DATA_HELP = (
     'Folder in a layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the '
     "packaged set."
 )
+_MODEL_HELP = "Folder of a saved model, or hf://owner/name[@revision] on the Hugging Face hub."
 _DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
 
 
@@ -230,7 +231,7 @@ def predict_parser() -> Parser:
         "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
         "proba is what predict_proba gives: the probability that the label applies.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     parser.add_argument(
         "texts",
         metavar="TEXTS",
@@ -285,7 +286,7 @@ def evaluate_parser() -> Parser:
         "in percent. Pairs of its filter file are left out; propensities are those of the labels\n"
         "that the model was trained on.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
     parser.add_argument(
         "--ks",
@@ -311,5 +312,5 @@ def evaluate_parser() -> Parser:
 
 def info_parser() -> Parser:
     parser = _parser("info", "MODEL", "Describe a saved model.", has_options=False)
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     return parser
