@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
     def _answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = urlsplit(self.path).path
         self.server.requests.append(f"{self.command} {path}")
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {}
@@ -64,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
             status = 200
         except _Refused as refused:
             status, code = refused.args
-            body, headers = b"{}", {"X-Error-Code": code, "X-Error-Message": code}
+            body = json.dumps({"url": f"{self.server.url}/owner/any"}).encode()
+            headers = {"X-Error-Code": code, "X-Error-Message": code}
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?", path)
         if found is None:
             raise _Refused(404, "")
-        repo_id, action, revision = found.groups()
+        repo_id, action, revision = (part and unquote(part) for part in found.groups())
         branches = self._branches(repo_id)
         if action == "branch":
             if revision in branches:
@@ -130,10 +131,10 @@ class _Handler(BaseHTTPRequestHandler):
         return {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""}
 
     def _file(self, path: str) -> tuple[bytes, dict[str, str]]:
-        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+(?:/[^/]+)*?)/(.+)", path)
+        found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if found is None:
             raise _Refused(404, "RepoNotFound")
-        repo_id, revision, name = found.groups()
+        repo_id, revision, name = map(unquote, found.groups())
         self._branches(repo_id)
         if repo_id in self.server.gated:
             raise _Refused(403, "GatedRepo")

@@ -126,7 +126,9 @@ def _labels(model: FittedModel) -> str:
     best = np.argsort(-model.label_counts_, kind="stable")[:_N_LABELS]
     names, counts = model.label_names_[best].tolist(), model.label_counts_[best].tolist()
     rows = [f"| {_plain(name)} | {n:,} |" for name, n in zip(names, counts, strict=True)]
-    return "\n".join(["The most frequent ones:", "", "| label | training texts |", "|---|---:|", *rows])
+    return "\n".join(
+        ["The most frequent ones:", "", "| label | training texts |", "|---|---:|", *rows]
+    )
 
 
 def _plain(name: Any) -> str:

@@ -157,9 +157,7 @@ def _margins(graph: Graph, labels: Value, features: Value, reranker: Reranker) -
     read = graph("Gather", graph.flat(features), word)
     products = graph("Mul", graph("Gather", table.data.astype(np.float32), entries), read)
     intercepts = graph("Gather", reranker.classifiers.intercepts.astype(np.float32), keys)
-    return graph(
-        "Reshape", _added_up(graph, intercepts, sources, products), graph("Shape", labels)
-    )
+    return graph("Reshape", _added_up(graph, intercepts, sources, products), graph("Shape", labels))
 
 
 def shifted(graph: Graph, scores: Value, shift: Value) -> Value:

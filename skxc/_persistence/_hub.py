@@ -105,9 +105,7 @@ def _fetched(model: HubModel, file: str, *, is_local: bool) -> Path:
 
     with _told(model, file):
         return Path(
-            hf_hub_download(
-                model.repo_id, file, revision=model.revision, local_files_only=is_local
-            )
+            hf_hub_download(model.repo_id, file, revision=model.revision, local_files_only=is_local)
         )
 
 
