@@ -40,7 +40,7 @@ class Hub(ThreadingHTTPServer):
         return self.commits[self.branches[repo_id][revision]]
 
 
-class _Refused(Exception):
+class RefusedError(Exception):
     """A status, and the hub's name of the error."""
 
 
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 body, headers = self._file(path)
             status = 200
-        except _Refused as refused:
+        except RefusedError as refused:
             status, code = refused.args
             body = json.dumps({"url": f"{self.server.url}/owner/any"}).encode()
             headers = {"X-Error-Code": code, "X-Error-Message": code}
@@ -78,14 +78,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self, path: str, content: bytes) -> object:
         if self.command == "POST" and not self.server.accepts_tokens:
-            raise _Refused(401, "")
+            raise RefusedError(401, "")
         if path == "/api/validate-yaml":
             return {"errors": [], "warnings": []}
         if path == "/api/repos/create":
             asked = json.loads(content)
             repo_id = f"{asked.get('organization') or 'owner'}/{asked['name']}"
             if repo_id in self.server.branches:
-                raise _Refused(409, "")
+                raise RefusedError(409, "")
             self.server.commit(repo_id, {".gitattributes": b""})
             self.server.private[repo_id] = asked.get("visibility", "") == "private" or asked.get(
                 "private", False
@@ -93,12 +93,12 @@ class _Handler(BaseHTTPRequestHandler):
             return {"url": f"{self.server.url}/{repo_id}"}
         found = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(\w+)(?:/(.+))?)?", path)
         if found is None:
-            raise _Refused(404, "")
+            raise RefusedError(404, "")
         repo_id, action, revision = (part and unquote(part) for part in found.groups())
         branches = self._branches(repo_id)
         if action == "branch":
             if revision in branches:
-                raise _Refused(409, "")
+                raise RefusedError(409, "")
             branches[revision] = branches["main"]
             return {}
         oid = self._oid(repo_id, revision or "main")
@@ -133,26 +133,26 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, path: str) -> tuple[bytes, dict[str, str]]:
         found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         if found is None:
-            raise _Refused(404, "RepoNotFound")
+            raise RefusedError(404, "RepoNotFound")
         repo_id, revision, name = map(unquote, found.groups())
         self._branches(repo_id)
         if repo_id in self.server.gated:
-            raise _Refused(403, "GatedRepo")
+            raise RefusedError(403, "GatedRepo")
         oid = self._oid(repo_id, revision)
         files = self.server.commits[oid]
         if name not in files:
-            raise _Refused(404, "EntryNotFound")
+            raise RefusedError(404, "EntryNotFound")
         return files[name], {"ETag": f'"{_etag(files[name])}"', "X-Repo-Commit": oid}
 
     def _branches(self, repo_id: str) -> dict[str, str]:
         if repo_id not in self.server.branches:
-            raise _Refused(404, "RepoNotFound")
+            raise RefusedError(404, "RepoNotFound")
         return self.server.branches[repo_id]
 
     def _oid(self, repo_id: str, revision: str) -> str:
         oid = self._branches(repo_id).get(revision, revision)
         if oid not in self.server.commits:
-            raise _Refused(404, "RevisionNotFound")
+            raise RefusedError(404, "RevisionNotFound")
         return oid
 
 

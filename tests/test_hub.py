@@ -33,12 +33,13 @@ def clf() -> skxc.UniDEC:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The hub of huggingface_hub, an empty cache and a token."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     with serving() as stub:
         url = f"{stub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr(constants, "ENDPOINT", stub.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url)
+        for module in (constants, file_download):  # before 1.0, both have it
+            monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", url, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
         yield stub
@@ -128,11 +129,9 @@ def test_without_a_connection_the_cache_counts(
     # nobody listens there
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
     assert skxc.load(NAME).n_iter_ == skxc.load(name).n_iter_ == 1
-    with pytest.raises(
-        ConnectionError, match=r"config.json is not in the hub's cache, and the hub"
-    ):
+    with pytest.raises(ConnectionError, match=r"config.json is not in the hub's cache"):
         skxc.load("hf://owner/other")
-    with pytest.raises(OSError, match="there is no connection to the hub. Nothing was uploaded"):
+    with pytest.raises(OSError, match=r"there is no connection to the hub\. Nothing was uploaded"):
         clf.push_to_hub("owner/topics")
 
 
@@ -240,7 +239,7 @@ def test_arguments_that_are_not_accepted(
     assert not hub.branches
 
 
-# ------------------------------------------------------------------------------------ the model card
+# ----------------------------------------------------------------------------------- the model card
 def test_the_card_says_what_it_was_told_and_what_the_model_is(hub: Hub, clf: skxc.UniDEC) -> None:
     from huggingface_hub import ModelCard
 
@@ -290,7 +289,7 @@ def test_names_of_labels_are_no_markup(hub: Hub) -> None:
     assert "| accuracy | 0.5000 |  |\n| P |  | 1.0000 |" in text
 
 
-# ---------------------------------------------------------------------------------- the command line
+# --------------------------------------------------------------------------------- the command line
 def test_the_command_line_takes_names_of_the_hub(
     hub: Hub, clf: skxc.UniDEC, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -621,7 +621,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket
     """The hub is at this socket, which does not listen yet; there is no cache and no proxy."""
     import huggingface_hub.constants
 
-    from skxc.encoders import _hub
+    from skxc._persistence import _hub as reach
 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
