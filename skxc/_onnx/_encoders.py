@@ -56,13 +56,13 @@ def encoded(encoder: Encoder) -> Encoded:
     TypeError
         If the encoder is somebody's own.
     """
-    if isinstance(encoder, BagOfWordsEncoder):
+    if type(encoder) is BagOfWordsEncoder:
         graph = Graph()
         embeddings, words = _bag(graph, encoder)
         return Encoded(graph, embeddings, words, None)
-    if isinstance(encoder, TransformerEncoder):
+    if type(encoder) is TransformerEncoder:
         return _transformer(encoder)
-    if isinstance(encoder, JoinedEncoder):
+    if type(encoder) is JoinedEncoder:
         of_words, of_vectors = joined_parts(encoder)
         graph, vectors, _, tokens = _transformer(of_vectors)
         vectors = graph("Mul", unit_rows(graph, vectors), np.float32(VECTORS_LENGTH))
@@ -145,6 +145,7 @@ def _exported(module: nn.Module) -> Any:
                 f"torch {torch.__version__} cannot export this transformer to ONNX ({reason}). "
                 f"Try a newer torch, or another encoder."
             ) from error
+    assert program is not None
     return program.model_proto
 
 

@@ -182,12 +182,12 @@ def best_labels(
     values, labels = graph.all("TopK", 2, scores, [n_found])
     if reranker is not None:
         assert features is not None
-        candidates, others = (
-            [graph("Slice", part, [first], [last], [1]) for part in (labels, values)]
-            for first, last in ((0, CANDIDATES), (CANDIDATES, n_found))
-        )
-        found = reranked(graph, *candidates, features, reranker)
-        values = graph("Concat", found.scores, shifted(graph, others[1], found.shift), axis=1)
+        first = graph("Slice", labels, [0], [CANDIDATES], [1])
+        candidates = graph("Slice", values, [0], [CANDIDATES], [1])
+        others = graph("Slice", values, [CANDIDATES], [n_found], [1])
+        found = reranked(graph, first, candidates, features, reranker)
+        others = shifted(graph, others, found.shift)
+        values = graph("Concat", found.scores, others, axis=1)
         if is_classes:
             scores = shifted(graph, scores, found.shift)
             scores = graph("ScatterElements", scores, labels, values, axis=1)
