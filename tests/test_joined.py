@@ -20,7 +20,7 @@ from skxc._methods._unidec_score import ScoreWeights
 from skxc._methods._unidec_views import View
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TokenStore, TransformerEncoder
 from skxc.encoders._frozen import FrozenTransformer
-from skxc.encoders._joined import _LENGTH
+from skxc.encoders._joined import VECTORS_LENGTH
 
 TEXTS = ["red guitar", "a blue piano", "steel knife and fork", "large wireless keyboard"] * 15
 TEXTS = [f"{text} {'abcdefghij'[i % 10]}" for i, text in enumerate(TEXTS)]
@@ -51,7 +51,7 @@ def test_an_embedding_is_both_side_by_side(encoder: JoinedEncoder) -> None:
         joined = module(fitted.tokenize(TEXTS))
         expected = words.build_module()(words.tokenize(TEXTS))
         torch.testing.assert_close(joined[:, :6], expected)
-        expected = unit_rows(vectors.build_module()(vectors.tokenize(TEXTS))) * _LENGTH
+        expected = unit_rows(vectors.build_module()(vectors.tokenize(TEXTS))) * VECTORS_LENGTH
         torch.testing.assert_close(joined[:, 6:], expected)
     trained = [n for n, p in module.named_parameters() if p.requires_grad]
     assert trained == ["words.table", "vectors.projection.weight", "vectors.projection.bias"]

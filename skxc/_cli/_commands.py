@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skxc._persistence import read_config, unreplaced
+from skxc._persistence import local_folder, read_config, unreplaced
 
 from ._data import Source, read
 from ._errors import InputError, input_checked
@@ -134,7 +134,7 @@ def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
 def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
-        config = unreplaced(model, read_config)
+        config = unreplaced(local_folder(model, is_whole=False), read_config)
         try:
             rows = _told(config)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ _DATA_HELP = (
     'layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the packaged set.'
 )
 _NAMES = str | list[str] | None  # of columns
+_MODEL_HELP = "Folder of a saved model, or hf://owner/name[@revision] on the Hugging Face hub."
 _DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
 
 
@@ -321,7 +322,7 @@ def predict_parser() -> Parser:
         "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
         "proba is what predict_proba gives: the probability that the label applies.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     _add_texts(parser)
     parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
     parser.add_argument(
@@ -356,7 +357,7 @@ def explain_parser() -> Parser:
         "from. Effects of the bag of words are exact: a score is their sum. Of a transformer, an\n"
         "effect is how far the score falls when the word is left out.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     _add_texts(parser)
     parser.add_argument(
         "--label",
@@ -387,7 +388,7 @@ def evaluate_parser() -> Parser:
         "that the model was trained on. Of a table or corpus, all rows are test rows: pass one\n"
         "that the model was not trained on. Its labels are found by their names.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
     parser.add_argument(
         "--ks",
@@ -414,5 +415,5 @@ def evaluate_parser() -> Parser:
 
 def info_parser() -> Parser:
     parser = _parser("info", "MODEL", "Describe a saved model.", has_options=False)
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     return parser

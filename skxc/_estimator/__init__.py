@@ -13,7 +13,7 @@ from ._explain import ExplainMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
-from ._saving import SavingMixin
+from ._sharing import SharingMixin
 
 __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
@@ -21,7 +21,7 @@ __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 class XCEstimator(
     FitMixin,
     ExplainMixin,
-    SavingMixin,
+    SharingMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClassifierMixin,

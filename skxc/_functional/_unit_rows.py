@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LEAST_LENGTH = 1e-12
+LEAST_LENGTH = 1e-12
 
 
 def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
@@ -19,7 +19,7 @@ def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
 
 def lengths(vectors: Tensor) -> Tensor:  # (n, dim) -> (n, 1)
     """What `unit_rows` divides by."""
-    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
+    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=LEAST_LENGTH)
 
 
 class _UnitRows(torch.autograd.Function):

@@ -36,7 +36,7 @@ from ._word_vectors import begun_at, check_init
 from ._words import TimedWords, lowered, split_words, word_spans
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
-_LENGTH = 16.0
+LENGTH = 16.0
 # Tensors of an embedding's size at the peak of a step: sums, the scaled ones, dropout, ...
 _TENSORS_A_TEXT = 6
 _TENSORS_A_WORD = 2
@@ -366,14 +366,14 @@ class _BagModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
-        return unit_rows(bag_of_rows(self.table, tokens)) * _LENGTH
+        return unit_rows(bag_of_rows(self.table, tokens)) * LENGTH
 
     def addends(self, tokens: TokenStore) -> Tensor:  # (n_tokens, dim)
         ids, weights = (
             torch.from_numpy(a) for a in (tokens.ids.astype(np.int64), _weights(tokens))
         )
         parts = self.table[ids.to(self.table.device)] * weights.to(self.table)[:, None]
-        return parts * (_LENGTH / lengths(parts.sum(0, keepdim=True)))
+        return parts * (LENGTH / lengths(parts.sum(0, keepdim=True)))
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype

@@ -27,7 +27,7 @@ from ._transformer import TransformerEncoder
 _PARTS = ("words", "vectors")
 # Length of the vectors in a loss of the sum, where the bag's embeddings have `LENGTH`: what is
 # learnt from nothing has less to say. (Of 0.7 to 3 times it, by held-out training texts.)
-_LENGTH = 1.5 * LENGTH
+VECTORS_LENGTH = 1.5 * LENGTH
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -193,6 +193,12 @@ def _taken(encoder: Encoder) -> dict[str, np.ndarray]:
     return weights
 
 
+def joined_parts(joined: JoinedEncoder) -> tuple[BagOfWordsEncoder, TransformerEncoder]:
+    """The fitted encoders, each with its own weights."""
+    words, vectors = (_with_weights(joined, part) for part in _PARTS)
+    return words, vectors
+
+
 def _with_weights(joined: JoinedEncoder, part: str) -> Any:
     """One of the fitted encoders, with its own weights."""
     encoder, prefix = copy.copy(getattr(joined, f"{part}_")), f"{part}."
@@ -233,7 +239,7 @@ class _JoinedModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:  # (n_texts, dim)
         others = tokens if tokens.others is None else tokens.others
-        vectors = unit_rows(self.vectors(others)) * _LENGTH
+        vectors = unit_rows(self.vectors(others)) * VECTORS_LENGTH
         return torch.cat([self.words(tokens).to(vectors.dtype), vectors], 1)
 
     def addends(self, tokens: TokenStore) -> Tensor:  # (n_tokens, words.dim)
