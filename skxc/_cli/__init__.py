@@ -1,4 +1,4 @@
-"""The command line: `skxc fit`, `skxc predict`, `skxc evaluate`, `skxc info`."""
+"""The command line: `skxc fit`, `skxc predict`, `skxc evaluate`, `skxc serve`, `skxc info`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ._parsing import (
     info_parser,
     parsed,
     predict_parser,
+    serve_parser,
 )
 from ._signals import Terminated, orderly_end
 from ._streams import drop_unwritable, prepare_output, tell
@@ -33,6 +34,7 @@ commands:
   fit ESTIMATOR DATA --out MODEL   train an estimator and save it
   predict MODEL [TEXTS]            the best labels of each line of text
   evaluate MODEL DATA              ranking metrics on the test texts
+  serve MODEL                      answer requests over HTTP, with a page for people
   info MODEL                       describe a saved model
 
 "skxc COMMAND --help" explains more.
@@ -122,13 +124,16 @@ def _run(argv: list[str]) -> None:
 
         getattr(_commands, command)(**options)
     else:
-        raise InputError(f"{command!r} is no command. Pass fit, predict, evaluate, info or --help.")
+        raise InputError(
+            f"{command!r} is no command. Pass fit, predict, evaluate, serve, info or --help."
+        )
 
 
 _COMMANDS: dict[str, Callable[[], Parser]] = {
     "predict": predict_parser,
     "evaluate": evaluate_parser,
     "info": info_parser,
+    "serve": serve_parser,
 }
 
 

@@ -19,12 +19,13 @@ from ._answers import loaded
 from ._errors import InputError, input_checked
 from ._predict import predict
 from ._saving import check_is_free, check_space, save
+from ._serve import serve
 from ._streams import tell_done
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-__all__ = ["evaluate", "fit", "info", "predict"]
+__all__ = ["evaluate", "fit", "info", "predict", "serve"]
 
 _KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
 
