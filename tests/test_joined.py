@@ -71,6 +71,15 @@ def test_tokens_of_both_go_through_all_that_stores_do(encoder: JoinedEncoder) ->
     assert tokens.nbytes > tokens.others.nbytes
 
 
+def test_a_label_that_is_added_scores_as_one_that_no_text_had(encoder: JoinedEncoder) -> None:
+    """Rows of labels are not weighed: those of texts are."""
+    clf = make(skxc.UniDEC, encoder, rerank_weight=0.0).fit(TEXTS, Y)
+    clf.vector_score_weight_, clf._ranker = 3.0, None
+    clf.add_labels([NAMES[4]], [5])
+    scores = clf.set_params(sparse_output=False).decision_function(TEXTS)
+    np.testing.assert_allclose(scores[:, 5], scores[:, 4], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_it_trains_predicts_and_is_saved(
     estimator: type, encoder: JoinedEncoder, tmp_path: Path

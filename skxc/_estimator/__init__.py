@@ -9,10 +9,10 @@ from sklearn.base import (
     TransformerMixin,
 )
 
+from ._explain import ExplainMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
-from ._predict import PredictMixin
 from ._saving import SavingMixin
 
 __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
@@ -20,7 +20,7 @@ __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 class XCEstimator(
     FitMixin,
-    PredictMixin,
+    ExplainMixin,
     SavingMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,

@@ -21,6 +21,7 @@ from skxc._persistence import ENCODER, ModelFolder
 from ._bag import BagOfWordsEncoder
 from ._base import Encoder, EncoderModule
 from ._frozen import LENGTH, FrozenTransformer
+from ._spans import TokenSpans
 from ._transformer import TransformerEncoder
 
 _PARTS = ("words", "vectors")
@@ -121,6 +122,11 @@ class JoinedEncoder(Encoder, BaseEstimator):
         """Cut label texts likewise."""
         words, others = self.words_.tokenize(texts), self.vectors_.tokenize_labels(texts)
         return TokenStore(words.ids, words.offsets, words.weights, others)
+
+    @completed_by(Encoder.token_spans.__doc__)
+    def token_spans(self, text: str) -> TokenSpans:
+        """Where the words are."""
+        return self.words_.token_spans(text)
 
     @property
     def n_words(self) -> int:
@@ -229,6 +235,9 @@ class _JoinedModule(EncoderModule):
         others = tokens if tokens.others is None else tokens.others
         vectors = unit_rows(self.vectors(others)) * _LENGTH
         return torch.cat([self.words(tokens).to(vectors.dtype), vectors], 1)
+
+    def addends(self, tokens: TokenStore) -> Tensor:  # (n_tokens, words.dim)
+        return self.words.addends(tokens)
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
