@@ -143,7 +143,10 @@ def opened_browser(folder: Path) -> Iterator[Page]:
     script = f'exec "$0" "$@" 3<&{to_read} 4>&{from_write}'
     command = ["bash", "-c", script, binary, *_FLAGS, f"--user-data-dir={folder}", "about:blank"]
     process = subprocess.Popen(
-        command, pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        pass_fds=(to_read, from_write),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     os.close(to_read)
     os.close(from_write)

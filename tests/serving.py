@@ -26,7 +26,9 @@ JSON = "application/json"
 
 
 @contextmanager
-def serving(watch: ModelWatch, limits: Limits | None = None, host: str = "127.0.0.1") -> Iterator[int]:
+def serving(
+    watch: ModelWatch, limits: Limits | None = None, host: str = "127.0.0.1"
+) -> Iterator[int]:
     """The port of a server that runs in a thread."""
     pytest.importorskip("uvicorn", reason="the extra serve is not installed")
     with bound(host, 0) as listening:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import shutil
 import signal
@@ -103,6 +102,15 @@ def test_labels_that_are_numbers_are_numbers(tmp_path):
         assert sum(result["proba"]) == pytest.approx(1)
 
 
+def test_explanations_are_those_of_the_model(port, models):
+    text = "a red 🍎 car"
+    answer = asked(port, "/explain", {"text": text, "k": 2})
+    assert answer.pop("model") == asked(port, "/health")["model"]
+    assert answer == models[0].explain([text], k=2)[0].to_dict()
+    one = asked(port, "/explain", {"text": text, "labels": [NAMES[2]]})
+    assert [found["label"] for found in one["labels"]] == [NAMES[2]]
+
+
 def test_health_says_what_is_served(port, models):
     health = asked(port, "/health")
     assert health["status"] == "ready"
@@ -142,6 +150,23 @@ def test_a_wrong_request_is_refused_in_words(body, status, words, port):
     refused(port, "/predict", body, status, words)
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({}, 400, 'Pass "text"'),
+        ({"texts": ["a"]}, 400, '"texts" is not known here'),
+        ({"text": "a", "labels": []}, 400, '"labels" is \\[\\]. Pass a list of 1 to 20'),
+        ({"text": "a", "labels": ["tree"]}, 400, "tree"),
+        ({"text": "a", "labels": [True]}, 400, r'"labels" is \[true\]'),
+        ({"text": "a", "k": 21}, 400, "from 1 to 20"),
+        ({"text": "a" * 20_001}, 413, "20,001 characters, more than this server takes: 20,000"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_wrong_request_for_an_explanation_is_refused_in_words(body, status, words, port):
+    refused(port, "/explain", body, status, words)
+
+
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
 @pytest.mark.parametrize("kind", [None, "text/plain", FORM])
 def test_json_must_be_called_json(path, kind, port):
@@ -168,13 +193,15 @@ def test_another_path_or_method_is_refused_in_words(method, path, status, words,
 
 def test_a_body_in_chunks_has_the_same_limit(port):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", "/predict", (b" " * 65536 for _ in range(200)), {"Content-Type": JSON})
+    connection.request(
+        "POST", "/predict", (b" " * 65536 for _ in range(200)), {"Content-Type": JSON}
+    )
     answer = connection.getresponse()
     assert (answer.status, b"13,107,200 bytes" in answer.read()) == (413, True)
     connection.close()
 
 
-# ------------------------------------------------------------------------------ who may ask, and how
+# ----------------------------------------------------------------------------- who may ask, and how
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -419,18 +446,25 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
     assert told[-1] == "skxc: interrupted"
 
 
-# ---------------------------------------------------------------------------------------- the process
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
-def test_a_signal_ends_it_once_answers_are_sent(name, code, folder):
+# --------------------------------------------------------------------------------------- the process
+@pytest.mark.parametrize(
+    ("name", "code", "options"), [("SIGTERM", 143, []), ("SIGHUP", 129, ["--host", "0.0.0.0"])]
+)
+def test_a_signal_ends_it_once_answers_are_sent(name, code, options, folder):
     texts = ["a red car and green pears " * 1500] * 200
-    with served_process(folder) as (process, port), ThreadPoolExecutor(1) as pool:
+    with served_process(folder, *options) as (process, port), ThreadPoolExecutor(1) as pool:
+        of_another = request(port, "GET", "/health", headers={"Host": "example.org"})
+        assert of_another[0] == (200 if options else 403)
         answer = pool.submit(asked, port, "/predict", {"texts": texts})
         time.sleep(0.4)  # the request is under way
         assert not answer.done()
         process.send_signal(getattr(signal, name))
         assert len(answer.result()["results"]) == len(texts)
         assert process.wait(20) == code
-        assert process.stderr.read().count("\n") == 1
+        *warned, _ = process.stderr.read().splitlines()
+        assert ["0.0.0.0 can be reached from other machines" in line for line in warned] == (
+            [True] if options else []
+        )
         with pytest.raises(OSError, match="refused"):
             asked(port, "/health")
 
@@ -470,13 +504,6 @@ def test_a_folder_without_a_model_is_one_clear_line(tmp_path, capsys):
 def test_without_the_extra_the_error_says_how_to_install_it(folder, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert 'pip install "skxc[serve]"' in failing(capsys, folder)
-
-
-def test_an_address_that_others_can_reach_is_warned_of(folder):
-    with served_process(folder, "--host", "0.0.0.0") as (process, port):
-        assert request(port, "GET", "/health", headers={"Host": "example.org"})[0] == 200
-        process.terminate()
-        assert "0.0.0.0 can be reached from other machines" in process.stderr.read()
 
 
 def test_help_needs_neither_torch_nor_the_extra():

@@ -92,7 +92,6 @@ class _Answers:
                 "saved": served.saved_at.isoformat(),
                 "loaded": served.loaded_at.isoformat(),
                 "problem": self._watch.problem,
-                "explains": served.explains,
                 "waiting": self._batcher.n_waiting,
                 "limits": asdict(self._limits)
                 | {
@@ -117,8 +116,6 @@ class _Answers:
     async def explain(self, request: Request) -> Response:
         body = await body_of(request, self._limits)
         question = explanation(body, content_type(request), self._limits)
-        if not (served := self._watch.current).explains:
-            raise RefusalError(501, f"{type(served.clf).__name__} explains nothing. Ask /predict.")
         try:
             answer = await self._answer(request, question)
         except (TypeError, ValueError) as error:  # a label that it does not know

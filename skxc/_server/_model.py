@@ -50,11 +50,6 @@ class Served:
         names: list[Any] = self.clf.label_names_[indices].tolist()
         return names
 
-    @property
-    def explains(self) -> bool:
-        """Whether the estimator can say which words moved its scores."""
-        return hasattr(self.clf, "explain")
-
     def explanation(self, text: str, k: int, labels: list[Any] | None) -> dict[str, Any]:
         """Which words of a text moved the scores of its best labels, or of these."""
         found: dict[str, Any] = self.clf.explain([text], labels=labels, k=k)[0].to_dict()
@@ -89,8 +84,11 @@ def _described(root: Path) -> tuple[tuple[int, ...], str]:
 
 
 def _stamp(folder: str | Path) -> tuple[int, ...]:
-    """What changes when another config.json stands there, read without opening it."""
-    found = os.stat(real_path(folder) / CONFIG)
+    """What changes when another config.json stands there, read without opening it; or nothing."""
+    try:
+        found = os.stat(real_path(folder) / CONFIG)
+    except OSError:
+        return ()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
@@ -127,7 +125,7 @@ class ModelWatch:
     def look(self) -> None:
         """Load what the folder holds, if that is new; keep the old model if that is not sound."""
         try:
-            if self._holds_current():
+            if _stamp(self.folder) == self.current.stamp:
                 self.problem = None
                 return
             self.current = opened(self.folder, self.device)
@@ -138,9 +136,3 @@ class ModelWatch:
             if problem != self.problem:
                 _logger.warning("still serving %s: %s", self.current, problem)
             self.problem = problem
-
-    def _holds_current(self) -> bool:
-        try:
-            return _stamp(self.folder) == self.current.stamp
-        except OSError:  # loading says what is wrong, or waits for a save that is under way
-            return False
