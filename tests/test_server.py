@@ -25,6 +25,7 @@ from skxc._cli import main
 from skxc._server._batching import TEXTS_AT_ONCE
 from skxc._server._limits import Limits
 from skxc._server._model import ModelWatch, opened
+from skxc._server._run import bound
 
 TEXTS = ["red apples", "green pears", "a fast car", "cars and trucks", "a red car"] * 4
 NAMES = ["http://example.org/fruit", "<http://example.org/red>", "vehicle & <b>more</b>"]
@@ -349,6 +350,12 @@ def test_a_body_that_does_not_arrive_is_refused(folder):
         answer = connection.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"not complete after 1 s" in answer
+
+
+def test_answers_are_sent_at_once():
+    # asyncio sets TCP_NODELAY on sockets with this number alone; else an answer takes 40 ms
+    with bound("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 # -------------------------------------------------------------------------------------- replacement

@@ -45,10 +45,14 @@ def bound(host: str, port: int) -> socket.socket:
     """
     if not 0 <= port <= 65535:
         raise ValueError(f"--port is {port}. Pass 1 to 65535, or 0: a free one.")
-    family, found = socket.AF_INET, None
+    found = None
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family)
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+        )[0]
+        # with the protocol's number: only then asyncio has answers sent at once (TCP_NODELAY), and
+        # not after the 40 ms for which the client may keep back that it has their first part
+        found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except (OSError, UnicodeError) as error:
