@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -158,7 +159,7 @@ def replaced(
         found = [(number, json.loads(body)) for _, number, body in answers.result()]
     named = [answer["model"] for _, answer in found]
     # of all connections, in the order in which they came
-    changes = sum(a != b for a, b in zip(named, named[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(named))
     wrong = sum(not is_right(expected[answer["model"]][i], answer) for i, answer in found)
     return {"answers": len(found), "changes": changes, "wrong": wrong, "models": len({*named})}
 
@@ -205,6 +206,10 @@ def markdown(rows: Mapping[str, Mapping[str, float]], replacing: Mapping[str, in
     return "\n".join(lines)
 
 
+def cell(value: float | None, column: str) -> str:
+    return "-" if value is None else f"{value:,.{0 if column == 'texts/s' else 2}f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)
@@ -223,8 +228,12 @@ def main() -> None:
             for seed in (0, 1)
         ]
         models[0].save(model)
-        rows = {f"in one process, {n} text{'s' * (n > 1)} a call": floor(model, texts, n, args.seconds / 2)
-                for n in (1, TEXTS_AT_ONCE)}  # fmt: skip
+        rows = {
+            "in one process, 1 text a call": floor(model, texts, 1, args.seconds / 2),
+            f"in one process, {TEXTS_AT_ONCE} texts a call": floor(
+                model, texts, TEXTS_AT_ONCE, args.seconds / 2
+            ),
+        }
         rows |= levels(model, texts, args, pool)
         replacing = replaced(model, models, texts, args.replacements, pool)
     page = markdown(rows, replacing)

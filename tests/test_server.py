@@ -453,7 +453,7 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
     assert told[-1] == "skxc: interrupted"
 
 
-# --------------------------------------------------------------------------------------- the process
+# ----------------------------------------------------------------------------------- the process
 @pytest.mark.parametrize(
     ("name", "code", "options"), [("SIGTERM", 143, []), ("SIGHUP", 129, ["--host", "0.0.0.0"])]
 )

@@ -95,10 +95,12 @@ class Batcher:
 
     def drop(self, job: Job) -> None:
         """Forget a question that nobody waits for any more."""
-        job.future.cancel()
-        with self._changed, suppress(ValueError):  # it was taken, which is how most of them end
-            self._jobs.remove(job)
-            self._n_waiting -= len(job.question.texts)
+        if not job.future.cancel():  # it has its answer
+            return
+        with self._changed:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._n_waiting -= len(job.question.texts)
 
     @property
     def n_waiting(self) -> int:
