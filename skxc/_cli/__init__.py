@@ -20,6 +20,7 @@ from ._parsing import (
     info_parser,
     parsed,
     predict_parser,
+    serve_parser,
 )
 from ._signals import Terminated, orderly_end
 from ._streams import drop_unwritable, prepare_output, tell
@@ -36,6 +37,7 @@ commands:
   predict MODEL [TEXTS]            the best labels of each text
   explain MODEL [TEXTS]            how far each word moved the scores of a text's labels
   evaluate MODEL DATA              ranking metrics on the test texts
+  serve MODEL                      answer requests over HTTP, with a page for people
   info MODEL                       describe a saved model
 
 "skxc COMMAND --help" explains more.
@@ -143,6 +145,7 @@ _COMMANDS: dict[str, Callable[[], Parser]] = {
     "evaluate": evaluate_parser,
     "explain": explain_parser,
     "info": info_parser,
+    "serve": serve_parser,
 }
 
 

@@ -19,12 +19,13 @@ from ._evaluate import KS, evaluate, metrics_of, table
 from ._explain import explain
 from ._predict import predict
 from ._saving import check_is_free, check_space, save
+from ._serve import serve
 from ._streams import tell_done
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-__all__ = ["evaluate", "explain", "fit", "info", "predict"]
+__all__ = ["evaluate", "explain", "fit", "info", "predict", "serve"]
 
 
 # -------------------------------------------------------------------------------------------- fit

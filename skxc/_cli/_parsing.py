@@ -417,3 +417,37 @@ def info_parser() -> Parser:
     parser = _parser("info", "MODEL", "Describe a saved model.", has_options=False)
     parser.add_argument("model", metavar="MODEL", type=str, help=_MODEL_HELP)
     return parser
+
+
+def serve_parser() -> Parser:
+    from dataclasses import fields
+
+    from skxc._server._limits import Limits
+
+    parser = _parser(
+        "serve",
+        "MODEL [options]",
+        "Answer requests over HTTP with the best labels of texts: JSON, a page for people, and\n"
+        "what Annif's backend `http` asks. A model that is saved to MODEL meanwhile takes the\n"
+        "place of the old one. Ctrl-C ends the server when the last answers are sent.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument(
+        "--host",
+        type=str,
+        default="127.0.0.1",
+        help="Address to listen at; 0.0.0.0: all of this machine's. There is no password and no "
+        "encryption. (str, default: 127.0.0.1, for this machine alone)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=8000, help="Port; 0: a free one. (int, default: 8000)"
+    )
+    for limit in fields(Limits):
+        parser.add_argument(
+            f"--{limit.name}",
+            type=int,
+            default=limit.default,
+            help=f"{limit.metadata['help']} (int, default: {limit.default})",
+        )
+    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
+    return parser
