@@ -63,8 +63,10 @@ def load_annif_corpus(
     language : str, default=None
         Of the vocabulary's labels; needed where there are several. A subject that has no label in
         this language has its label in another one.
-    test_size, random_state
-        As for :func:`load_table`.
+    test_size : float or int, default=0.1
+        Share, or number, of the texts to hold out, as :func:`load_table` does it; 0 for none.
+    random_state : int, RandomState instance or None, default=0
+        Source of randomness of this choice.
 
     Returns
     -------
