@@ -127,8 +127,7 @@ def is_annif_corpus(path: Path) -> bool:
         texts = [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
         if any(text + end in names for text in texts for end in _SUBJECT_FILES):
             return True
-        others = [name for name in names if name.endswith(".json")]
-        return bool(others) and not any(name.startswith(("trn", "tst")) for name in others)
+        return any(map(_is_document, sorted(path.glob("*.json"))[:1]))
     if suffix == ".csv":
         return {*_CSV_COLUMNS} <= {*DelimitedTable(path).names()}
     if suffix in (".jsonl", ".ndjson"):
@@ -138,6 +137,14 @@ def is_annif_corpus(path: Path) -> bool:
     with opened(path) as file:
         _, _, subjects = file.readline().partition(b"\t")
     return b"://" in subjects
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a JSON file is one, and not a model's or another program's."""
+    try:
+        return {"text", "subjects"} <= {*json_object(str(path), read_text(path))}
+    except ValueError:
+        return False
 
 
 def _documents(path: Path) -> tuple[Place, _Rows]:
