@@ -6,6 +6,10 @@ python benchmarks/tables.py --rows 20000     # a quick run
 Both give texts and a label matrix, in a process of their own: load_table by itself; pandas by
 read_csv, whose cells are then cut, and scikit-learn's MultiLabelBinarizer. `read_csv` alone gives
 no matrix. No row is held out. Memory is what the process's peak has grown by.
+
+Expected before the first run of a million rows: load_table 8 CPU s, 1.5 times pandas with the
+binarizer and 4 times read_csv alone, in two thirds of the memory. Measured (AMD EPYC, 2026-11-28,
+other work beside): 8.6 s, 1.3 and 17 times, in 0.4 of the memory.
 """
 
 from __future__ import annotations

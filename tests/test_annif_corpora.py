@@ -193,8 +193,10 @@ def test_without_rdflib_the_extra_is_named(tmp_path, monkeypatch):
         ("a.jsonl", '{"text": "a", "labels": ["b"]}\n'),
         ("a.txt", "a\n"),
         ("trn.json", '{"title": "a", "target_ind": [0]}\n'),
+        ("config.json", '{"class": "UniDEC"}'),
+        ("labels.json", "[1]"),
     ],
 )
 def test_other_files_are_no_corpora(name, content, tmp_path):
     (tmp_path / name).write_text(content)
-    assert not is_annif_corpus(tmp_path if name == "trn.json" else tmp_path / name)
+    assert not is_annif_corpus(tmp_path if name.endswith(".json") else tmp_path / name)

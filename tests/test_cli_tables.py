@@ -195,6 +195,8 @@ def test_a_corpus_is_trained_on_by_its_vocabulary(tmp_path, capsys):
     assert clf.is_seen_.tolist() == [True, True, True, False]
     assert main(["evaluate", str(tmp_path / "m"), str(corpus)]) == 0
     assert capsys.readouterr().out.startswith("%")
+    told = failing(capsys, "fit", corpus, "--out", tmp_path / "n", "--separator=;")
+    assert "--separator is for tables, and" in told
     told = failing(capsys, "fit", corpus, "--out", tmp_path / "n", *TINY)
     assert "has labels such as 'http://x.org/f' and no label texts, which UniDEC needs" in told
     assert "Pass --vocabulary FILE" in told
@@ -214,6 +216,7 @@ def test_a_corpus_is_trained_on_by_its_vocabulary(tmp_path, capsys):
             "--text=title --labels=subjects --separator=; --test-size=2.5",
             "test_size=2.5 cannot be held out",
         ),
+        ("--text=title --labels=subjects --layout=json", "--layout is for data sets in the field"),
         ("--text=title --labels=subjects --language=en", "there is no vocabulary"),
         ("--text=title --labels=subjects --vocabulary=no.csv", "no.csv: No such file"),
     ],

@@ -38,8 +38,9 @@ def read(source: Source, test_size: float | None) -> Bunch:
     from skxc.datasets._readers import checked_fields
 
     checked_fields(source.fields)
-    if _is_of_layout(source):
-        _check_unused(source, test_size)
+    is_of_layout = _is_of_layout(source)
+    _check_unused(source, test_size, is_of_layout=is_of_layout)
+    if is_of_layout:
         return _data_set(source)
     from skxc.datasets import load_annif_corpus, load_table
 
@@ -98,22 +99,25 @@ def _is_of_layout(source: Source) -> bool:
     return True
 
 
-def _check_unused(source: Source, test_size: float | None) -> None:
-    """Raise for options that have no effect on a data set in the field's layouts."""
-    given = {
-        "--text": source.text,
-        "--labels": source.labels,
-        "--separator": source.separator,
-        "--vocabulary": source.vocabulary,
-        "--language": source.language,
-        "--encoding": source.encoding != "utf-8",
-        "--test-size": test_size,
+def _check_unused(source: Source, test_size: float | None, *, is_of_layout: bool) -> None:
+    """Raise for options that have no effect on DATA of this kind."""
+    layouts, tables, corpora = "data sets in the field's layouts", "tables", "corpora of Annif"
+    options = {
+        "--layout": (source.layout != "auto", (layouts,)),
+        "--text": (source.text, (tables,)),
+        "--separator": (source.separator, (tables,)),
+        "--encoding": (source.encoding != "utf-8", (tables,)),
+        "--vocabulary": (source.vocabulary, (tables, corpora)),
+        "--language": (source.language, (tables, corpora)),
+        "--test-size": (test_size, (tables, corpora)),
     }
-    for option in (option for option, value in given.items() if value):
-        raise InputError(
-            f"{option} is for tables and corpora, and {source.data} is none: its files say what "
-            f"is text, label and test. Leave it out."
-        )
+    kind = layouts if is_of_layout else corpora if source.text is None else tables
+    for option, (value, kinds) in options.items():
+        if value and kind not in kinds:
+            raise InputError(
+                f"{option} is for {' and '.join(kinds)}, and {source.data} is none of them. Leave "
+                f"it out."
+            )
 
 
 def _data_set(source: Source) -> Bunch:

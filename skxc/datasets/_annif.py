@@ -63,8 +63,10 @@ def load_annif_corpus(
     language : str, default=None
         Of the vocabulary's labels; needed where there are several. A subject that has no label in
         this language has its label in another one.
-    test_size, random_state
-        As for :func:`load_table`.
+    test_size : float or int, default=0.1
+        Share, or number, of the texts to hold out, as :func:`load_table` does it; 0 for none.
+    random_state : int, RandomState instance or None, default=0
+        Source of randomness of this choice.
 
     Returns
     -------
@@ -125,8 +127,7 @@ def is_annif_corpus(path: Path) -> bool:
         texts = [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
         if any(text + end in names for text in texts for end in _SUBJECT_FILES):
             return True
-        others = [name for name in names if name.endswith(".json")]
-        return bool(others) and not any(name.startswith(("trn", "tst")) for name in others)
+        return any(map(_is_document, sorted(path.glob("*.json"))[:1]))
     if suffix == ".csv":
         return {*_CSV_COLUMNS} <= {*DelimitedTable(path).names()}
     if suffix in (".jsonl", ".ndjson"):
@@ -136,6 +137,14 @@ def is_annif_corpus(path: Path) -> bool:
     with opened(path) as file:
         _, _, subjects = file.readline().partition(b"\t")
     return b"://" in subjects
+
+
+def _is_document(path: Path) -> bool:
+    """Whether a JSON file is one, and not a model's or another program's."""
+    try:
+        return {"text", "subjects"} <= {*json_object(str(path), read_text(path))}
+    except ValueError:
+        return False
 
 
 def _documents(path: Path) -> tuple[Place, _Rows]:
