@@ -112,12 +112,14 @@ def floor(model: Path, texts: Sequence[str], n: int, seconds: float) -> dict[str
     """Predictions in this process, `n` texts a call."""
     clf, times, end = skxc.load(model), list[float](), time.monotonic() + seconds
     clf.predict_top_k_proba(texts[:n], K)
+    before = time.process_time()
     while time.monotonic() < end:
         start = len(times) * n % (len(texts) - n)
         began = time.perf_counter()
         clf.predict_top_k_proba(texts[start : start + n], K)
         times.append(time.perf_counter() - began)
-    return row(times, n * len(times) / sum(times))
+    used = (time.process_time() - before) / (n * len(times))
+    return row(times, n * len(times) / sum(times)) | {"CPU ms": 1e3 * used}
 
 
 def row(seconds: Sequence[float], per_second: float) -> dict[str, float]:
@@ -176,7 +178,9 @@ def is_right(expected: tuple[list[str], Any], answer: Mapping[str, Any]) -> bool
 
 
 # ------------------------------------------------------------------------------------- the page
-def markdown(rows: Mapping[str, Mapping[str, float]], replacing: Mapping[str, int]) -> str:
+def markdown(
+    rows: Mapping[str, Mapping[str, float]], replacing: Mapping[str, int], load: float
+) -> str:
     from against_peers import machine
 
     columns = ("texts/s", "median ms", "p95 ms", "CPU ms")
@@ -187,7 +191,9 @@ def markdown(rows: Mapping[str, Mapping[str, float]], replacing: Mapping[str, in
         f"- UniDEC on the packaged set (1,500 labels), the {K} best labels; the test texts",
         "- One thread for the model; server and client are processes of their own on this machine",
         "- A request has one text; each connection asks again as soon as it has its answer",
-        '- "CPU ms": of the server, a request\n',
+        f"- When it began, the machine's load average was {load:.1f}; beyond 0.5, other processes "
+        f"took a part of its cores",
+        '- "CPU ms": of the server, or of the one process, a text\n',
         "| | " + " | ".join(columns) + " |",
         "|---|" + "---:|" * len(columns),
     ]
@@ -215,7 +221,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--replacements", type=int, default=20)
-    args = parser.parse_args()
+    args, load = parser.parse_args(), os.getloadavg()[0]
     data = load_library_subjects()
     texts = [*data.test_texts]
     with (
@@ -236,7 +242,7 @@ def main() -> None:
         }
         rows |= levels(model, texts, args, pool)
         replacing = replaced(model, models, texts, args.replacements, pool)
-    page = markdown(rows, replacing)
+    page = markdown(rows, replacing, load)
     print(page)
     RESULTS.write_text(page, encoding="utf-8")
 

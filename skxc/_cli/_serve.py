@@ -13,6 +13,7 @@ from ._streams import tell, tell_done
 
 def serve(*, model: str, host: str, port: int, device: str | None, **limits: int) -> None:
     """Answer requests until a signal ends it."""
+    from skxc._server._guard import is_loopback
     from skxc._server._limits import Limits
     from skxc._server._model import ModelWatch
     from skxc._server._run import bound, check_installed, run
@@ -30,7 +31,7 @@ def serve(*, model: str, host: str, port: int, device: str | None, **limits: int
             watch = ModelWatch(model, device)
             listening.listen()
         address, used = listening.getsockname()[:2]
-        if not address.startswith("127.") and address != "::1":
+        if not is_loopback(address):
             tell(
                 f"skxc: warning: {address} can be reached from other machines: whoever can reach "
                 f"it can ask the model. There is no password and no encryption.\n"

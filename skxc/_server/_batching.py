@@ -7,7 +7,6 @@ requests that arrive wait and make the next: nothing waits for company.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from ._model import Best, Served
 from ._requests import Question
 
 TEXTS_AT_ONCE = 128  # of several requests; one with more is answered alone
-_logger = logging.getLogger("skxc")
+_END = 5.0  # seconds: the interpreter should not end in the middle of a thread's call
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,11 @@ class Batcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer no more; a call that runs is not waited for."""
+        """Answer no more; a call that still runs is waited for, but not for long."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
+        self._thread.join(_END)
 
     # ------------------------------------------------------------------------ in the event loop
     def put(self, question: Question) -> Job:

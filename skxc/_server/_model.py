@@ -17,6 +17,7 @@ from skxc._validation import resolve_device
 
 _PAUSE = 1.0  # seconds between two looks at the folder
 _PAUSE_AFTER_A_PROBLEM = 5.0  # a copy that is under way gets complete without config.json changing
+_END = 5.0  # seconds: the interpreter should not end in the middle of a thread's call
 _TRIES = 10  # of loading a folder that is replaced all the time
 _logger = logging.getLogger("skxc")
 
@@ -115,8 +116,9 @@ class ModelWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """Look no more; a model that is being loaded is waited for, but not for long."""
         self._is_over.set()
+        self._thread.join(_END)
 
     def _watch(self) -> None:
         while not self._is_over.wait(_PAUSE if self.problem is None else _PAUSE_AFTER_A_PROBLEM):

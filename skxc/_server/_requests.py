@@ -10,6 +10,7 @@ from ._limits import MAX_CHARACTERS_EXPLAINED, MAX_K, MAX_K_EXPLAINED, Limits, R
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 _K, _ANNIF_LIMIT = 5, 10  # labels where a request does not say how many
+_MOST_FIELDS = 200  # of a form: Annif sends a document's metadata, too
 
 
 class Question(NamedTuple):
@@ -73,9 +74,13 @@ def suggestion(body: bytes, content_type: str, limits: Limits) -> Suggestion:
             415, f"The request has the type {content_type or 'none'!r}. Send {_FORM}."
         )
     try:
-        form = parse_qs(_decoded(body), keep_blank_values=True, errors="strict")
-    except ValueError as error:  # percent escapes that are no UTF-8
-        raise RefusalError(400, f"The form is not UTF-8 ({error}). Encode it in UTF-8.") from error
+        form = parse_qs(
+            _decoded(body), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS
+        )
+    except ValueError as error:  # percent escapes that are no UTF-8, or too many fields
+        raise RefusalError(
+            400, f"The form cannot be read ({error}). Send text=... in UTF-8."
+        ) from error
     if "text" not in form:
         raise RefusalError(400, "The form has no field text. Send the text in it.")
     values = {name: given[-1] for name, given in form.items()}

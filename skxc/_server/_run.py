@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -53,7 +54,8 @@ def bound(host: str, port: int) -> socket.socket:
         # with the protocol's number: only then asyncio has answers sent at once (TCP_NODELAY), and
         # not after the 40 ms for which the client may keep back that it has their first part
         found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name == "posix":  # elsewhere, another process could take the port as well
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
     except (OSError, UnicodeError) as error:
         if found is not None:
