@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -287,6 +288,18 @@ def test_names_of_labels_are_no_markup(hub: Hub) -> None:
     assert r"\<script\>" in text
     assert "é" * 81 not in text
     assert "| accuracy | 0.5000 |  |\n| P |  | 1.0000 |" in text
+
+
+def test_the_guides_lines_push_and_load(hub: Hub, clf: skxc.UniDEC) -> None:
+    page = Path(__file__).parents[1] / "docs" / "guide" / "sharing.md"
+    blocks = re.findall(r"<!-- peer -->\n```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    push, load = (code for code in blocks if "owner/topics" in code)
+    names: dict[str, object] = {"clf": clf}
+    exec(push, names)
+    assert names.pop("clf") is clf
+    exec(load, names)
+    assert names["clf"].n_labels_ == clf.n_labels_
+    assert "## Licence\n\ncc-by-4.0" in hub.files("owner/topics")["README.md"].decode()
 
 
 # --------------------------------------------------------------------------------- the command line

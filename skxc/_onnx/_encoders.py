@@ -36,7 +36,6 @@ class Tokens(NamedTuple):
 
     ids: Value  # (n, m) int64
     mask: Value  # (n, m) int64: 1 at tokens, 0 at padding
-    n_tokens: int  # in the vocabulary
 
 
 class Encoded(NamedTuple):
@@ -111,7 +110,7 @@ def _transformer(encoder: TransformerEncoder) -> Encoded:
     if isinstance(module.projection, nn.Linear):
         state = {k: v.detach().numpy() for k, v in module.projection.state_dict().items()}
         embeddings = linear(graph, embeddings, **state)
-    tokens = Tokens(Value("input_ids"), Value("attention_mask"), encoder.config_["vocab_size"])
+    tokens = Tokens(Value("input_ids"), Value("attention_mask"))
     return Encoded(graph, embeddings, None, tokens)
 
 

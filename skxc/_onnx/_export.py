@@ -16,9 +16,9 @@ from skxc._search._ranker import Ranker
 from skxc.encoders._base import Encoder
 
 from ._encoders import TOKEN_FILES, WORD_FILES, Encoded, encoded, write_reading
-from ._graph import DATA, Graph, Value
+from ._graph import DATA, Graph
 from ._heads import head
-from ._scores import best_labels, scores_of_all, token_features, word_features
+from ._scores import Words, best_labels, scores_of_all, token_words
 
 MODEL, LABELS = "model.onnx", "labels.json"
 _FILES = {MODEL, DATA, LABELS, *WORD_FILES, *TOKEN_FILES}
@@ -45,7 +45,7 @@ def model_graph(
         k,
         n_labels,
         ranker.reranker,
-        _features(ranker, parts),
+        _words(ranker, parts),
         fitted["_sigmoid"],
         is_classes=is_classes,
     )
@@ -55,15 +55,12 @@ def model_graph(
     return graph
 
 
-def _features(ranker: Ranker, parts: Encoded) -> Value | None:
+def _words(ranker: Ranker, parts: Encoded) -> Words | None:
     """What the second stage reads."""
-    reranker, graph = ranker.reranker, parts.graph
-    if reranker is None:
-        return None
-    if parts.words is not None:
-        return word_features(graph, parts.words, reranker.classifiers.weights.shape[1])
+    if ranker.reranker is None or parts.words is not None:
+        return parts.words
     assert parts.tokens is not None
-    return token_features(graph, *parts.tokens[:2], reranker.idf, parts.tokens.n_tokens)
+    return token_words(parts.graph, *parts.tokens, ranker.reranker.idf)
 
 
 def new_folder(folder: str | os.PathLike[str]) -> Path:

@@ -97,27 +97,27 @@ def _added_up(graph: Graph, into: Value, places: Value, values: Value, axis: int
     return graph("ScatterElements", into, places, values, axis=axis, reduction="add")
 
 
-def word_features(graph: Graph, words: Words, n_words: int) -> Value:
-    """What the second stage reads: the words' weights, (n, n_words)."""
-    shape = graph("Concat", graph.shape(words.ids, 0), [n_words], axis=0)
-    return _added_up(graph, graph("Expand", np.float32(0), shape), words.ids, words.weights, 1)
-
-
-def token_features(
+def token_words(
     graph: Graph,
     ids: Value,  # (n, m) int64
     mask: Value,  # (n, m) int64: 1 at tokens
     idf: NDArray[np.float32],
-    n_tokens: int,  # in the vocabulary
-) -> Value:
-    """Likewise, of tokens that have no weights: their TF-IDF, at unit length, (n, len(idf))."""
-    counts = word_features(graph, Words(ids, graph.cast(mask, np.float32)), n_tokens)
-    counts = graph("Slice", counts, [0], [len(idf)], [1])
-    is_there = graph.cast(graph("Greater", counts, np.float32(0)), np.float32)
-    logs = graph("Add", np.float32(1), graph("Log", graph("Max", counts, np.float32(1))))
-    weights = graph("Mul", graph("Mul", logs, is_there), idf)
-    lengths = graph("ReduceL2", weights, [1])
-    return graph("Div", weights, graph("Max", lengths, np.float32(np.finfo(np.float32).tiny)))
+) -> Words:
+    """What the second stage reads in tokens that have no weights: their TF-IDF, at unit length.
+
+    A token that a text has several times has its share of the weight at each place.
+    """
+    is_there = graph.cast(mask, np.float32)
+    is_same = graph("Equal", graph("Unsqueeze", ids, [2]), graph("Unsqueeze", ids, [1]))
+    counted = graph("Mul", graph.cast(is_same, np.float32), graph("Unsqueeze", is_there, [1]))
+    counts = graph("Max", graph("ReduceSum", counted, [2], keepdims=0), np.float32(1))
+    # tokens beyond those of training texts weigh nothing
+    idf_of = graph("Gather", np.append(idf, np.float32(0)), graph("Min", ids, [len(idf)]))
+    weights = graph("Mul", graph("Add", graph("Log", counts), np.float32(1)), idf_of)
+    shares = graph("Div", graph("Mul", weights, is_there), counts)
+    squares = graph("ReduceSum", graph("Mul", shares, weights), [1])
+    length = graph("Max", graph("Sqrt", squares), np.float32(np.finfo(np.float32).tiny))
+    return Words(ids, graph("Div", shares, length))
 
 
 class Reranked(NamedTuple):
@@ -131,12 +131,12 @@ def reranked(
     graph: Graph,
     labels: Value,  # (n, n_candidates) int64
     scores: Value,  # (n, n_candidates)
-    features: Value,  # (n, n_words)
+    words: Words,
     reranker: Reranker,
 ) -> Reranked:
     """Add the candidates' margins; see `Reranker`."""
     is_known = graph("Greater", scores, np.float32(UNSEEN_SCORE))
-    margins = graph("Mul", _margins(graph, labels, features, reranker), np.float32(reranker.weight))
+    margins = graph("Mul", _margins(graph, labels, words, reranker), np.float32(reranker.weight))
     moved = graph("Where", is_known, graph("Add", scores, margins), scores)
     last, lowest = (
         graph("ReduceMin", graph("Where", is_known, values, np.float32(np.inf)), [1])
@@ -147,17 +147,36 @@ def reranked(
     return Reranked(moved, graph("Min", shift, np.float32(0)))
 
 
-def _margins(graph: Graph, labels: Value, features: Value, reranker: Reranker) -> Value:
-    """What the labels' classifiers say of the texts, (n, n_candidates)."""
-    table, keys = reranker.classifiers.weights, graph.flat(labels)
-    entries, sources = _expanded(graph, table.indptr, keys)
-    of_text = graph("Div", sources, graph.shape(labels, 1))
-    first = graph("Mul", of_text, graph.shape(features, 1))
-    word = graph("Add", first, _gathered(graph, table.indices, entries))
-    read = graph("Gather", graph.flat(features), word)
-    products = graph("Mul", graph("Gather", table.data.astype(np.float32), entries), read)
-    intercepts = graph("Gather", reranker.classifiers.intercepts.astype(np.float32), keys)
-    return graph("Reshape", _added_up(graph, intercepts, sources, products), graph("Shape", labels))
+def _margins(graph: Graph, labels: Value, words: Words, reranker: Reranker) -> Value:
+    """What the labels' classifiers say of the texts, (n, n_candidates).
+
+    Each pair of a candidate and a word is looked for among the label's words, which are sorted: by
+    steps of falling powers of 2, to the last word that is not beyond it.
+    """
+    table = reranker.classifiers.weights
+    n_steps = int(np.diff(table.indptr).max(initial=0)).bit_length()
+    known = np.append(table.indices, np.full(1 << n_steps, -1)).astype(np.int32)
+    kind = np.int32 if len(known) < 1 << 31 else np.int64
+    offsets = table.indptr.astype(kind)
+    wanted = graph("Unsqueeze", graph.cast(words.ids, np.int32), [1])  # (n, 1, m)
+    labels_ = graph("Unsqueeze", labels, [2])  # (n, n_candidates, 1)
+    starts, ends = (graph("Gather", part, labels_) for part in (offsets[:-1], offsets[1:]))
+    known_ = graph.constant(known)
+    nothing = graph.cast(graph("Mul", wanted, np.int32(0)), kind)
+    place = graph("Sub", graph("Add", starts, nothing), kind(1))
+    for step in (1 << i for i in reversed(range(n_steps))):
+        next_ = graph("Add", place, kind(step))
+        is_up_to = graph("LessOrEqual", graph("Gather", known_, next_), wanted)
+        is_before = graph("And", is_up_to, graph("Less", next_, ends))
+        place = graph("Where", is_before, next_, place)
+    is_found = graph("GreaterOrEqual", place, starts)
+    place = graph("Max", place, kind(0))
+    is_found = graph("And", is_found, graph("Equal", graph("Gather", known_, place), wanted))
+    values = np.append(table.data, np.zeros(1)).astype(np.float32)
+    found = graph("Where", is_found, graph("Gather", values, place), np.float32(0))
+    sums = graph("MatMul", found, graph("Unsqueeze", words.weights, [2]))  # (n, n_candidates, 1)
+    intercepts = graph("Gather", reranker.classifiers.intercepts.astype(np.float32), labels)
+    return graph("Add", graph("Squeeze", sums, [2]), intercepts)
 
 
 def shifted(graph: Graph, scores: Value, shift: Value) -> Value:
@@ -172,7 +191,7 @@ def best_labels(
     k: int,
     n_labels: int,
     reranker: Reranker | None,
-    features: Value | None,  # what the second stage reads
+    words: Words | None,  # what the second stage reads
     sigmoid: tuple[float, float],  # slope and intercept
     *,
     is_classes: bool,  # y was 1-d: the probabilities of all classes sum to 1
@@ -181,11 +200,11 @@ def best_labels(
     n_found = k if reranker is None else min(max(k, CANDIDATES), n_labels)
     values, labels = graph.all("TopK", 2, scores, [n_found])
     if reranker is not None:
-        assert features is not None
+        assert words is not None
         first = graph("Slice", labels, [0], [CANDIDATES], [1])
         candidates = graph("Slice", values, [0], [CANDIDATES], [1])
         others = graph("Slice", values, [CANDIDATES], [n_found], [1])
-        found = reranked(graph, first, candidates, features, reranker)
+        found = reranked(graph, first, candidates, words, reranker)
         others = shifted(graph, others, found.shift)
         values = graph("Concat", found.scores, others, axis=1)
         if is_classes:
