@@ -120,9 +120,9 @@ class ErrorAnalysisDisplay:
     >>> print(display)
     2 errors among 4 true labels (each text's ranking is cut at the number of its true labels).
     <BLANKLINE>
-     errors  label found in    true label → given instead
-          1  1 of 2 texts      fruit → fish
-          1  0 of 1 texts      baking → fish
+     errors  recall      true label → given instead
+          1  1 of 2      fruit → fish
+          1  0 of 1      baking → fish
     <BLANKLINE>
     row 2  nDCG 0.631  fish and pears
       true:  fruit (place 2)

@@ -37,7 +37,7 @@ def as_lines(sentence: str, confusions: Sequence[Confusion], texts: Sequence[Wor
     """Both tables for a terminal, below a sentence."""
     lines = [_one_line(sentence)]
     if confusions:
-        lines += ["", f"{'errors':>7}  {'label found in':<16}  true label → given instead"]
+        lines += ["", f"{'errors':>7}  {'recall':<10}  true label → given instead"]
         lines += map(_confusion_line, confusions)
     for text in texts:
         shown = "" if text.text is None else f"  {short(text.text, _MOST_CHARACTERS)}"
@@ -67,7 +67,7 @@ def as_fragment(sentence: str, confusions: Sequence[Confusion], texts: Sequence[
     """What a notebook shows."""
     content = [f"<p>{escape(sentence)}</p>"]
     if confusions:
-        heads = ["errors", "true label", "given instead", "label found in"]
+        heads = ["errors", "true label", "its recall", "given instead"]
         content.append(_table(heads, [_confusion_row(c) for c in confusions], n_numbers=1))
     if texts:
         heads = ["row", "nDCG", "text", "true labels, and their places", "best labels"]
@@ -89,13 +89,12 @@ def instead(confusion: Confusion) -> Any:
 
 def _confusion_line(confusion: Confusion) -> str:
     labels = f"{_one_line(str(confusion.label))} → {_one_line(str(instead(confusion)))}"
-    return f"{_number(confusion.n_errors):>7}  {_found(confusion):<16}  {labels}"
+    return f"{_number(confusion.n_errors):>7}  {_recall(confusion):<10}  {labels}"
 
 
 def _confusion_row(confusion: Confusion) -> Sequence[str]:
-    names = (confusion.label, instead(confusion))
-    count, found = _number(confusion.n_errors), escape(_found(confusion))
-    return (count, *(escape(str(name)) for name in names), found)
+    label, given = (escape(str(name)) for name in (confusion.label, instead(confusion)))
+    return _number(confusion.n_errors), label, _recall(confusion), given
 
 
 def _worst_row(text: WorstText) -> Sequence[str]:
@@ -132,8 +131,8 @@ def _cells(tag: str, contents: Sequence[str], n_numbers: int) -> str:
     return "".join(numbers + [f"<{tag}>{content}</{tag}>" for content in contents[n_numbers:]])
 
 
-def _found(confusion: Confusion) -> str:
-    return f"{_number(confusion.n_found)} of {_number(confusion.n_true)} texts"
+def _recall(confusion: Confusion) -> str:
+    return f"{_number(confusion.n_found)} of {_number(confusion.n_true)}"
 
 
 def _place(place: int | None) -> str:
