@@ -686,7 +686,7 @@ def test_help_lists_commands_and_examples(argv, capsys):
 
 def test_unknown_commands_are_errors(capsys):
     assert "'' is no command" in failing(capsys)
-    assert "'train' is no command. Pass fit, " in failing(capsys, "train")
+    assert "'train' is no command. Pass one of fit, predict, " in failing(capsys, "train")
     assert "'svm' is no estimator. Pass one of renee, " in failing(capsys, "fit", "svm")
 
 

@@ -57,8 +57,10 @@ def encoders(tiny_bert: str) -> dict[str, Any]:
 def check_sums(clf: Any, texts: list[str], **asked: Any) -> Any:
     """All that `explain` says agrees with itself and with prediction."""
     found = clf.explain(texts, **asked)
-    labels, scores = clf.predict_top_k(texts, clf.n_labels_)
-    _, proba = clf.predict_top_k_proba(texts, clf.n_labels_)
+    # one text at a time: in bfloat16, scores depend on the other texts
+    alone = [clf.predict_top_k([text], clf.n_labels_) for text in texts]
+    labels, scores = (np.concatenate(parts) for parts in zip(*alone, strict=True))
+    proba = np.concatenate([clf.predict_top_k_proba([text], clf.n_labels_)[1] for text in texts])
     for i, explanation in enumerate(found):
         assert explanation.text == texts[i]
         for label in explanation.labels:
@@ -351,3 +353,29 @@ def test_a_prompt_and_special_tokens_are_no_part_of_the_text(encoders):
     assert spans.ids.tolist() == encoder.tokenize([text]).ids.tolist()
     found = [text[a:b] for a, b in zip(spans.starts, spans.stops, strict=True)]
     assert [piece for piece in found if piece] == ["blue", "guitar", "s"]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "parameters"),
+    [
+        (skxc.UniDEC, {"projection_dim": 5}),  # its label texts' space is no linear one
+        (skxc.DualEncoderXC, {"normalize": False}),
+        (skxc.ReneeClassifier, {"precision": "bfloat16"}),
+        (skxc.UniDEC, {"dual_score_weight": 0.0}),
+        (skxc.UniDEC, {"lexical_learning_rate": 0.0}),
+    ],
+)
+@pytest.mark.parametrize("name", ["bag", "joined", "transformer"])
+def test_parts_add_up_with_other_parameters_too(estimator, parameters, name, encoders):
+    clf = make(estimator, encoders[name], **parameters)
+    check_sums(clf, ASKED, k=3)
+
+
+def test_added_labels_are_their_text_alone_and_a_loaded_model_explains_the_same(tmp_path):
+    clf = make(skxc.UniDEC).add_labels(["red knife"])
+    [explanation] = check_sums(clf, ["a red knife"], labels=["red knife"])
+    parts = explanation.labels[0].parts
+    assert parts["classifier"] == parts["word weights"] == 0
+    assert parts["label text"] > 0
+    clf.save(tmp_path / "model")
+    assert list(skxc.load(tmp_path / "model").explain(ASKED)) == list(clf.explain(ASKED))

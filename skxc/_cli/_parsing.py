@@ -16,9 +16,10 @@ from ._config_files import MODE, is_read_once, readable_config, register
 from ._errors import InputError, input_checked
 
 _DATA_HELP = (
-    'Folder in a layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the '
-    "packaged set."
+    "Table (.csv, .tsv, .jsonl, .ndjson, .parquet, .arrow), document corpus of Annif, folder in a "
+    'layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the packaged set.'
 )
+_NAMES = str | list[str] | None  # of columns
 _DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
 
 
@@ -130,6 +131,14 @@ def fit_parser(name: str, estimator: type) -> Parser:
     )
     _add_layout(parser)
     _add_fields(parser)
+    _add_columns(parser)
+    parser.add_argument(
+        "--test_size",
+        type=int | float | None,
+        default=None,
+        help="Share, or number, of a table's or corpus' rows to hold out; 0: train on all. "
+        "(int or float, default: 0.1)",
+    )
     group = parser.add_argument_group(f"parameters of {estimator.__name__}")
     _add_encoder(group)
     _add_parameters(group, estimator, skip=("encoder", "label_texts", "warm_start", "verbose"))
@@ -216,6 +225,87 @@ def _add_fields(parser: Parser) -> None:
     )
 
 
+def _add_columns(parser: Parser) -> None:
+    """What tells how a table, or a document corpus of Annif, is read."""
+    group = parser.add_argument_group("tables and corpora")
+    group.add_argument(
+        "--text",
+        metavar="NAMES",
+        type=_NAMES,
+        default=None,
+        help="Columns of a table that make up a text, joined by a space: title,body. A name that "
+        "holds a comma: '[\"a,b\"]'. (names, default: None)",
+    )
+    group.add_argument(
+        "--labels",
+        metavar="NAMES",
+        type=_NAMES,
+        default=None,
+        help="Columns of a table that hold labels; or 0 and 1, for the label that the column is "
+        "named after. (names, default: None)",
+    )
+    group.add_argument(
+        "--separator",
+        type=str,
+        default="",
+        help='What stands between the labels in a cell, such as ";" or \\t. (str, default: none)',
+    )
+    group.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        type=str | None,
+        default=None,
+        help="All labels and their texts: .tsv, .csv, or SKOS (.ttl, .rdf). (default: None)",
+    )
+    group.add_argument(
+        "--language",
+        type=str | None,
+        default=None,
+        help="Of the vocabulary's texts, if there are several. (default: None)",
+    )
+    _add_encoding(group)
+
+
+def _add_encoding(parser: Any) -> None:
+    parser.add_argument(
+        "--encoding",
+        type=str,
+        default="utf-8",
+        help="Of .csv and .tsv, such as cp1252. (str, default: utf-8)",
+    )
+
+
+def _add_texts(parser: Parser) -> None:
+    parser.add_argument(
+        "texts",
+        metavar="TEXTS",
+        type=str | None,
+        nargs="?",
+        help="File of texts: a table (.csv, .tsv, .jsonl, .ndjson, .parquet, .arrow, .feather, "
+        ".ipc) or else one a line; .gz, too, but of the last four. - or nothing: standard input.",
+    )
+    parser.add_argument(
+        "--text",
+        "--column",
+        metavar="NAMES",
+        type=_NAMES,
+        default=None,
+        help="Columns of a table that make up a text, joined by a space: title,body. (default: the "
+        "only one; lines have none)",
+    )
+    _add_encoding(parser)
+
+
+def _add_out(parser: Parser) -> None:
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        type=str | None,
+        default=None,
+        help="File to write; it appears when it is complete. (default: standard output)",
+    )
+
+
 def predict_parser() -> Parser:
     parser = _parser(
         "predict",
@@ -227,40 +317,21 @@ def predict_parser() -> Parser:
         '  jsonl    {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
         "  tsv      fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
         "           stand for a tab, a line feed, a carriage return and a backslash\n"
+        "  csv      a table for spreadsheets: label_1, proba_1, label_2, proba_2 ...\n"
         "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
         "proba is what predict_proba gives: the probability that the label applies.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
-    parser.add_argument(
-        "texts",
-        metavar="TEXTS",
-        type=str | None,
-        nargs="?",
-        help="File of texts: Parquet (.parquet), Arrow (.arrow, .feather, .ipc), JSON objects "
-        "(.jsonl, .ndjson) or else one a line; the last two also as .gz. - or nothing: standard "
-        "input.",
-    )
-    parser.add_argument(
-        "--column",
-        metavar="NAME",
-        type=str | None,
-        default=None,
-        help="Column of the texts. (default: the only one; lines have none)",
-    )
+    _add_texts(parser)
     parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
     parser.add_argument(
         "--format",
-        type=Literal["jsonl", "tsv", "parquet"],
-        default="jsonl",
-        help='As above; parquet needs --out. ({"jsonl", "tsv", "parquet"}, default: jsonl)',
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=str | None,
+        type=Literal["jsonl", "tsv", "csv", "parquet"] | None,
         default=None,
-        help="File to write; it appears when it is complete. (default: standard output)",
+        help="As above; parquet needs --out. "
+        '({"jsonl", "tsv", "csv", "parquet"}, default: as --out ends, else jsonl)',
     )
+    _add_out(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -277,13 +348,44 @@ def predict_parser() -> Parser:
     return parser
 
 
+def explain_parser() -> Parser:
+    parser = _parser(
+        "explain",
+        "MODEL [TEXTS] [options]",
+        "How far each word of a text moves the scores of its labels, and where the scores come\n"
+        "from. Effects of the bag of words are exact: a score is their sum. Of a transformer, an\n"
+        "effect is how far the score falls when the word is left out.",
+    )
+    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    _add_texts(parser)
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        type=str,
+        action="append",
+        default=None,
+        help="A label to explain; may be given several times. (default: each text's best)",
+    )
+    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
+    parser.add_argument(
+        "--format",
+        type=Literal["text", "jsonl", "html"],
+        default="text",
+        help='For people, for programs, or a page. ({"text", "jsonl", "html"}, default: text)',
+    )
+    _add_out(parser)
+    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
+    return parser
+
+
 def evaluate_parser() -> Parser:
     parser = _parser(
         "evaluate",
         "MODEL DATA [options]",
         "Precision, nDCG, recall and their propensity-scored versions on the test texts of DATA,\n"
         "in percent. Pairs of its filter file are left out; propensities are those of the labels\n"
-        "that the model was trained on.",
+        "that the model was trained on. Of a table or corpus, all rows are test rows: pass one\n"
+        "that the model was not trained on. Its labels are found by their names.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
     parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
@@ -305,6 +407,7 @@ def evaluate_parser() -> Parser:
     )
     _add_layout(parser)
     _add_fields(parser)
+    _add_columns(parser)
     parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
     return parser
 

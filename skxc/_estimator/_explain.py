@@ -64,9 +64,9 @@ class ExplainMixin(PredictMixin):
         Returns
         -------
         Explanations
-            A sequence, one `Explanation` a text. A notebook shows it in colours, ``print`` with bars;
-            ``to_html`` and each one's ``to_dict`` write it out. The words' effects and the constant
-            add up to the score, and so do the parts by where the score comes from: ``"label text"``
+            A sequence, one `Explanation` a text. A notebook shows it in colours, ``print`` with
+            bars; ``to_html`` and each one's ``to_dict`` write it out. The words' effects and the
+            constant add up to the score; so do the parts, by where it comes from: ``"label text"``
             (what the label's own text has in common with this one), ``"classifier"`` (the label's
             row), ``"word weights"`` (of :class:`~skxc.UniDEC`), ``"second stage"``.
 

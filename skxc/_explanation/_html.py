@@ -11,10 +11,14 @@ _STRONGEST = 0.75  # opacity of the word that moved the score most: the text sta
 _STYLE = """
 .skxc-explanation { font: 15px/1.6 system-ui, sans-serif; max-width: 60em; }
 .skxc-explanation details { border-top: 1px solid rgba(128, 128, 128, .35); padding: .4em 0; }
+.skxc-explanation section { margin-bottom: 1.5em; }
 .skxc-explanation summary { cursor: pointer; display: flex; gap: .8em; align-items: center; }
+.skxc-explanation summary::before { content: "▸"; }
+.skxc-explanation details[open] > summary::before { content: "▾"; }
 .skxc-explanation .proba { font-variant-numeric: tabular-nums; min-width: 3.2em; }
-.skxc-explanation .track, .skxc-explanation .bar { display: inline-block; height: .6em; }
-.skxc-explanation .track { width: 6em; background: rgba(128, 128, 128, .2); flex: none; }
+.skxc-explanation .bar { display: block; height: .6em; }
+.skxc-explanation .track { display: inline-block; width: 6em; flex: none; }
+.skxc-explanation .track { background: rgba(128, 128, 128, .2); }
 .skxc-explanation p { margin: .5em 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 .skxc-explanation mark { color: inherit; border-radius: .2em; padding: .05em 0; }
 .skxc-explanation table { border-collapse: collapse; font-size: .9em; background: none; }

@@ -33,7 +33,7 @@ def _of_words(label: Mapping[str, Any]) -> list[str]:
     n_others = sum(bool(word["effect"]) for word in words[_MOST_WORDS:])
     if n_others:
         rest = sum(word["effect"] for word in words[_MOST_WORDS:])
-        rows.append((f"({n_others} other words)", rest))
+        rows.append((f"({n_others} other word{'s' * (n_others > 1)})", rest))
     if label["constant"]:
         rows.append(("(no word)", label["constant"]))
     width = max((len(name) for name, _ in rows), default=0)
