@@ -27,8 +27,9 @@ _STYLE = """
 def summary(n_errors: float, n_true: float, name: str | None) -> str:
     """The number of errors, as a sentence."""
     whose = f"{name}: " if name else ""
+    errors = f"{_number(n_errors)} error{'s' * (n_errors != 1)}"
     return (
-        f"{whose}{_number(n_errors)} errors among {_number(n_true)} true labels "
+        f"{whose}{errors} among {_number(n_true)} true labels "
         f"(each text's ranking is cut at the number of its true labels)."
     )
 
