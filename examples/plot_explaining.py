@@ -54,9 +54,10 @@ errors = ErrorAnalysisDisplay.from_estimator(clf, data.test_texts, data.Y_test)
 errors
 
 # %%
-# Its plot shows the pairs. Most are of a heading and a broader or narrower one, such as "beverages"
-# and "alcoholic beverages": a searcher would forgive many of these, and P@k forgives none. No pair
-# is frequent. There is not one confusion that, once mended, would make this model much better.
+# Its plot shows the pairs. Many are of two headings that are close, such as "beverages" and
+# "alcoholic beverages", or "peatlands" and "bogs": a searcher would forgive these, and P@k does
+# not. And no pair is frequent: the first has 3 of more than 5,000 errors. There is no confusion
+# that, once mended, would make this model much better.
 
 import matplotlib.pyplot as plt
 
@@ -80,11 +81,13 @@ for text in errors.worst_texts:
     print(f"{proba:5.2f}  {wrong:25.25} {strongest.word:12} {share:4.0%}  {text.text[:40]}")
 
 # %%
-# In nearly all of them it is one word that gives the label, and the title does not mean what this
-# word means: newspapers and their money, the art of the airbrush. A model that reads words in
-# their context may do better here (:doc:`/guide/encoders`).
+# In nearly all of them it is one word that gives the label, and the book is about something else:
+# the art of the airbrush is not about air. A model that reads words in their context may do better
+# here (:doc:`/guide/encoders`).
 #
-# Some are not the model's mistakes. Hawking's radiation is about black holes: no wonder that the
-# model does not find the heading "blacks". Such records are worth a look before any parameter is:
-# a model cannot learn what is wrong in the data, and must not be blamed for it in the test.
+# Some are not the model's mistakes. Hawking radiation is what black holes emit: the model cannot
+# know that its heading in this data is "blacks". And "short stories" is right for a book of short
+# stories. Look at such records before you change a parameter: what is wrong in the data cannot be
+# learnt, and counts against the model in the test.
+#
 # What these numbers mean, and what they cannot say: :doc:`/guide/explaining`.

@@ -8,6 +8,7 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -233,7 +234,9 @@ def lower(texts):
     return pd.Series(texts).str.lower()
 
 
-@pytest.mark.parametrize("make_texts", [list, np.array, pd.Series, iter], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "make_texts", [list, np.array, pd.Series, pl.Series, iter], ids=lambda f: f.__name__
+)
 def test_texts_of_any_container_are_shown(make_texts, fitted, tmp_path):
     if make_texts is iter:  # texts that cannot be indexed
         (tmp_path / "texts.txt").write_text("\n".join(TEXTS) + "\n")
@@ -264,6 +267,15 @@ def test_another_librarys_margins_are_ranked_too():
     assert display.confusions == expected.confusions
     assert display.worst_texts == expected.worst_texts
     assert display.name == "OneVsRestClassifier"
+
+
+def test_a_sparse_matrix_of_features_has_no_texts_to_show():
+    names = ["baking", "fish", "fruit", "salads"]
+    Y = np.array([[name in row for name in names] for row in LABELS], int)
+    X = TfidfVectorizer().fit_transform(TEXTS)
+    model = OneVsRestClassifier(LinearSVC()).fit(X, Y)
+    display = ErrorAnalysisDisplay.from_estimator(model, X, Y[::-1])
+    assert {text.text for text in display.worst_texts} == {None}
 
 
 # ------------------------------------------------------------------------------------------- shown

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 
 from skxc._docstrings import completed_by
@@ -223,7 +224,7 @@ class ErrorAnalysisDisplay:
             label_names = getattr(final, "label_names_", getattr(final, "classes_", None))
         return cls._from_rankings(
             _rankings(true_pairs, labels, scores, shape, exclude, sample_weight),
-            X if hasattr(X, "__getitem__") else list(X),
+            _readable(X),
             label_names,
             (n_confusions, n_texts, k),
             type(final_estimator(estimator)).__name__ if name is None else name,
@@ -296,6 +297,13 @@ class ErrorAnalysisDisplay:
         worst = [worst_text(rankings, int(row), float(ndcg[row]), texts, names, k) for row in rows]
         n_true = float(found.n_true.sum())
         return cls(confusions, worst, n_errors=found.n_all, n_true=n_true, name=name)
+
+
+def _readable(X: Any) -> Any:
+    """Texts that can be indexed; None for a sparse matrix of features."""
+    if sp.issparse(X):
+        return None
+    return X if hasattr(X, "__getitem__") else list(X)
 
 
 def _check_sizes(n_confusions: int, n_texts: int, k: int) -> None:
