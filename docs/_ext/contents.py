@@ -14,6 +14,7 @@ GALLERY_ORDER = (
     "label_texts_and_unseen_labels",
     "choosing_among_the_three",
     "reading_the_metrics",
+    "explaining",
     "grid_search",
     "pretrained_encoder",
 )

@@ -22,6 +22,7 @@ _STYLE = """
 .skxc-explanation p { margin: .5em 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 .skxc-explanation mark { color: inherit; border-radius: .2em; padding: .05em 0; }
 .skxc-explanation table { border-collapse: collapse; font-size: .9em; background: none; }
+.skxc-explanation table { margin: 0; }  /* some sites centre tables */
 .skxc-explanation td { padding: .1em .8em .1em 0; text-align: left; border: 0; background: none; }
 .skxc-explanation td.number { text-align: right; font-variant-numeric: tabular-nums; }
 .skxc-explanation .note { font-size: .85em; opacity: .75; }
