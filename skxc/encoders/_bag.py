@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -352,7 +353,7 @@ def _words_of(vectorizer: TfidfVectorizer, read: str) -> list[tuple[str, int, in
 def _stop(places: Sequence[int], stop: int) -> int:
     """The end of what becomes the characters before `stop`: the next one's beginning."""
     last = places[stop - 1] if stop else 0
-    return next((place for place in places[stop:] if place > last), places[-1])
+    return places[min(bisect_right(places, last, stop), len(places) - 1)]
 
 
 class _BagModule(EncoderModule):

@@ -75,6 +75,7 @@ def most_confused(rankings: Rankings, n_pairs: int) -> Confusions:
     for start, stop in pairwise(bounds):
         counts = (of_label[start:stop] @ given).tocoo()
         triples = np.stack([counts.row + start, counts.col, np.round(counts.data, 9)])
+        triples = triples[:, triples[2] > 0]  # rows of weight 0 have no errors
         best = [_largest(np.concatenate([*best, triples], axis=1), n_pairs)]
     return Confusions(
         best[0][0].astype(np.int64),

@@ -288,8 +288,14 @@ class ErrorAnalysisDisplay:
         names = Names(label_names, rankings.n_labels)
         found = most_confused(rankings, n_confusions)
         confusions = [
-            Confusion(names[label], names[given], n, found.n_found[label], found.n_true[label])
-            for label, given, n in zip(
+            Confusion(
+                names[label],
+                names[given],
+                n_errors,
+                float(found.n_found[label]),
+                float(found.n_true[label]),
+            )
+            for label, given, n_errors in zip(
                 found.missed.tolist(), found.given.tolist(), found.n_errors.tolist(), strict=True
             )
         ]
