@@ -260,8 +260,10 @@ def test_the_most_similar_training_texts_are_named():
         ({"labels": "piano"}, "labels is 'piano'. Pass a list of labels' names, such as"),
         ({"labels": []}, "labels is []. Pass a list"),
         ({"labels": ["pianos"]}, "Did you mean 'piano'?"),
+        ({"labels": [["piano"]]}, "labels has ['piano'], which is no label of this model"),
         ({"k": 0}, "k"),
         ({"training_texts": "a text"}, "a text"),
+        ({"training_texts": []}, "training_texts"),
         ({"n_neighbours": 0}, "n_neighbours"),
     ],
 )

@@ -84,7 +84,7 @@ class ExplainMixin(PredictMixin):
         check_integer("n_neighbours", n_neighbours, 1)
         texts = self._check_texts(X, reset=False)
         chosen = None if labels is None else self._places_of(labels)
-        others = None if training_texts is None else check_texts(opened(training_texts))
+        others = None if training_texts is None else check_texts(opened(training_texts), "training_texts")
         tokens = self.encoder_.tokenize(texts)
         with self._predicting() as ranker:
             found = [
@@ -107,7 +107,7 @@ class ExplainMixin(PredictMixin):
         place_of = dict(zip(classes, range(len(classes)), strict=True))
         place_of |= {name: i for i, name in reversed([*enumerate(names)])}
         for label in labels:
-            if label not in place_of:
+            if isinstance(label, list | dict | np.ndarray) or label not in place_of:
                 near = get_close_matches(str(label), map(str, place_of), 1)
                 like = f" Did you mean {near[0]!r}?" if near else ""
                 raise ValueError(
