@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ import scipy.sparse as sp
 import sklearn
 import sklearn.model_selection
 from containers import with_index_dtypes
+from joblib.externals.loky import get_reusable_executor
 from sklearn.base import clone
 from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -134,6 +136,18 @@ def test_ranking_metrics_of_each_fold(renee, data, n_jobs):
 
 def _lower(texts):
     return [text.lower() for text in texts]
+
+
+def _trained(texts, Y):
+    return ReneeClassifier(BagOfWordsEncoder(dim=8), epochs=1, random_state=0).fit(texts, Y).n_iter_
+
+
+def test_work_goes_on_where_joblib_takes_torch_s_import_for_a_leak(data):
+    """With warnings as errors, as here, it waited for ever: the filters in pyproject.toml."""
+    get_reusable_executor().shutdown(wait=True)  # workers that know torch already
+    assert joblib.Parallel(2)(joblib.delayed(abs)(i) for i in range(4)) == [0, 1, 2, 3]
+    work = joblib.Parallel(2, timeout=120)
+    assert work(joblib.delayed(_trained)(data.texts, data.Y) for _ in range(3)) == [1] * 3
 
 
 def test_one_metric_serves_scores_and_curves(renee, data):

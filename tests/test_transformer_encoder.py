@@ -262,6 +262,7 @@ def test_projection_starts_uniform_within_one_over_root_fan_in(tiny_bert: str) -
         ("Qwen2Config", {"num_key_value_heads": 1}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # ModernBert in transformers 4
 def test_other_architectures_equal_transformers(folder: Path, name: str, parameters: dict) -> None:
     import transformers
 
