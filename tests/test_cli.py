@@ -25,7 +25,8 @@ import yaml
 import skxc
 from skxc import _ESTIMATORS
 from skxc._cli import main
-from skxc._cli._parsing import fit_parser, parsed
+from skxc._cli._fit_parser import fit_parser
+from skxc._cli._parsing import parsed
 from skxc._cli._streams import batches
 from skxc.datasets import load_xc_folder
 from skxc.metrics import propensities, ranking_metrics

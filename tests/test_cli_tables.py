@@ -13,7 +13,8 @@ from test_cli import failing, write_data
 
 import skxc
 from skxc._cli import main
-from skxc._cli._parsing import fit_parser, parsed
+from skxc._cli._fit_parser import fit_parser
+from skxc._cli._parsing import parsed
 from skxc.datasets import load_table
 from skxc.metrics import ranking_metrics
 

@@ -12,16 +12,15 @@ import skxc
 
 from ._data import is_data
 from ._errors import InputError, one_line
-from ._parsing import (
-    Parser,
+from ._fit_parser import fit_parser
+from ._parsers import (
     evaluate_parser,
     explain_parser,
-    fit_parser,
     info_parser,
-    parsed,
     predict_parser,
     serve_parser,
 )
+from ._parsing import Parser, parsed
 from ._signals import Terminated, orderly_end
 from ._streams import drop_unwritable, prepare_output, tell
 

@@ -84,7 +84,11 @@ class ExplainMixin(PredictMixin):
         check_integer("n_neighbours", n_neighbours, 1)
         texts = self._check_texts(X, reset=False)
         chosen = None if labels is None else self._places_of(labels)
-        others = None if training_texts is None else check_texts(opened(training_texts), "training_texts")
+        others = (
+            None
+            if training_texts is None
+            else check_texts(opened(training_texts), "training_texts")
+        )
         tokens = self.encoder_.tokenize(texts)
         with self._predicting() as ranker:
             found = [
