@@ -16,10 +16,9 @@ class SkxcModel(mlflow.pyfunc.PythonModel):
         """Open the folder that `save` wrote."""
         self.clf = skxc.load(context.artifacts["model"])
 
-    def predict(self, context, model_input: list[str], params=None) -> list[list[str]]:
+    def predict(self, context, model_input: list[str]) -> list[list[str]]:
         """The best labels of each text, best first."""
-        k = (params or {}).get("k")
-        labels = self.clf.predict_labels(model_input, k=k)
+        labels = self.clf.predict_labels(model_input)
         return [[str(label) for label in row] for row in labels]
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from sklearn.utils.validation import check_is_fitted
 
-from skxc._persistence import upload
+from skxc._persistence import HubModel, upload
 from skxc._validation import check_integer
 
 from ._card import check_told, model_card
@@ -70,15 +70,14 @@ class SharingMixin(SavingMixin):
             If an argument is not what it should be, or the model cannot be saved.
         """
         check_is_fitted(self)
+        place = HubModel.of(repo_id, revision)
         check_told(licence, data, metrics)
         card = model_card(self, repo_id, licence=licence, data=data, metrics=metrics)
-        with TemporaryDirectory() as place:
-            folder = Path(place) / "model"
+        with TemporaryDirectory() as parent:
+            folder = Path(parent) / "model"
             self.save(folder)
             (folder / "README.md").write_bytes(card.encode("utf8", "replace"))
-            return upload(
-                folder, repo_id, private=private, revision=revision, message=commit_message
-            )
+            return upload(folder, place, private=private, message=commit_message)
 
     def export_onnx(self, folder: str | os.PathLike[str], *, k: int | None = None) -> None:
         """Write the model as one ONNX graph, for other languages and without skxc.
@@ -126,14 +125,9 @@ class SharingMixin(SavingMixin):
         name, k = ("top_k", self.top_k) if k is None else ("k", k)
         check_integer(name, k, 1)
         target = new_folder(folder)
-        with self._predicting() as ranker:
-            graph = model_graph(
-                self.encoder_,
-                ranker,
-                self._method,
-                vars(self),
-                int(k),
-                is_classes=self._target_kind == "classes",
-            )
+        is_classes = self._target_kind == "classes"
+        graph = model_graph(
+            self.encoder_, self._method, vars(self).copy(), int(k), is_classes=is_classes
+        )
         metadata = {"skxc_version": version(), "class": type(self).__name__}
         write_export(target, graph, self.encoder_, self.label_names_, metadata)

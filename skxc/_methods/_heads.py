@@ -93,7 +93,7 @@ class Heads(nn.Module):
             return unit_rows(vectors)
         return torch.cat([unit_rows(part) for part in vectors.split(self.views, 1)], 1)
 
-    def text_rows(self, embeddings: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor) -> Tensor:
         """What prediction multiplies with `joined_halves`, (n, dim) or (n, 2 dim)."""
         if self.is_shared:
             return self.label_text_space(embeddings)
@@ -102,9 +102,9 @@ class Heads(nn.Module):
 
 
 def text_head(heads: Heads, vectors_weight: float) -> Callable[[Tensor], Tensor]:
-    """`Heads.text_rows`, the second view of a joined encoder weighed against the first."""
+    """The heads, the second view of a joined encoder weighed against the first."""
     if not heads.is_shared:
-        return heads.text_rows
+        return heads
     return LinearHead(heads.views, (1.0, vectors_weight)[: len(heads.views)])
 
 

@@ -35,9 +35,9 @@ from ._method import Ended, Method, encoder_bytes
 
 # The classifier's last input is this constant: a label's intercept is the last entry of its row,
 # and prediction stays one inner product.
-INTERCEPT_INPUT = 3.0
+_INTERCEPT_INPUT = 3.0
 # Of unseen labels: their scores are below all others, and have no gradient.
-_UNSEEN_INTERCEPT = UNSEEN_SCORE / INTERCEPT_INPUT
+_UNSEEN_INTERCEPT = UNSEEN_SCORE / _INTERCEPT_INPUT
 # Texts that the mean of all labels counts for in a label's first intercept.
 _PRIOR_TEXTS = 100
 # Bytes that a chunk of label_chunk_size="auto" takes: a CPU's cache; enough for a GPU to be busy.
@@ -201,7 +201,7 @@ class ReneeMethod(Method[ReneeSettings]):
 
 def with_intercept(embeddings: Tensor) -> Tensor:  # (n, dim + 1)
     """The constant that a label's intercept is multiplied with, last."""
-    return F.pad(embeddings, (0, 1), value=INTERCEPT_INPUT)
+    return F.pad(embeddings, (0, 1), value=_INTERCEPT_INPUT)
 
 
 def _ranker(
@@ -213,7 +213,7 @@ def _ranker(
         unseen = torch.from_numpy(np.flatnonzero(~is_seen)).to(device)
         return LabelTable(rows.to(device), unseen if len(unseen) else None)
 
-    return Ranker(module, LinearHead(constant=INTERCEPT_INPUT), table, dtype)
+    return Ranker(module, LinearHead(constant=_INTERCEPT_INPUT), table, dtype)
 
 
 def _table_shape(n_labels: int, dim: int) -> tuple[int, int]:
@@ -275,7 +275,7 @@ def _initial_weights(
         weights.copy_(as_read_only_tensor(fitted["label_embeddings_"][own]))
         is_new = is_seen & ~fitted["is_seen_"][own]
         _random_rows_(weights, setup, torch.from_numpy(is_new))
-    log_odds = initial_log_odds(rows, fitted)[own][is_new] / INTERCEPT_INPUT
+    log_odds = initial_log_odds(rows, fitted)[own][is_new] / _INTERCEPT_INPUT
     weights[torch.from_numpy(is_new), -1] = torch.from_numpy(log_odds).to(weights)
     _mark_unseen_(weights, is_seen)
     return weights

@@ -362,7 +362,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             check_finite(array)
         if setup.tuning_rows is not None:
             is_dual_fixed = self.settings.dual_score_weight != "auto"
-            plain = replace(self.ranker(), head=self.heads.text_rows)
+            plain = replace(self.ranker(), head=self.heads)
             weights = parts.tuned_weights(
                 weights, plain.embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
             )

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from skxc._persistence import write_json
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder
-from skxc.encoders._bag import LENGTH
-from skxc.encoders._base import Encoder
+from skxc.encoders._bag import LENGTH, BagModule
+from skxc.encoders._base import Encoder, EncoderModule
 from skxc.encoders._frozen import FrozenTransformer
 from skxc.encoders._hub import silence
-from skxc.encoders._joined import VECTORS_LENGTH, joined_parts
+from skxc.encoders._joined import VECTORS_LENGTH, JoinedModule, joined_parts
 from skxc.encoders._pooled import PooledTransformer, pool
 
 from ._graph import OPSET, Graph, Value
@@ -47,38 +47,49 @@ class Encoded(NamedTuple):
     tokens: Tokens | None
 
 
-def encoded(encoder: Encoder) -> Encoded:
-    """The graph of an encoder.
+def plain(encoder: Encoder) -> Encoder:
+    """The fitted encoder, to build a module of that is neither compiled nor asks a cache.
 
     Raises
     ------
     TypeError
         If the encoder is somebody's own.
     """
-    if type(encoder) is BagOfWordsEncoder:
+    if type(encoder) not in (BagOfWordsEncoder, TransformerEncoder, JoinedEncoder):
+        raise TypeError(
+            f"export_onnx knows BagOfWordsEncoder, TransformerEncoder and JoinedEncoder, and the "
+            f"encoder is a {type(encoder).__name__}. Fit the estimator with one of these."
+        )
+    encoder = copy.copy(encoder)
+    if isinstance(encoder, JoinedEncoder):
+        encoder.vectors_ = copy.copy(encoder.vectors_)
+    transformer = encoder.vectors_ if isinstance(encoder, JoinedEncoder) else encoder
+    if isinstance(transformer, TransformerEncoder):
+        transformer.compile, transformer.cache_dir = False, None
+    return encoder
+
+
+def encoded(module: EncoderModule) -> Encoded:
+    """The graph of an encoder's module."""
+    if isinstance(module, PooledTransformer):
+        return _transformer(module)
+    if isinstance(module, BagModule):
         graph = Graph()
-        embeddings, words = _bag(graph, encoder)
+        embeddings, words = _bag(graph, module)
         return Encoded(graph, embeddings, words, None)
-    if type(encoder) is TransformerEncoder:
-        return _transformer(encoder)
-    if type(encoder) is JoinedEncoder:
-        of_words, of_vectors = joined_parts(encoder)
-        graph, vectors, _, tokens = _transformer(of_vectors)
-        vectors = graph("Mul", unit_rows(graph, vectors), np.float32(VECTORS_LENGTH))
-        embeddings, words = _bag(graph, of_words)
-        joined = graph("Concat", embeddings, vectors, axis=1)
-        return Encoded(graph, joined, words, tokens)
-    raise TypeError(
-        f"export_onnx knows BagOfWordsEncoder, TransformerEncoder and JoinedEncoder, and the "
-        f"encoder is a {type(encoder).__name__}. Fit the estimator with one of these."
-    )
+    assert isinstance(module, JoinedModule)
+    assert isinstance(module.words, BagModule)
+    graph, vectors, _, tokens = _transformer(module.vectors)
+    vectors = graph("Mul", unit_rows(graph, vectors), np.float32(VECTORS_LENGTH))
+    embeddings, words = _bag(graph, module.words)
+    return Encoded(graph, graph("Concat", embeddings, vectors, axis=1), words, tokens)
 
 
-def _bag(graph: Graph, encoder: BagOfWordsEncoder) -> tuple[Value, Words]:
+def _bag(graph: Graph, module: BagModule) -> tuple[Value, Words]:
     """The weighted sum of the words' embeddings, at their length."""
     ids = graph.input("word_ids", np.int64, ("texts", "words"))
     weights = graph.input("word_weights", np.float32, ("texts", "words"))
-    rows = graph("Gather", np.asarray(encoder.weights_["table"]), ids)  # (n, m, dim)
+    rows = graph("Gather", module.table.detach().numpy(), ids)  # (n, m, dim)
     bags = graph("Squeeze", graph("MatMul", graph("Unsqueeze", weights, [1]), rows), [1])
     return graph("Mul", unit_rows(graph, bags), np.float32(LENGTH)), Words(ids, weights)
 
@@ -97,12 +108,8 @@ class _Pooled(nn.Module):
         return module.dense(pooled)
 
 
-def _transformer(encoder: TransformerEncoder) -> Encoded:
+def _transformer(module: PooledTransformer) -> Encoded:
     """The transformer as torch exports it, and the layers after it."""
-    plain = copy.copy(encoder)
-    plain.compile, plain.cache_dir = False, None
-    module = plain.build_module().eval()
-    assert isinstance(module, PooledTransformer)
     graph = Graph(_exported(_Pooled(module)))
     embeddings = graph.ends[0]
     if isinstance(module, FrozenTransformer):

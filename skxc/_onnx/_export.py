@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from skxc._methods._method import Method
 from skxc._persistence import real_path, replaced_file, write_json
-from skxc._search._ranker import Ranker
+from skxc._search._reranker import Reranker
 from skxc.encoders._base import Encoder
 
-from ._encoders import TOKEN_FILES, WORD_FILES, Encoded, encoded, write_reading
+from ._encoders import TOKEN_FILES, WORD_FILES, Encoded, encoded, plain, write_reading
 from ._graph import DATA, Graph
 from ._heads import head
 from ._scores import Words, best_labels, scores_of_all, token_words
@@ -26,7 +27,6 @@ _FILES = {MODEL, DATA, LABELS, *WORD_FILES, *TOKEN_FILES}
 
 def model_graph(
     encoder: Encoder,
-    ranker: Ranker,
     method: type[Method[Any]],
     fitted: Mapping[str, Any],
     k: int,
@@ -34,18 +34,22 @@ def model_graph(
     is_classes: bool,
 ) -> Graph:
     """The graph of a fitted estimator: inputs of the encoder, `labels`, `scores`, `proba`."""
-    parts = encoded(encoder)
-    graph, table = parts.graph, ranker.table
+    module = plain(encoder).build_module().eval()
+    reranker = Reranker.of_arrays(fitted["reranker_"], fitted["rerank_weight_"])
+    ranker = method.restored(fitted, module, torch.float32)
+    table = ranker.table
+    parts = encoded(module)
+    graph = parts.graph
     n_labels = len(table.rows)
     k = min(k, n_labels)
-    rows = head(graph, parts.embeddings, method, fitted, ranker.module.views)
+    rows = head(graph, parts.embeddings, ranker.head)
     best = best_labels(
         graph,
         scores_of_all(graph, rows, table, parts.words),
         k,
         n_labels,
-        ranker.reranker,
-        _words(ranker, parts),
+        reranker,
+        _words(reranker, parts),
         fitted["_sigmoid"],
         is_classes=is_classes,
     )
@@ -55,12 +59,12 @@ def model_graph(
     return graph
 
 
-def _words(ranker: Ranker, parts: Encoded) -> Words | None:
+def _words(reranker: Reranker | None, parts: Encoded) -> Words | None:
     """What the second stage reads."""
-    if ranker.reranker is None or parts.words is not None:
+    if reranker is None or parts.words is not None:
         return parts.words
     assert parts.tokens is not None
-    return token_words(parts.graph, *parts.tokens, ranker.reranker.idf)
+    return token_words(parts.graph, *parts.tokens, reranker.idf)
 
 
 def new_folder(folder: str | os.PathLike[str]) -> Path:

@@ -1,22 +1,18 @@
-"""From the encoder's embedding to what the table's rows are multiplied by: each method's own."""
+"""From the encoder's embedding to what the table's rows are multiplied by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from skxc._functional._unit_rows import LEAST_LENGTH
-from skxc._methods._dual_encoder import DualEncoderMethod
 from skxc._methods._heads import Heads
-from skxc._methods._method import Method
-from skxc._methods._renee import INTERCEPT_INPUT, ReneeMethod
-from skxc._methods._unidec import UniDECMethod
+from skxc._search._head import LinearHead
 
 from ._graph import Graph, Value
-
-Fitted = Mapping[str, Any]
 
 
 def unit_rows(graph: Graph, vectors: Value) -> Value:
@@ -31,41 +27,34 @@ def linear(graph: Graph, vectors: Value, weight: Any, bias: Any = None) -> Value
     return product if bias is None else graph("Add", product, bias)
 
 
-def head(
-    graph: Graph,
-    embeddings: Value,
-    method: type[Method[Any]],
-    fitted: Fitted,
-    views: tuple[int, ...],  # of the encoder
-) -> Value:
+def head(graph: Graph, embeddings: Value, of_model: Callable[[Tensor], Tensor]) -> Value:
     """What is multiplied with the table's rows."""
-    return _HEADS[method](graph, embeddings, fitted, views)
+    if isinstance(of_model, LinearHead):
+        return _scaled(graph, embeddings, of_model)
+    assert isinstance(of_model, Heads)
+    return _projected(graph, embeddings, of_model)
 
 
-def _of_renee(graph: Graph, embeddings: Value, fitted: Fitted, views: tuple[int, ...]) -> Value:
-    return graph("Pad", embeddings, [0, 0, 0, 1], np.float32(INTERCEPT_INPUT))
-
-
-def _of_dual_encoder(
-    graph: Graph, embeddings: Value, fitted: Fitted, views: tuple[int, ...]
-) -> Value:
-    return unit_rows(graph, embeddings) if fitted["_is_normalized"] else embeddings
-
-
-def _of_unidec(graph: Graph, embeddings: Value, fitted: Fitted, views: tuple[int, ...]) -> Value:
-    heads = Heads.of_arrays(fitted["head_weights_"], views)
-    if heads.is_shared:
-        weights = (1.0, float(fitted["vector_score_weight_"]))[: len(heads.views)]
+def _scaled(graph: Graph, embeddings: Value, head: LinearHead) -> Value:
+    """What `LinearHead` computes."""
+    if head.views:
         parts = [embeddings]
-        if len(heads.views) > 1:
-            sizes = np.array(heads.views)
-            parts = graph.all("Split", len(heads.views), embeddings, sizes, axis=1)
-        units = [unit_rows(graph, part) for part in parts]
-        weighed = [
-            unit if weight == 1 else graph("Mul", unit, np.float32(weight))
-            for unit, weight in zip(units, weights, strict=True)
+        if len(head.views) > 1:
+            sizes = np.array(head.views)
+            parts = graph.all("Split", len(head.views), embeddings, sizes, axis=1)
+        weights = head.weights or (1.0,) * len(head.views)
+        units = [
+            graph("Mul", unit_rows(graph, part), np.float32(weight))
+            for part, weight in zip(parts, weights, strict=True)
         ]
-        return weighed[0] if len(weighed) == 1 else graph("Concat", *weighed, axis=1)
+        embeddings = units[0] if len(units) == 1 else graph("Concat", *units, axis=1)
+    if head.constant is None:
+        return embeddings
+    return graph("Pad", embeddings, [0, 0, 0, 1], np.float32(head.constant))
+
+
+def _projected(graph: Graph, embeddings: Value, heads: Heads) -> Value:
+    """What `Heads` compute whose spaces are two."""
     has_words = graph("Greater", graph("ReduceL1", embeddings, [1]), np.float32(0))
     has_words, arrays = graph.cast(has_words, np.float32), heads.arrays()
     halves = []
@@ -73,10 +62,3 @@ def _of_unidec(graph: Graph, embeddings: Value, fitted: Fitted, views: tuple[int
         half = linear(graph, embeddings, arrays[f"{name}.weight"], arrays[f"{name}.bias"])
         halves.append(graph("Mul", unit_rows(graph, graph(activation, half)), has_words))
     return graph("Concat", *halves, axis=1)
-
-
-_HEADS: Mapping[type[Method[Any]], Callable[[Graph, Value, Fitted, tuple[int, ...]], Value]] = {
-    ReneeMethod: _of_renee,
-    DualEncoderMethod: _of_dual_encoder,
-    UniDECMethod: _of_unidec,
-}

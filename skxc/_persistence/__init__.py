@@ -4,7 +4,7 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
-from ._hub import is_hub_name, is_out_of_reach, local_folder, upload
+from ._hub import HubModel, is_out_of_reach, local_folder, upload
 from ._leftovers import claimed, locked, try_lock
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
@@ -24,12 +24,12 @@ __all__ = [
     "CONFIG",
     "ENCODER",
     "LARGEST",
+    "HubModel",
     "ModelFolder",
     "Packed",
     "check_numbers",
     "check_replaceable",
     "claimed",
-    "is_hub_name",
     "is_out_of_reach",
     "local_folder",
     "locked",

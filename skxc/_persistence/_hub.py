@@ -29,13 +29,24 @@ class HubModel(NamedTuple):
     revision: str | None  # a branch, a tag or a commit; None: the default branch
 
     @classmethod
-    def of(cls, name: str) -> HubModel:
-        """From a name.
+    def of(cls, repo_id: str, revision: str | None) -> HubModel:
+        """A model by its parts.
 
         Raises
         ------
         ValueError
-            If the name is not as it should be.
+            If they are none.
+        """
+        return cls.named(f"{_PREFIX}{repo_id}" + ("" if revision is None else f"@{revision}"))
+
+    @classmethod
+    def named(cls, name: str) -> HubModel:
+        """A model by its name.
+
+        Raises
+        ------
+        ValueError
+            If the name is none.
         """
         found = _NAME.fullmatch(name)
         if found is None:
@@ -47,11 +58,6 @@ class HubModel(NamedTuple):
 
     def __str__(self) -> str:
         return f"{_PREFIX}{self.repo_id}" + (f"@{self.revision}" if self.revision else "")
-
-
-def is_hub_name(path: str) -> bool:
-    """Whether this is no folder's path."""
-    return path.startswith(_PREFIX)
 
 
 def is_out_of_reach() -> bool:
@@ -85,9 +91,9 @@ def local_folder(path: str, *, is_whole: bool = True) -> str:
     OSError, ValueError
         If the name is none, or what it names cannot be downloaded or holds no model of ours.
     """
-    if not is_hub_name(path):
+    if not path.startswith(_PREFIX):
         return path
-    model = HubModel.of(path)
+    model = HubModel.named(path)
     is_local = is_out_of_reach()
     root = _fetched(model, CONFIG, is_local=is_local).parent  # named after its commit
     try:
@@ -109,26 +115,19 @@ def _fetched(model: HubModel, file: str, *, is_local: bool) -> Path:
         )
 
 
-def upload(
-    folder: Path,
-    repo_id: str,
-    *,
-    private: bool,
-    revision: str | None,
-    message: str,
-) -> str:
+def upload(folder: Path, model: HubModel, *, private: bool, message: str) -> str:
     """Upload a saved model in one commit; its name there, with the commit.
 
     Raises
     ------
     FileExistsError
         If the repository holds something else.
-    OSError, ValueError
-        If the repository's name is none, or the hub cannot be reached or refuses.
+    OSError
+        If the hub cannot be reached, or refuses.
     """
     from huggingface_hub import HfApi
 
-    model = HubModel.of(f"{_PREFIX}{repo_id}" + (f"@{revision}" if revision else ""))
+    repo_id, revision = model
     if is_out_of_reach():
         raise OSError(f"{model}: there is no connection to the hub. Nothing was uploaded.")
     api = HfApi(library_name="skxc")

@@ -256,7 +256,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         return _BYTES_A_WORD * len(self.vectorizer_.vocabulary_), _BYTES_A_TOKEN * n_tokens
 
     def build_module(self) -> EncoderModule:
-        return _BagModule(torch.tensor(self.weights_["table"]))
+        return BagModule(torch.tensor(self.weights_["table"]))
 
     def forget(self) -> None:
         self.init = self.saved_parameters()["init"]
@@ -356,7 +356,7 @@ def _stop(places: Sequence[int], stop: int) -> int:
     return places[min(bisect_right(places, last, stop), len(places) - 1)]
 
 
-class _BagModule(EncoderModule):
+class BagModule(EncoderModule):
     """The bag's table of word embeddings."""
 
     def __init__(self, table: Tensor) -> None:  # (n_words, dim)

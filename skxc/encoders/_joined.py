@@ -140,7 +140,7 @@ class JoinedEncoder(Encoder, BaseEstimator):
     def build_module(self) -> EncoderModule:
         words, vectors = (_with_weights(self, part).build_module() for part in _PARTS)
         assert isinstance(vectors, FrozenTransformer)
-        return _JoinedModule(words, vectors)
+        return JoinedModule(words, vectors)
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         rest = {}
@@ -210,7 +210,7 @@ def _with_weights(joined: JoinedEncoder, part: str) -> Any:
     return encoder
 
 
-class _JoinedModule(EncoderModule):
+class JoinedModule(EncoderModule):
     """Both embeddings, side by side; the bag is trained, and the layer after the vectors."""
 
     def __init__(self, words: EncoderModule, vectors: FrozenTransformer) -> None:
