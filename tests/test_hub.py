@@ -15,6 +15,7 @@ from hub_stub import Hub, serving
 import skxc
 from skxc._cli import main
 from skxc._persistence import seal
+from skxc._server._model import ModelWatch
 from skxc.metrics import ranking_metrics
 
 TEXTS = ["apple pie with cinnamon", "pear and apple salad", "grilled trout", "trout with pears"] * 5
@@ -83,6 +84,17 @@ def test_only_what_the_configuration_lists_is_downloaded(hub: Hub, clf: skxc.Uni
     hub.requests.clear()
     skxc.load(f"{NAME}@{oid}")
     assert not hub.requests or all("HEAD" in request for request in hub.requests)
+
+
+def test_a_server_has_the_model_that_the_name_meant_when_it_began(
+    hub: Hub, clf: skxc.UniDEC
+) -> None:
+    clf.push_to_hub("owner/topics")
+    watch = ModelWatch(NAME)
+    fitted(epochs=2).push_to_hub("owner/topics")
+    watch.look()
+    assert watch.problem is None
+    assert watch.current.clf.n_iter_ == 1
 
 
 def test_a_revision_is_pinned(hub: Hub, clf: skxc.UniDEC) -> None:

@@ -141,7 +141,7 @@ def serve_parser() -> Parser:
         "what Annif's backend `http` asks. A model that is saved to MODEL meanwhile takes the\n"
         "place of the old one. Ctrl-C ends the server when the last answers are sent.",
     )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
+    parser.add_argument("model", metavar="MODEL", type=str, help=MODEL_HELP)
     parser.add_argument(
         "--host",
         type=str,

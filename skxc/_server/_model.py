@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skxc._load import load
-from skxc._persistence import CONFIG, read_config, real_path, unreplaced
+from skxc._persistence import CONFIG, local_folder, read_config, real_path, unreplaced
 from skxc._validation import resolve_device
 
 _PAUSE = 1.0  # seconds between two looks at the folder
@@ -99,14 +99,15 @@ class ModelWatch:
     Parameters
     ----------
     folder : str
-        What `save` wrote, and will replace.
+        What `save` wrote, and will replace; or a name on the hub, of which the newest model is
+        asked for once.
     device : str or None
         As in `skxc.load`.
     """
 
     def __init__(self, folder: str, device: str | None = None) -> None:
-        self.folder, self.device = folder, device
-        self.current = opened(folder, device)
+        self.folder, self.device = local_folder(folder), device
+        self.current = opened(self.folder, device)
         self.problem: str | None = None  # why what the folder holds now is not served
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="skxc-watch", daemon=True)
