@@ -11,16 +11,16 @@ _BAR_WIDTH = 24
 
 def as_lines(explanation: Mapping[str, Any]) -> str:
     """The labels below the text, and below each what moved its score."""
-    lines = [_one_line(explanation["text"])]
+    lines = [one_line(explanation["text"])]
     for label in explanation["labels"]:
-        lines += ["", f"  {_one_line(str(label['label']))}  {label['proba']:.3f}"]
+        lines += ["", f"  {one_line(str(label['label']))}  {label['proba']:.3f}"]
         parts = " + ".join(f"{name} {value:.3f}" for name, value in label["parts"].items())
         lines.append(f"    score {label['score']:.3f} = {parts}")
         lines += _of_words(label)
     for neighbour in explanation["neighbours"]:
         lines.append(
             f"  training text {neighbour['row']} ({neighbour['similarity']:.2f}): "
-            f"{_one_line(neighbour['text'])}"
+            f"{one_line(neighbour['text'])}"
         )
     return "\n".join(lines)
 
@@ -29,7 +29,7 @@ def _of_words(label: Mapping[str, Any]) -> list[str]:
     """The words that moved the score most, with bars, and what the others did."""
     words = sorted(label["words"], key=lambda word: -abs(word["effect"]))
     shown = [word for word in words[:_MOST_WORDS] if word["effect"]]
-    rows = [(_one_line(word["word"]), word["effect"]) for word in shown]
+    rows = [(one_line(word["word"]), word["effect"]) for word in shown]
     n_others = sum(bool(word["effect"]) for word in words[_MOST_WORDS:])
     if n_others:
         rest = sum(word["effect"] for word in words[_MOST_WORDS:])
@@ -48,6 +48,6 @@ def _bar(share: float) -> str:
     return ("█" if share > 0 else "░") * round(_BAR_WIDTH * abs(share))
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Without line breaks, and without characters that a terminal would obey."""
     return "".join(c if c.isprintable() else " " for c in text)

@@ -40,11 +40,6 @@ class TextScores:
     of_tokens: NDArray[np.float64]  # (n_ids, n_labels) what they add
     of_left_out: NDArray[np.float64]  # (n_left_out, n_labels) what a text loses without a word
 
-    @property
-    def constants(self) -> NDArray[np.float64]:
-        """What no token and no word has in it."""
-        return self.scores - self.of_tokens.sum(0) - self.of_left_out.sum(0)
-
 
 def has_all_in_sums(ranker: Ranker, tokens: TokenStore) -> bool:
     """Whether a text's scores are sums over its tokens, so that no word need be left out."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from skxc._explanation import one_line
+
 from .._errors_named import Confusion, WorstText
 
 NONE = "(no label)"
@@ -36,7 +38,7 @@ def summary(n_errors: float, n_true: float, name: str | None) -> str:
 
 def as_lines(sentence: str, confusions: Sequence[Confusion], texts: Sequence[WorstText]) -> str:
     """Both tables for a terminal, below a sentence."""
-    lines = [_one_line(sentence)]
+    lines = [one_line(sentence)]
     if confusions:
         lines += ["", f"{'errors':>7}  {'recall':<10}  true label → given instead"]
         lines += map(_confusion_line, confusions)
@@ -47,8 +49,8 @@ def as_lines(sentence: str, confusions: Sequence[Confusion], texts: Sequence[Wor
         true = ", ".join(f"{label} ({_place(place)})" for label, place in shown_labels)
         given = ", ".join(f"{label} {score:.3g}" for label, score, _ in text.best_labels)
         lines += [
-            f"  true:  {_one_line(true)}{_more(text)}",
-            f"  given: {_one_line(given) or NONE}",
+            f"  true:  {one_line(true)}{_more(text)}",
+            f"  given: {one_line(given) or NONE}",
         ]
     return "\n".join(lines)
 
@@ -79,7 +81,7 @@ def as_fragment(sentence: str, confusions: Sequence[Confusion], texts: Sequence[
 
 def short(name: Any, n: int) -> str:
     """On one line, and cut where it is long."""
-    line = _one_line(str(name))
+    line = one_line(str(name))
     return line if len(line) <= n else f"{line[: n - 1]}…"
 
 
@@ -89,7 +91,7 @@ def instead(confusion: Confusion) -> Any:
 
 
 def _confusion_line(confusion: Confusion) -> str:
-    labels = f"{_one_line(str(confusion.label))} → {_one_line(str(instead(confusion)))}"
+    labels = f"{one_line(str(confusion.label))} → {one_line(str(instead(confusion)))}"
     return f"{_number(confusion.n_errors):>7}  {_recall(confusion):<10}  {labels}"
 
 
@@ -149,8 +151,3 @@ def _more(text: WorstText) -> str:
 def _number(value: float) -> str:
     """Whole numbers as such, others with two digits behind the point."""
     return f"{value:,.0f}" if abs(value - round(value)) < 0.005 else f"{value:,.2f}"
-
-
-def _one_line(text: str) -> str:
-    """Without line breaks, and without characters that a terminal would obey."""
-    return "".join(c if c.isprintable() else " " for c in text)
