@@ -4,6 +4,10 @@ from ._explanation import Explanation, Explanations, LabelExplanation, Neighbour
 from ._lines import one_line
 
 __all__ = [
-    *("Explanation", "Explanations", "LabelExplanation", "Neighbour", "WordEffect"),
+    "Explanation",
+    "Explanations",
+    "LabelExplanation",
+    "Neighbour",
+    "WordEffect",
     "one_line",
 ]
