@@ -151,8 +151,8 @@ def test_unseen_labels_rank_last_and_added_ones_are_there(tmp_path: Path) -> Non
 
 def test_no_words_at_all_is_an_input_too(tmp_path: Path) -> None:
     clf = skxc.UniDEC(label_texts=NAMES, random_state=0).fit(TEXTS, Y)
-    clf.export_onnx(tmp_path)
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    exported(clf, tmp_path)
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     empty = {"word_ids": np.zeros((2, 0), np.int64), "word_weights": np.zeros((2, 0), np.float32)}
     np.testing.assert_array_equal(session.run(None, empty)[0], clf.predict_top_k(["", ""])[0])
