@@ -37,6 +37,7 @@ html_theme = "furo"
 html_title = f"skxc {release}"
 html_static_path = ["_static"]
 html_css_files = ["skxc.css"]
+html_extra_path = ["llms.txt"]
 html_copy_source = False
 html_use_index = html_domain_indices = False  # the search is better
 html_math_renderer = "mathml"

@@ -6,12 +6,12 @@ import os
 from typing import Any
 
 import skxc
-from skxc._persistence import ModelFolder, unreplaced
+from skxc._persistence import ModelFolder, local_folder, unreplaced
 from skxc._validation import resolve_device
 
 
 def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) -> Any:
-    """Load an estimator that :meth:`~skxc.ReneeClassifier.save` wrote.
+    """Load an estimator that :meth:`~skxc.ReneeClassifier.save` or `push_to_hub` wrote.
 
     What the folder holds is checked first: the sizes of all files, the SHA-256 of those that are no
     tensors, names, dtypes and shapes of the tensors, whether their numbers are finite (but for the
@@ -21,7 +21,10 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     Parameters
     ----------
     folder : str or path-like
-        What `save` wrote.
+        What `save` wrote; or "hf://owner/name", a repository on the Hugging Face hub, with
+        "@revision" at its end for a branch, a tag or a commit. Then config.json is downloaded, and
+        the files that it lists, into the hub's cache; without a connection, what is there counts.
+        Such files go through the same checks.
     device : str or torch.device, default=None
         Where the model is to run, in place of its parameter `device`. None: the parameter stays;
         where it names a device that this machine lacks, prediction says so.
@@ -37,8 +40,10 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     Raises
     ------
     FileNotFoundError
-        If the folder or one of its files is missing; complete models that a killed save left
-        beside are named.
+        If the folder or one of its files is missing, or the repository or its revision; complete
+        models that a killed save left beside are named.
+    OSError
+        If the hub cannot be reached, or refuses (`PermissionError`).
     ValueError
         If a file is damaged or was changed, the folder was written by a newer skxc or by something
         else, or `device` is not available.
@@ -59,7 +64,7 @@ def load(folder: str | os.PathLike[str], device: Any = None, mmap: bool = True) 
     if not isinstance(path, str):
         raise TypeError(f"folder is {path!r}. Pass a str or a path.")
     try:
-        files = unreplaced(path, ModelFolder)
+        files = unreplaced(local_folder(path), ModelFolder)
         name = files.config["class"]
         known = sorted(skxc._ESTIMATORS.values())
         if name not in known:

@@ -25,7 +25,8 @@ import yaml
 import skxc
 from skxc import _ESTIMATORS
 from skxc._cli import main
-from skxc._cli._parsing import fit_parser, parsed
+from skxc._cli._fit_parser import fit_parser
+from skxc._cli._parsing import parsed
 from skxc._cli._streams import batches
 from skxc.datasets import load_xc_folder
 from skxc.metrics import propensities, ranking_metrics
@@ -307,7 +308,7 @@ def test_wrong_options_are_told_before_the_data_are_read(words, message, tmp_pat
 
 def test_wrong_data_are_told(tmp_path, capsys):
     out = tmp_path / "model"
-    assert "no-data is not a folder" in failing(capsys, "fit", "renee", "no-data", "--out", out)
+    assert "no-data: No such file or" in failing(capsys, "fit", "renee", "no-data", "--out", out)
     folder = write_data(tmp_path / "data", "pairs", label_texts=False)
     told = failing(capsys, "fit", "unidec", folder, "--out", out)
     assert "has no label texts, which UniDEC needs" in told
@@ -686,8 +687,9 @@ def test_help_lists_commands_and_examples(argv, capsys):
 
 def test_unknown_commands_are_errors(capsys):
     assert "'' is no command" in failing(capsys)
-    assert "'train' is no command. Pass fit, " in failing(capsys, "train")
-    assert "'svm' is no estimator. Pass one of renee, " in failing(capsys, "fit", "svm")
+    assert "'train' is no command. Pass one of fit, predict, " in failing(capsys, "train")
+    told = failing(capsys, "fit", "svm")
+    assert "'svm' is no estimator (renee, dual-encoder, unidec), and there is no file or" in told
 
 
 def test_the_version_is_the_packages(capsys):

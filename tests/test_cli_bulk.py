@@ -83,7 +83,7 @@ def test_texts_of_every_kind_of_file_have_the_answers_of_lines(
         rows = [json.dumps({"id": "x", "text": text}) for text in TEXTS]
         content = "\n".join(rows if "json" in name else TEXTS).encode()
         path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    options = [] if name == "a.txt.gz" else ["--column=text"]
+    options = [] if name == "a.txt.gz" else ["--text=text"]
     assert predicted(capsys, model, path, *options) == expected["jsonl"].read_text()
 
 
@@ -137,7 +137,7 @@ def test_a_pipe_of_texts_is_answered_and_has_no_columns(model, tmp_path, capsys)
     writer.start()
     assert predicted(capsys, model, pipe).count("\n") == 2
     writer.join()
-    for option in ("--column=text", "--workers=2", "--resume"):
+    for option in ("--text=text", "--workers=2", "--resume"):
         told = failing(capsys, "predict", model, pipe, option, "--out", tmp_path / "out")
         word = option.partition("=")[0]
         assert told == (
@@ -149,7 +149,7 @@ def test_a_pipe_of_texts_is_answered_and_has_no_columns(model, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("- --column=x", "--column is not possible with standard input as TEXTS. Pass a file."),
+        ("- --text=x", "--text is not possible with standard input as TEXTS. Pass a file."),
         ("- --workers=2", "--workers is not possible with standard input"),
         ("- --resume --out={out}", "--resume is not possible with standard input"),
         ("{texts} --resume", "--resume needs --out FILE"),
@@ -159,11 +159,11 @@ def test_a_pipe_of_texts_is_answered_and_has_no_columns(model, tmp_path, capsys)
         ("{texts} --format=parquet", "--format parquet needs --out FILE"),
         ("{texts} --workers=0", "--workers is 0. Pass at least 1."),
         ("{texts} --workers=x", "'x' is not accepted (int, default: 1)"),
-        ("{texts} --column=text", "column is 'text', but {texts} is by its name a file of texts"),
-        ("{json} --column=texts", "{json} has no column 'texts'. Its columns are 'id', 'text'."),
-        ("{json}", "{json} has the columns 'id', 'text'. Choose one as column."),
-        ("{json} --column=id", "{json}, row 0 (counted from 0): 'id' is ['x'], and no text."),
-        ("{json} --column=text", "{json}, line 2: 'text' is null. Each row needs a text"),
+        ("{texts} --text=text", "column is 'text', but {texts} is by its name a file of texts"),
+        ("{json} --text=texts", "{json} has no column 'texts'. Its columns are 'id', 'text'."),
+        ("{json}", "{json} has the columns 'id', 'text'. Choose one as column (--text)."),
+        ("{json} --text=id", "{json}, row 0 (counted from 0): 'id' is ['x'], and no text."),
+        ("{json} --text=text", "{json}, line 2: 'text' is null. Each row needs a text"),
         ("{folder}", "is a folder. Pass a file"),
     ],
 )

@@ -19,7 +19,7 @@ IDS = [list(range(i % 4)) for i in range(N)]
 COLUMNS = {"text": TEXTS, "labels": LABELS, "ids": IDS}
 TABLES = ["a.parquet", "one group.parquet", "a.ipc", "a.feather", "a.arrow", "packed.feather"]
 JSON = ["a.jsonl", "a.ndjson", "a.jsonl.gz", "a.ndjson.gz"]
-LINES = ["a.txt", "a.txt.gz", "a.csv", "a"]
+LINES = ["a.txt", "a.txt.gz", "a.md", "a"]
 
 
 def write(path, columns):

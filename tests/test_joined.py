@@ -20,7 +20,7 @@ from skxc._methods._unidec_score import ScoreWeights
 from skxc._methods._unidec_views import View
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TokenStore, TransformerEncoder
 from skxc.encoders._frozen import FrozenTransformer
-from skxc.encoders._joined import _LENGTH
+from skxc.encoders._joined import VECTORS_LENGTH
 
 TEXTS = ["red guitar", "a blue piano", "steel knife and fork", "large wireless keyboard"] * 15
 TEXTS = [f"{text} {'abcdefghij'[i % 10]}" for i, text in enumerate(TEXTS)]
@@ -51,7 +51,7 @@ def test_an_embedding_is_both_side_by_side(encoder: JoinedEncoder) -> None:
         joined = module(fitted.tokenize(TEXTS))
         expected = words.build_module()(words.tokenize(TEXTS))
         torch.testing.assert_close(joined[:, :6], expected)
-        expected = unit_rows(vectors.build_module()(vectors.tokenize(TEXTS))) * _LENGTH
+        expected = unit_rows(vectors.build_module()(vectors.tokenize(TEXTS))) * VECTORS_LENGTH
         torch.testing.assert_close(joined[:, 6:], expected)
     trained = [n for n, p in module.named_parameters() if p.requires_grad]
     assert trained == ["words.table", "vectors.projection.weight", "vectors.projection.bias"]
@@ -69,6 +69,15 @@ def test_tokens_of_both_go_through_all_that_stores_do(encoder: JoinedEncoder) ->
         expected = getattr(tokens.others.take(np.array([4, 0, 4, 4])), name)
         np.testing.assert_array_equal(getattr(part.others, name), expected)
     assert tokens.nbytes > tokens.others.nbytes
+
+
+def test_a_label_that_is_added_scores_as_one_that_no_text_had(encoder: JoinedEncoder) -> None:
+    """Rows of labels are not weighed: those of texts are."""
+    clf = make(skxc.UniDEC, encoder, rerank_weight=0.0).fit(TEXTS, Y)
+    clf.vector_score_weight_, clf._ranker = 3.0, None
+    clf.add_labels([NAMES[4]], [5])
+    scores = clf.set_params(sparse_output=False).decision_function(TEXTS)
+    np.testing.assert_allclose(scores[:, 5], scores[:, 4], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -15,6 +15,7 @@ import skxc.model_selection
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc.encoders import BagOfWordsEncoder
 from skxc.metrics import (
+    ErrorAnalysisDisplay,
     LabelFrequencyDisplay,
     RankingMetricsDisplay,
     ReliabilityDisplay,
@@ -140,6 +141,7 @@ GROUPS = {
         "exclude": lambda m: SCORER(CLF, TEXTS, Y, exclude=m),
         "predict_proba": lambda m: SCORER(Sparse(m), TEXTS, Y),
     },
+    "ErrorAnalysisDisplay": of_display(ErrorAnalysisDisplay),
     "LabelFrequencyDisplay": of_display(LabelFrequencyDisplay, ONES, label_counts=ONES),
     "RankingMetricsDisplay": of_display(RankingMetricsDisplay),
     "ReliabilityDisplay": of_display(ReliabilityDisplay),

@@ -86,7 +86,8 @@ def test_a_recipe_of_a_titles_set_reads_titles_alone(recipe: Path) -> None:
 @every_recipe
 def test_the_command_line_reads_a_recipe_as_python_does(recipe: Path) -> None:
     pytest.importorskip("jsonargparse")
-    from skxc._cli._parsing import fit_parser, parsed
+    from skxc._cli._fit_parser import fit_parser
+    from skxc._cli._parsing import parsed
 
     kind = recipe.parent.name
     argv = ["folder", "--out", "model", "--config", str(recipe)]

@@ -622,7 +622,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket
     """The hub is at this socket, which does not listen yet; there is no cache and no proxy."""
     import huggingface_hub.constants
 
-    from skxc.encoders import _hub
+    from skxc._persistence import _hub as reach
 
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -630,7 +630,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[socket
         monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(_hub, "getproxies", dict)
+        monkeypatch.setattr(reach, "getproxies", dict)
         yield server
 
 
@@ -646,12 +646,13 @@ def test_a_hub_that_nobody_reaches_is_not_tried_again(monkeypatch: pytest.Monkey
 def test_only_a_hub_without_a_connection_is_out_of_reach(
     endpoint: socket.socket, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from skxc._persistence import _hub as reach
     from skxc.encoders import _hub
 
     assert _hub.is_out_of_reach("no-such-model")
     assert not _hub.is_out_of_reach(str(folder))
-    monkeypatch.setattr(_hub, "getproxies", lambda: {"https": "http://proxy"})
+    monkeypatch.setattr(reach, "getproxies", lambda: {"https": "http://proxy"})
     assert not _hub.is_out_of_reach("no-such-model")
-    monkeypatch.setattr(_hub, "getproxies", dict)
+    monkeypatch.setattr(reach, "getproxies", dict)
     endpoint.listen()
     assert not _hub.is_out_of_reach("no-such-model")

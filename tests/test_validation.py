@@ -24,6 +24,7 @@ from containers import (
 from sklearn.exceptions import DataConversionWarning
 
 from skxc._validation import (
+    callers_stack_level,
     check_choice,
     check_exclude,
     check_integer,
@@ -907,3 +908,9 @@ def test_what_seeds_no_randomstate_is_refused(seed):
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, np.int64(3), True, None, np.random.RandomState(0)])
 def test_seeds(seed):
     check_seed("random_state", seed)
+
+
+def test_a_warning_may_point_at_code_that_exec_runs_without_a_name():
+    names = {"callers_stack_level": callers_stack_level}
+    exec("level = callers_stack_level()", names)
+    assert names["level"] == 1

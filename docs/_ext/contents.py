@@ -10,9 +10,11 @@ import skxc
 
 GALLERY_ORDER = (
     "first_classifier",
+    "own_table",
     "label_texts_and_unseen_labels",
     "choosing_among_the_three",
     "reading_the_metrics",
+    "explaining",
     "grid_search",
     "pretrained_encoder",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ def write_api_page(app: Any, config: Any) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def copy_markdown(app: Any, error: Exception | None) -> None:
+    """Put the guide's sources beside its pages: llms.txt links to them."""
+    if error is None and app.builder.name == "html":
+        for page in Path(app.srcdir, "guide").glob("*.md"):
+            shutil.copyfile(page, Path(app.outdir, "guide", page.name))
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register the extension."""
     app.connect("config-inited", write_api_page)
@@ -93,5 +101,6 @@ def setup(app: Any) -> dict[str, bool]:
     app.add_transform(LinkedNames)
     app.connect("autodoc-skip-member", skip_foreign_member)
     app.connect("autodoc-process-docstring", describe_constant)
+    app.connect("build-finished", copy_markdown)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     return {"parallel_read_safe": True}

@@ -1,4 +1,4 @@
-"""The command line: `skxc fit`, `skxc predict`, `skxc evaluate`, `skxc info`."""
+"""The command line: `skxc fit`, `skxc predict` and what `skxc --help` lists."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import skxc
 
+from ._data import is_data
 from ._errors import InputError, one_line
-from ._parsing import (
-    Parser,
+from ._fit_parser import fit_parser
+from ._parsers import (
     evaluate_parser,
-    fit_parser,
+    explain_parser,
     info_parser,
-    parsed,
     predict_parser,
+    serve_parser,
 )
+from ._parsing import Parser, parsed
 from ._signals import Terminated, orderly_end
 from ._streams import drop_unwritable, prepare_output, tell
 
@@ -30,16 +32,21 @@ usage: skxc COMMAND ...
 Extreme multi-label text classification.
 
 commands:
-  fit ESTIMATOR DATA --out MODEL   train an estimator and save it
-  predict MODEL [TEXTS]            the best labels of each line of text
+  fit [ESTIMATOR] DATA --out MODEL train an estimator and save it
+  predict MODEL [TEXTS]            the best labels of each text
+  explain MODEL [TEXTS]            how far each word moved the scores of a text's labels
   evaluate MODEL DATA              ranking metrics on the test texts
+  serve MODEL                      answer requests over HTTP, with a page for people
   info MODEL                       describe a saved model
 
 "skxc COMMAND --help" explains more.
 
 examples:
+  skxc fit data.csv --text title,body --labels subjects --separator ";" --out model
+  skxc predict model new.csv --text title,body --out labels.csv
   skxc fit renee library-subjects --out model
   echo "a history of wooden churches" | skxc predict model --top-k 3
+  echo "a history of wooden churches" | skxc explain model
   skxc evaluate model library-subjects
 
 An error is one line on stderr (with SKXC_DEBUG=1 in the environment, Python's traceback).
@@ -48,11 +55,12 @@ closed early, 143 terminated.
 """
 
 _FIT_HELP = """\
-usage: skxc fit ESTIMATOR DATA --out MODEL [options]
+usage: skxc fit [ESTIMATOR] DATA --out MODEL [options]
 
 Train an estimator on the training texts of DATA and save it to the folder MODEL.
+DATA may be your own table: a part of its rows is held out, and the metrics on it are shown.
 
-estimators:
+estimators (unidec if there is none):
   renee          ReneeClassifier: one-vs-all classifier over all labels
   dual-encoder   DualEncoderXC: labels are their texts, embedded beside the documents
   unidec         UniDEC: both together; start with it if labels have texts
@@ -60,12 +68,16 @@ estimators:
 "skxc fit ESTIMATOR --help" lists the options: all parameters of the estimator.
 
 examples:
+  skxc fit data.csv --text title,body --labels subjects --separator ";" --out model
+  skxc fit corpus.tsv --vocabulary subjects.csv --language en --out model
   skxc fit renee library-subjects --out model
   skxc fit unidec path/to/data --epochs 10 --bag.dim 128 --out model
   skxc fit dual-encoder path/to/data --encoder path/to/transformer --out model
   skxc fit renee path/to/data --out model --print-config > fit.yaml
   skxc fit renee --config fit.yaml --learning-rate 0.02
 """
+
+_DEFAULT = "unidec"  # estimator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,13 +134,17 @@ def _run(argv: list[str]) -> None:
 
         getattr(_commands, command)(**options)
     else:
-        raise InputError(f"{command!r} is no command. Pass fit, predict, evaluate, info or --help.")
+        raise InputError(
+            f"{command!r} is no command. Pass one of fit, {', '.join(_COMMANDS)} or --help."
+        )
 
 
 _COMMANDS: dict[str, Callable[[], Parser]] = {
     "predict": predict_parser,
     "evaluate": evaluate_parser,
+    "explain": explain_parser,
     "info": info_parser,
+    "serve": serve_parser,
 }
 
 
@@ -137,10 +153,17 @@ def _run_fit(argv: list[str]) -> None:
     if name in ("-h", "--help"):
         sys.stdout.write(_FIT_HELP)
         return
-    if name not in skxc._ESTIMATORS:
-        raise InputError(f"{name!r} is no estimator. Pass one of {', '.join(skxc._ESTIMATORS)}.")
+    if name in skxc._ESTIMATORS:
+        argv = argv[1:]
+    elif name.startswith("-") or is_data(name):
+        name = _DEFAULT
+    else:
+        raise InputError(
+            f"{name!r} is no estimator ({', '.join(skxc._ESTIMATORS)}), and there is no file or "
+            f"folder of that name to train on."
+        )
     estimator = getattr(skxc, skxc._ESTIMATORS[name])
-    options = parsed(fit_parser(name, estimator), argv[1:])
+    options = parsed(fit_parser(name, estimator), argv)
     from ._commands import fit
 
     fit(estimator, **options)

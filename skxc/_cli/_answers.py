@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import IO, Any, NamedTuple
 
 import skxc
+from skxc._persistence import read_config, unreplaced
 
 from ._errors import input_checked
 from ._parquet import message
@@ -18,7 +23,7 @@ class Task(NamedTuple):
     model: str
     device: str | None
     top_k: int
-    format: str  # "jsonl", "tsv" or "parquet"
+    format: str  # "jsonl", "tsv", "csv" or "parquet"
 
 
 class Answers(NamedTuple):
@@ -31,7 +36,12 @@ class Answers(NamedTuple):
 def answering(task: Task) -> Callable[[list[str]], Answers]:
     """Load the model; what answers texts with it."""
     clf = loaded(task.model, task.device)
-    encoded = {"jsonl": _json_lines, "tsv": _tab_separated_lines, "parquet": message}[task.format]
+    encoded = {
+        "jsonl": _json_lines,
+        "tsv": _tab_separated_lines,
+        "csv": _csv_lines,
+        "parquet": message,
+    }[task.format]
 
     def answered(texts: list[str]) -> Answers:
         labels, proba = clf.predict_top_k_proba(texts, task.top_k)
@@ -64,6 +74,32 @@ def _tab_separated_lines(labels: list[list[Any]], proba: Any) -> bytes:
         pairs = zip(names, values, strict=True)
         lines.append("\t".join(f"{name}\t{value}" for name, value in pairs) + "\n")
     return _encoded(lines)
+
+
+def _csv_lines(labels: list[list[Any]], proba: Any) -> bytes:
+    lines = io.StringIO(newline="")
+    rows = zip(labels, _shortest(proba), strict=True)
+    _csv_writer(lines).writerows(chain(*zip(a, b, strict=True)) for a, b in rows)
+    return _encoded([lines.getvalue()])
+
+
+def header(task: Task) -> bytes:
+    """What comes before all answers: in CSV, the names of the columns.
+
+    They begin with a byte-order mark, without which Excel does not take a file for UTF-8.
+    """
+    if task.format != "csv":
+        return b""
+    with input_checked():
+        n_labels = unreplaced(task.model, read_config)["fitted"]["n_labels_"]
+    line = io.StringIO(newline="")
+    ranks = range(1, min(task.top_k, n_labels) + 1)
+    _csv_writer(line).writerow(f"{what}_{rank}" for rank in ranks for what in ("label", "proba"))
+    return codecs.BOM_UTF8 + line.getvalue().encode()
+
+
+def _csv_writer(file: IO[str]) -> Any:
+    return csv.writer(file, lineterminator="\n")
 
 
 def _shortest(proba: Any) -> Iterator[list[float]]:

@@ -3,45 +3,42 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skxc._persistence import read_config, unreplaced
+from skxc._persistence import local_folder, read_config, unreplaced
 
-from ._answers import loaded
+from ._data import Source, read
 from ._errors import InputError, input_checked
+from ._evaluate import KS, evaluate, metrics_of, table
+from ._explain import explain
 from ._predict import predict
 from ._saving import check_is_free, check_space, save
+from ._serve import serve
 from ._streams import tell_done
 
 if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
-__all__ = ["evaluate", "fit", "info", "predict"]
-
-_KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
+__all__ = ["evaluate", "explain", "fit", "info", "predict", "serve"]
 
 
 # -------------------------------------------------------------------------------------------- fit
 def fit(
     estimator: Any,
     *,
-    data: str,
     out: str,
     overwrite: bool,
-    layout: str,
-    fields: str | list[str],
     encoder: str,
+    test_size: float | None,
     **parameters: Any,
 ) -> None:
-    """Train and save; `parameters` are the estimator's, and those of each encoder by its name."""
+    """Train and save; `parameters` are DATA's, the estimator's, and each encoder's by its name."""
     from skxc._distributed import is_first_launched
     from skxc._training._checkpoint import delete_checkpoint
     from skxc._validation import resolve_device
@@ -49,19 +46,23 @@ def fit(
 
     start = time.perf_counter()
     of_encoders = {name: parameters.pop(name, {}) for name in ENCODERS}
+    source = Source(**{name: parameters.pop(name) for name in Source._fields})
     with input_checked():
         folder = check_is_free(out, overwrite=overwrite)
         # () is not None: label texts are set last, since reading the data may take long
         clf = estimator(_encoder(encoder, of_encoders), label_texts=(), **parameters)
         clf.check_parameters()
         resolve_device(clf.device)
-        dataset = _dataset(data, layout, fields)
-        clf.set_params(label_texts=_label_texts(clf, dataset, data))
+        dataset = read(source, test_size)
+        clf.set_params(label_texts=_label_texts(clf, dataset, source.data))
         check_space(clf.encoder, dataset.Y.shape[1], folder)
     is_kept = clf.keep_checkpoint
     clf.set_params(keep_checkpoint=True)  # until the model is saved
     with _progress_logged(is_wanted=bool(clf.verbose) and not sys.stderr.isatty()):
-        clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
+        if "label_names" in dataset:
+            clf._fit_columns(dataset.texts, dataset.Y, dataset.label_names)
+        else:
+            clf.fit(dataset.texts, dataset.Y, exclude=dataset.exclude)
     if not is_first_launched():  # of several processes, which all have the model
         return
     save(clf.set_params(keep_checkpoint=is_kept), out, folder, overwrite=overwrite)
@@ -72,6 +73,16 @@ def fit(
         f"{len(dataset.texts):,}, epochs: {clf.n_iter_}) to {out} after "
         f"{time.perf_counter() - start:.1f} s\n"
     )
+    if "label_names" in dataset:  # of a table: it was split here, and by nobody else
+        _tell_held_out(clf, dataset)
+
+
+def _tell_held_out(clf: Any, dataset: Bunch) -> None:
+    """The metrics on the part that was held out."""
+    told = f"{dataset.DESCR}\n"
+    if dataset.test_texts:
+        told += table(metrics_of(clf, dataset, KS), KS)
+    tell_done(told)
 
 
 def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
@@ -90,31 +101,15 @@ def _encoder(encoder: str, of_encoders: Mapping[str, Mapping[str, Any]]) -> Any:
     return make_encoder(encoder, **of_encoders[chosen])
 
 
-def _dataset(data: str, layout: str, fields: str | Sequence[str]) -> Bunch:
-    """Read the data; `fields`, which a recipe may set, is for JSON alone."""
-    from skxc.datasets import load_library_subjects, load_xc_folder
-    from skxc.datasets._names import find_layout
-    from skxc.datasets._readers import FIELDS, checked_fields
-
-    fields = checked_fields(fields)
-    is_packaged = data == "library-subjects"
-    if not is_packaged and find_layout(Path(data), layout) == "json":
-        return load_xc_folder(data, layout=layout, fields=fields)
-    if fields != FIELDS:
-        warnings.warn(
-            f"--fields {','.join(fields)} is not used: {data} holds whole texts, not fields. Make "
-            f"sure that they are what --fields asks for.",
-            stacklevel=1,
-        )
-    return load_library_subjects() if is_packaged else load_xc_folder(data, layout=layout)
-
-
 def _label_texts(clf: Any, dataset: Bunch, data: str) -> list[str] | None:
     """The data's label texts, which estimators that embed them need."""
     if dataset.label_texts is None and hasattr(clf, "transform_labels"):
+        what, remedy = "no label texts", "Add a file of them (Y.txt, a text a line)"
+        if "label_names" in dataset:
+            what = f"labels such as {dataset.label_names.tolist()[0]!r} and no label texts"
+            remedy = "Pass --vocabulary FILE, which has a text for each"
         raise InputError(
-            f"{data} has no label texts, which {type(clf).__name__} needs. Add a file of them "
-            f"(Y.txt, a text a line), or train renee."
+            f"{data} has {what}, which {type(clf).__name__} needs. {remedy}, or train renee."
         )
     label_texts: list[str] | None = dataset.label_texts
     return label_texts
@@ -136,82 +131,11 @@ def _progress_logged(*, is_wanted: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
-# --------------------------------------------------------------------------------------- evaluate
-def evaluate(
-    *,
-    model: str,
-    data: str,
-    ks: list[int],
-    propensity: str,
-    json: bool,
-    layout: str,
-    fields: str | list[str],
-    device: str | None,
-) -> None:
-    """Ranking metrics on a data set's test texts."""
-    from skxc.metrics import PROPENSITY_CONSTANTS, propensities_from_counts, ranking_metrics
-
-    if not ks or min(ks) < 1:
-        raise InputError(f"--ks is {ks}. Pass cuts of at least 1, such as [1,3,5].")
-    ks = sorted(set(ks))
-    clf = loaded(model, device)
-    with input_checked():
-        dataset = _dataset(data, layout, fields)
-        _check_labels(clf, dataset, data)
-    clf.set_params(top_k=max(ks), sparse_output=True)
-    proba = clf.predict_proba(dataset.test_texts, exclude=dataset.test_exclude)
-    metrics = ranking_metrics(
-        dataset.Y_test,
-        proba,
-        ks,
-        propensities_from_counts(
-            clf.label_counts_, clf.n_samples_seen_, *PROPENSITY_CONSTANTS[propensity]
-        ),
-        dataset.test_exclude,
-    )
-    sys.stdout.write(_as_json(metrics) if json else _table(metrics, ks))
-
-
-def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:
-    """Raise if the data have another number of labels; warn if names differ."""
-    n_labels = dataset.Y_test.shape[1]
-    if n_labels != clf.n_labels_:
-        raise InputError(
-            f"{data} has {n_labels} labels, but the model {clf.n_labels_}. Pass the data set that "
-            f"the model was trained on, or one with the same labels in the same order."
-        )
-    names = clf.label_names_
-    if dataset.label_texts is None or not isinstance(names[0], str):
-        return
-    pairs = enumerate(zip(names, dataset.label_texts, strict=True))
-    differing = [(i, name, text) for i, (name, text) in pairs if name != text]
-    if differing:
-        i, name, text = differing[0]
-        warnings.warn(
-            f"{len(differing)} of the {n_labels} labels have another name in {data} than in the "
-            f"model, such as label {i}: {text!r}, {name!r}. They are compared by position.",
-            stacklevel=1,
-        )
-
-
-def _as_json(metrics: dict[str, float]) -> str:
-    return json.dumps(metrics) + "\n"
-
-
-def _table(metrics: dict[str, float], ks: list[int]) -> str:
-    """One row per metric, one column per cut, in percent."""
-    lines = [f"{'%':<6}" + "".join(f"{f'@{k}':>8}" for k in ks)]
-    for kind in _KINDS:
-        values = "".join(f"{100 * metrics[f'{kind}@{k}']:8.2f}" for k in ks)
-        lines.append(f"{kind:<6}{values}")
-    return "\n".join(lines) + "\n"
-
-
 # ------------------------------------------------------------------------------------------- info
 def info(*, model: str) -> None:
     """What the model's config.json says."""
     with input_checked():
-        config = unreplaced(model, read_config)
+        config = unreplaced(local_folder(model, is_whole=False), read_config)
         try:
             rows = _told(config)
         except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:

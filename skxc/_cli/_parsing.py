@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from argparse import RawDescriptionHelpFormatter
-from ast import literal_eval
-from collections.abc import Iterable
-from typing import Any, Literal, NoReturn, get_args, get_type_hints
+from typing import Any, NoReturn
 
-from jsonargparse import ActionConfigFile, ActionYesNo, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
 
 from ._config_files import MODE, is_read_once, readable_config, register
 from ._errors import InputError, input_checked
-
-_DATA_HELP = (
-    'Folder in a layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the '
-    "packaged set."
-)
-_DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
 
 
 class _HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
@@ -64,7 +55,7 @@ class Parser(ArgumentParser):
         return text
 
 
-def _parser(command: str, usage: str, description: str, *, has_options: bool = True) -> Parser:
+def new_parser(command: str, usage: str, description: str, *, has_options: bool = True) -> Parser:
     register()
     parser = Parser(
         prog=f"skxc {command}",
@@ -109,207 +100,3 @@ def parsed(parser: Parser, argv: list[str]) -> dict[str, Any]:
             f'{parser.prog} --help" lists the options.'
         ) from error
     return {name: value for name, value in options.as_dict().items() if name != "config"}
-
-
-def fit_parser(name: str, estimator: type) -> Parser:
-    from skxc.encoders._registry import BY_MODEL, ENCODERS
-
-    parser = _parser(
-        f"fit {name}",
-        "DATA --out MODEL [options]",
-        f"Train {estimator.__name__} on the training texts of DATA; save it to the folder MODEL.\n"
-        "Label texts come from DATA; pairs of its filter file are left out.\n\n"
-        "Options may be written with - in place of _. For None, write null.",
-    )
-    parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
-    parser.add_argument(
-        "--out", metavar="MODEL", type=str, required=True, help="Folder to save the model to."
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="Replace the model that --out holds."
-    )
-    _add_layout(parser)
-    _add_fields(parser)
-    group = parser.add_argument_group(f"parameters of {estimator.__name__}")
-    _add_encoder(group)
-    _add_parameters(group, estimator, skip=("encoder", "label_texts", "warm_start", "verbose"))
-    group.add_argument(
-        "--verbose",
-        type=int,
-        default=1,
-        help="1: a progress bar, or one line per epoch if stderr is no terminal; 0: neither. "
-        "(int, default: 1)",
-    )
-    for name, encoder in ENCODERS.items():
-        value = "with any other --encoder" if name == BY_MODEL else f"with --encoder {name}"
-        group = parser.add_argument_group(f"parameters of {encoder.__name__}, {value}")
-        _add_parameters(group, encoder, f"{name}.", skip=("model", "words"))
-    return parser
-
-
-def _add_encoder(group: Any) -> None:
-    from skxc.encoders._registry import BY_MODEL, ENCODERS
-
-    summaries = {name: (cls.__doc__ or "").split("\n")[0] for name, cls in ENCODERS.items()}
-    text = "".join(f'"{k}": {_plain(v)} ' for k, v in summaries.items() if k != BY_MODEL)
-    text += "Any other string: a Hugging Face model id or a local folder. (str, default: bag)"
-    group.add_argument("--encoder", type=str, default="bag", help=text)
-
-
-def _add_parameters(group: Any, owner: type, prefix: str = "", skip: Iterable[str] = ()) -> None:
-    """An option for every parameter of the constructor; types and help from its documentation."""
-    from docstring_parser import DocstringStyle, parse
-
-    described = parse(owner.__doc__ or "", DocstringStyle.NUMPYDOC).params
-    texts = {p.arg_name: p for p in described if p.args[0] == "param"}
-    hints = get_type_hints(owner.__init__)  # type: ignore[misc]
-    for name, parameter in inspect.signature(owner).parameters.items():
-        if name in skip:
-            continue
-        kind = re.sub(r",? *default\b.*", "", texts[name].type_name or "")
-        settings: dict[str, Any] = {"default": parameter.default}
-        if hints[name] is bool:
-            settings["action"] = ActionYesNo
-        elif kind.startswith("{"):
-            choices = literal_eval(f"[{kind[1:-1]}]")
-            settings["type"] = Literal[tuple(choices)]
-        else:
-            settings["type"] = _accepted(hints[name])
-        text = f"{_plain(texts[name].description or '')} ({kind}, default: {parameter.default})"
-        group.add_argument(f"--{prefix}{name}", help=text.replace("%", "%%"), **settings)
-
-
-def _plain(text: str) -> str:
-    """A docstring's text without markup."""
-    text = re.sub(r" ?\[\d+\]_", "", re.sub(r"\bof \[\d+\]_", "of the paper", text))
-    text = re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``|`([^`]*)`", r"\1\2\3", text)
-    return " ".join(text.split())
-
-
-def _accepted(hint: Any) -> Any:
-    """The type of an option's value: plain, so that config files import nothing."""
-    if hint is Any:
-        return bool | int | float | str | None
-    if float in (hint, *get_args(hint)):
-        return int | hint  # 2 stays a count where 0.5 is a share
-    return hint
-
-
-def _add_layout(parser: Parser) -> None:
-    parser.add_argument(
-        "--layout",
-        type=Literal["auto", "npz", "pairs", "json"],
-        default="auto",
-        help="Layout of DATA, for a folder that holds several. "
-        '({"auto", "npz", "pairs", "json"}, default: auto)',
-    )
-
-
-def _add_fields(parser: Parser) -> None:
-    field = Literal["title", "content"]
-    parser.add_argument(
-        "--fields",
-        type=field | list[field],
-        default=["title", "content"],
-        help="What makes up a text of JSON files: --fields title reads a titles set. Files of text "
-        'lines have no fields. ("title", "content" or a list of both, default: [title,content])',
-    )
-
-
-def predict_parser() -> Parser:
-    parser = _parser(
-        "predict",
-        "MODEL [TEXTS] [options]",
-        "The best labels of each text, best first: one line each, also for empty texts.\n"
-        "Lines of standard input are answered as they arrive. Texts are UTF-8; in files of lines,\n"
-        "only a line feed ends one.\n\n"
-        "Formats:\n"
-        '  jsonl    {"labels": ["fruit", "baking"], "proba": [0.93, 0.2]}\n'
-        "  tsv      fruit, 0.93, baking, 0.2, separated by tabs; in a name, \\t \\n \\r \\\\\n"
-        "           stand for a tab, a line feed, a carriage return and a backslash\n"
-        "  parquet  a table with the columns labels (lists of str) and proba (of float32)\n\n"
-        "proba is what predict_proba gives: the probability that the label applies.",
-    )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
-    parser.add_argument(
-        "texts",
-        metavar="TEXTS",
-        type=str | None,
-        nargs="?",
-        help="File of texts: Parquet (.parquet), Arrow (.arrow, .feather, .ipc), JSON objects "
-        "(.jsonl, .ndjson) or else one a line; the last two also as .gz. - or nothing: standard "
-        "input.",
-    )
-    parser.add_argument(
-        "--column",
-        metavar="NAME",
-        type=str | None,
-        default=None,
-        help="Column of the texts. (default: the only one; lines have none)",
-    )
-    parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
-    parser.add_argument(
-        "--format",
-        type=Literal["jsonl", "tsv", "parquet"],
-        default="jsonl",
-        help='As above; parquet needs --out. ({"jsonl", "tsv", "parquet"}, default: jsonl)',
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        type=str | None,
-        default=None,
-        help="File to write; it appears when it is complete. (default: standard output)",
-    )
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="Keep the answers so far as FILE.part, and go on after those of a run that was "
-        "killed. It needs --out and a file of texts.",
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=1,
-        help="Processes that answer, each with the model, for a file of texts. (int, default: 1)",
-    )
-    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
-    return parser
-
-
-def evaluate_parser() -> Parser:
-    parser = _parser(
-        "evaluate",
-        "MODEL DATA [options]",
-        "Precision, nDCG, recall and their propensity-scored versions on the test texts of DATA,\n"
-        "in percent. Pairs of its filter file are left out; propensities are those of the labels\n"
-        "that the model was trained on.",
-    )
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
-    parser.add_argument("data", metavar="DATA", type=str, help=_DATA_HELP)
-    parser.add_argument(
-        "--ks",
-        type=list[int],
-        default=[1, 3, 5],
-        help="Where to cut the rankings. (list of int, default: [1,3,5])",
-    )
-    parser.add_argument(
-        "--propensity",
-        type=Literal["default", "amazon", "wikipedia"],
-        default="default",
-        help="The data set's family: published propensities have constants for each. "
-        '({"default", "amazon", "wikipedia"}, default: default)',
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="One line of JSON, fractions instead of percent."
-    )
-    _add_layout(parser)
-    _add_fields(parser)
-    parser.add_argument("--device", type=str | None, default=None, help=_DEVICE_HELP)
-    return parser
-
-
-def info_parser() -> Parser:
-    parser = _parser("info", "MODEL", "Describe a saved model.", has_options=False)
-    parser.add_argument("model", metavar="MODEL", type=str, help="Folder of a saved model.")
-    return parser

@@ -5,52 +5,71 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from ._answers import Answers, Task, answering
+from ._answers import Answers, Task, answering, header
+from ._data import columns
 from ._errors import InputError, input_checked
 from ._parquet import arrow, parquet_file, write_parquet
 from ._resuming import check_unchanged, fingerprint, opened_part
 from ._streams import TEXTS_AT_ONCE, batches, is_special, opened_input, opened_output, tell
 from ._workers import Answering, opened_workers
 
+_FORMATS = {".tsv": "tsv", ".csv": "csv", ".parquet": "parquet"}  # by the ending of --out
+
 
 def predict(
     *,
     model: str,
     texts: str | None,
-    column: str | None,
+    text: str | list[str] | None,
+    encoding: str,
     top_k: int,
-    format: str,
+    format: str | None,
     out: str | None,
     resume: bool,
     workers: int,
     device: str | None,
 ) -> None:
     """The best labels of each text, as the texts arrive."""
-    path, task = texts or "-", Task(model, device, top_k, format)
+    path = texts or "-"
+    task = Task(model, device, top_k, format or _FORMATS.get(Path(out or "").suffix, "jsonl"))
     is_stream = path == "-" or is_special(path)
     _check_options(task, out, workers, resume=resume)
     with ExitStack() as stack:
         if is_stream:
-            _check_stream(path, column, workers, resume=resume)
+            _check_stream(path, text, encoding, workers, resume=resume)
             blocks = batches(stack.enter_context(opened_input(path)), path)
         else:
-            values = _file_column(path, column)
+            values = _file_column(path, text, encoding)
             if resume and out is not None:
                 _predict_on(task, values, out, workers)
                 return
             blocks = _blocks(values, 0)
         answered = stack.enter_context(_answering(task, workers))
-        write = stack.enter_context(_written(out, format))
+        write = stack.enter_context(_written(out, task))
         for answers in answered(blocks):
             write(answers)
+
+
+@contextmanager
+def text_blocks(
+    path: str, text: str | list[str] | None, encoding: str
+) -> Iterator[Iterator[list[str]]]:
+    """The texts of a file or of standard input, in blocks."""
+    if path == "-" or is_special(path):
+        _check_stream(path, text, encoding, 1, resume=False)
+        with opened_input(path) as file:
+            yield batches(file, path)
+    else:
+        yield _blocks(_file_column(path, text, encoding), 0)
 
 
 def _predict_on(task: Task, values: Any, out: str, workers: int) -> None:
     """Go on where an earlier run ended."""
     begun_with = fingerprint(task, values)
-    with opened_part(out, begun_with) as part:
+    with opened_part(out, begun_with, header(task)) as part:
         if part.n_rows:
             tell(f"skxc: {part.path} has {part.n_rows:,} rows: going on after them\n")
         with _answering(task, workers) as answered:
@@ -75,20 +94,27 @@ def _check_options(task: Task, out: str | None, workers: int, *, resume: bool) -
         arrow()
 
 
-def _check_stream(path: str, column: str | None, workers: int, *, resume: bool) -> None:
+def _check_stream(path: str, text: Any, encoding: str, workers: int, *, resume: bool) -> None:
     """Raise for options that need a file of texts."""
-    named = {"--column": column is not None, "--workers": workers > 1, "--resume": resume}
+    named = {
+        "--text": text is not None,
+        "--encoding": encoding != "utf-8",
+        "--workers": workers > 1,
+        "--resume": resume,
+    }
     for option in (option for option, is_given in named.items() if is_given):
         source = "standard input" if path == "-" else f"{path}, a pipe or device,"
         raise InputError(f"{option} is not possible with {source} as TEXTS. Pass a file.")
 
 
-def _file_column(path: str, column: str | None) -> Any:
+def _file_column(path: str, text: str | list[str] | None, encoding: str) -> Any:
     from skxc.datasets import FileColumn
 
+    names = None if text is None else columns(text)
+    column = names[0] if names is not None and len(names) == 1 else names
     try:
         with input_checked():
-            return FileColumn(path, column)
+            return FileColumn(path, column, encoding)
     except ImportError as error:
         raise InputError(str(error)) from error
 
@@ -122,7 +148,7 @@ def _check_text(values: Any, row: int, text: Any) -> None:
     if not isinstance(text, str):
         raise InputError(
             f"{values.path}, row {row} (counted from 0): {values.column!r} is {text!r:.60}, and no "
-            f"text. Pass the column of texts as --column."
+            f"text. Pass the column of texts as --text."
         )
 
 
@@ -138,13 +164,15 @@ def _answering(task: Task, workers: int) -> Iterator[Answering]:
 
 
 @contextmanager
-def _written(out: str | None, format: str) -> Iterator[Callable[[Answers], None]]:
+def _written(out: str | None, task: Task) -> Iterator[Callable[[Answers], None]]:
     """What writes answers."""
     with opened_output(out) as file:
-        if format == "parquet":
+        if task.format == "parquet":
             with parquet_file(file) as write:
                 yield lambda answers: write(answers.content)
             return
+
+        file.write(header(task))
 
         def write_lines(answers: Answers) -> None:
             file.write(answers.content)

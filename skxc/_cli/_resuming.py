@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import skxc
-from skxc._persistence import CONFIG, read_config, try_lock, unreplaced
+from skxc._persistence import CONFIG, local_folder, read_config, try_lock, unreplaced
 
 from ._answers import Answers, Task
 from ._errors import InputError, input_checked
@@ -33,7 +33,8 @@ def fingerprint(task: Task, column: Any) -> dict[str, Any]:
         "version of skxc": skxc.__version__,
         "model (SHA-256 of its config.json)": _digest(task.model),
         **_of_texts(column),
-        "--column": column.column,
+        "--text": column.column,
+        "--encoding": column.encoding,
         "--top_k": task.top_k,
         "--format": task.format,
         "--device": task.device,
@@ -66,18 +67,23 @@ def _digest(model: str) -> str:
         return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()[:16]
 
     with input_checked():
-        return unreplaced(model, digest)
+        return unreplaced(local_folder(model, is_whole=False), digest)
 
 
 class Part:
     """The answers so far, open for more of them."""
 
-    def __init__(self, target: Path, file: BinaryIO, begun_with: Mapping[str, Any]) -> None:
+    def __init__(
+        self, target: Path, file: BinaryIO, begun_with: Mapping[str, Any], header: bytes
+    ) -> None:
         self.path, self._state = part_and_state(target)
         self._target, self._file, self._begun_with = target, file, begun_with
         self.n_rows, self._n_bytes = _counted(self.path, self._state, begun_with)
         file.truncate(self._n_bytes)
         file.seek(self._n_bytes)
+        if not self.n_rows:
+            self._n_bytes = file.write(header)
+            file.flush()
         self._count()
 
     def write(self, answers: Answers) -> None:
@@ -124,7 +130,7 @@ def part_and_state(target: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def opened_part(out: str, begun_with: Mapping[str, Any]) -> Iterator[Part]:
+def opened_part(out: str, begun_with: Mapping[str, Any], header: bytes) -> Iterator[Part]:
     """The answers that an earlier run left, or none.
 
     They stay if this run fails, unless there are none.
@@ -138,7 +144,7 @@ def opened_part(out: str, begun_with: Mapping[str, Any]) -> Iterator[Part]:
         raise InputError(f"--resume: --out {out} is no regular file. Pass the name of one.")
     target = checked_target(out)
     with _held(part_and_state(target)[0]) as file:
-        part = Part(target, file, begun_with)
+        part = Part(target, file, begun_with, header)
         try:
             yield part
         except BaseException:

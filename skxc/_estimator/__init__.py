@@ -9,19 +9,19 @@ from sklearn.base import (
     TransformerMixin,
 )
 
+from ._explain import ExplainMixin
 from ._fit import FitMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
-from ._predict import PredictMixin
-from ._saving import SavingMixin
+from ._sharing import SharingMixin
 
 __all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
 
 
 class XCEstimator(
     FitMixin,
-    PredictMixin,
-    SavingMixin,
+    ExplainMixin,
+    SharingMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     ClassifierMixin,

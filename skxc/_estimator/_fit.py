@@ -98,6 +98,12 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             classes = self.classes_ if is_resumed else None
             return self._fit(X, y, sample_weight, exclude, FitMode(is_resumed, classes=classes))
 
+    def _fit_columns(self, X: Any, Y: Any, names: Any) -> Self:
+        """`fit` on a matrix whose columns have names, which become `classes_`."""
+        with processes.together():
+            self.check_parameters()
+            return self._fit(X, Y, None, None, FitMode(classes=check_classes(names, Y)))
+
     @completed_by(_SHARED)
     def partial_fit(
         self,

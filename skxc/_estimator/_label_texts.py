@@ -60,7 +60,7 @@ class LabelTextsMixin(FittedModel):
         texts = check_texts(label_texts, "label_texts")
         tokens = self.encoder_.tokenize_labels(texts)
         with self._predicting() as ranker:
-            rows = self._method.label_rows(vars(self), ranker.embed(tokens))
+            rows = self._method.label_rows(vars(self), ranker.embed_labels(tokens))
         rows[tokens.lengths == 0] = 0
         return rows
 

@@ -32,7 +32,7 @@ from ._indexed import IndexedModel
 from ._sources import opened_labels
 
 # of the methods that predict
-_SHARED = """
+SHARED = """
 Parameters
 ----------
 X : array-like of shape (n_samples,), str
@@ -65,7 +65,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
     A TransformerMixin itself: `set_output` reaches only a `transform` defined in a class that is.
     """
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def predict_top_k(
         self, X: Any, k: int | None = None, exclude: Any = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -93,7 +93,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
             k = min(k, self.n_labels_)
             return ranker.top_k(tokens, k, mask, self._search(ranker, ranker.n_searched(k)))
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def predict_labels(self, X: Any, k: int | None = None, exclude: Any = None) -> list[list[Any]]:
         """The names of the best labels of each text, best first.
 
@@ -105,7 +105,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         labels, _ = self.predict_top_k(X, k, exclude)
         return [self.label_names_[row[row >= 0]].tolist() for row in labels]
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def predict_top_k_proba(
         self, X: Any, k: int | None = None, exclude: Any = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -128,7 +128,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         labels = (-every).argsort(1, kind="stable")[:, : self.top_k if k is None else k]
         return labels, np.take_along_axis(every, labels, axis=1)
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def predict_proba(self, X: Any, exclude: Any = None) -> Any:
         """Probability that each label applies.
 
@@ -150,7 +150,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         proba = np.where(is_excluded, np.float32(0), self._proba(scores))
         return proba / proba.sum(1, keepdims=True)
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def predict(self, X: Any, exclude: Any = None) -> Any:
         """Labels of at least `threshold` probability; for 1-d y, the most probable class.
 
@@ -177,7 +177,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         return self._in_container(labels, np.ones_like(proba), self._target_dtype)
 
     @available_if(_is_dense)
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def decision_function(self, X: Any) -> NDArray[np.float32]:
         """Scores of all labels; only where results are dense.
 
@@ -199,7 +199,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
             return np.asarray(log_proba[:, 1] - log_proba[:, 0])
         return scores
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embeddings of texts.
 
@@ -214,7 +214,7 @@ class PredictMixin(IndexedModel, TransformerMixin):
         with self._predicting() as ranker:
             return ranker.embed(tokens)
 
-    @completed_by(_SHARED)
+    @completed_by(SHARED)
     def score(self, X: Any, y: Any, sample_weight: Any = None, exclude: Any = None) -> float:
         """Precision at 1; accuracy where y is 1-d.
 

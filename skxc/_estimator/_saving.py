@@ -118,7 +118,7 @@ class SavingMixin(IndexedModel, BaseEstimator):
         own = vars(self).copy()  # another thread may predict for the first time meanwhile
         fitted = {k: v for k, v in own.items() if k not in skipped}
         return {
-            "skxc_version": _version(),
+            "skxc_version": version(),
             "class": type(self).__name__,
             "parameters": {
                 key: _pack_parameter(key, value, packed) for key, value in parameters.items()
@@ -181,15 +181,15 @@ class SavingMixin(IndexedModel, BaseEstimator):
         state: dict[str, Any] = dict(super().__getstate__())
         for name in ("_ranker", "_index", "_saved_index"):  # rebuilt from the arrays
             state.pop(name, None)
-        return state | {"_skxc_version": _version()}
+        return state | {"_skxc_version": version()}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         state = dict(state)
-        written_by = state.pop("_skxc_version", _version())
-        if written_by != _version():
+        written_by = state.pop("_skxc_version", version())
+        if written_by != version():
             warnings.warn(
                 f"This {type(self).__name__} was pickled by skxc {written_by}, and this is skxc "
-                f"{_version()}: it may not work. Between versions, use save and skxc.load.",
+                f"{version()}: it may not work. Between versions, use save and skxc.load.",
                 UserWarning,
                 stacklevel=2,
             )
@@ -214,7 +214,7 @@ def _own(value: Any) -> Any:
     return np.array(value) if isinstance(value, np.ndarray) else value
 
 
-def _version() -> str:
+def version() -> str:
     """Of this skxc; the package itself lies above this module, and imports it."""
     version: str = sys.modules["skxc"].__version__
     return version

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LEAST_LENGTH = 1e-12
+LEAST_LENGTH = 1e-12
 
 
 def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
@@ -17,19 +17,24 @@ def unit_rows(vectors: Tensor) -> Tensor:  # (n, dim) both
     return rows
 
 
+def lengths(vectors: Tensor) -> Tensor:  # (n, dim) -> (n, 1)
+    """What `unit_rows` divides by."""
+    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=LEAST_LENGTH)
+
+
 class _UnitRows(torch.autograd.Function):
     """The gradient minus its part along the row, over the length before the scaling."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
-        lengths = torch.linalg.vector_norm(vectors, dim=1, keepdim=True).clamp_(min=_LEAST_LENGTH)
-        rows = vectors / lengths
-        ctx.save_for_backward(rows, lengths)
+        divisors = lengths(vectors)
+        rows = vectors / divisors
+        ctx.save_for_backward(rows, divisors)
         return rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        rows, lengths = ctx.saved_tensors
+        rows, divisors = ctx.saved_tensors
         along = torch.linalg.vecdot(rows, gradients[0])[:, None]
-        return gradients[0].addcmul(rows, along, value=-1).div_(lengths)
+        return gradients[0].addcmul(rows, along, value=-1).div_(divisors)

@@ -20,6 +20,8 @@ from skxc._functional._losses import SoftTopK, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._unit_rows import unit_rows
+from skxc._search._explaining import Part
+from skxc._search._head import LinearHead
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
@@ -27,7 +29,7 @@ from skxc._training._setup import TrainingSetup
 from skxc.encoders._base import EncoderModule
 
 from ._attributes import Check, a_positive_number, an_array, one_of
-from ._method import Ended
+from ._method import LABEL_TEXT, Ended
 from ._pools import draw_negatives, draw_positives, fill_pool
 from ._two_towers import TwoTowerMethod, TwoTowerSettings, warn_of_unknown_words
 
@@ -177,7 +179,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         """Every label's text, embedded."""
         return Ranker(
             self.module,
-            _head(self.settings.normalize),
+            _head(self.module, self.settings.normalize),
             lambda: LabelTable.of(self._embed_labels()),
             self.dtype,
         ).of_shares(len(self.label_tokens))
@@ -187,7 +189,9 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         table = LabelTable.of(self._embed_labels())
         rows = table.rows.cpu().numpy()
         check_finite(rows)
-        ranker = Ranker(self.module, _head(self.settings.normalize), lambda: table, self.dtype)
+        ranker = Ranker(
+            self.module, _head(self.module, self.settings.normalize), lambda: table, self.dtype
+        )
         ranker = ranker.of_shares(len(self.label_tokens))
         arrays = self._common_arrays(setup) | {
             "label_embeddings_": processes.whole(rows),
@@ -203,8 +207,15 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         """From the fitted table."""
         device = next(module.parameters()).device
         rows = as_read_only_tensor(fitted["label_embeddings_"])
-        head = _head(fitted["_is_normalized"])
+        head = _head(module, fitted["_is_normalized"])
         return Ranker(module, head, lambda: LabelTable.of(rows.to(device)), dtype)
+
+    @classmethod
+    def score_parts(
+        cls, fitted: Mapping[str, Any], ranker: Ranker, labels: NDArray[np.int64]
+    ) -> dict[str, Part]:
+        """A label is its text."""
+        return {LABEL_TEXT: Part(ranker.table.rows[torch.from_numpy(labels)])}
 
     @classmethod
     def memory(
@@ -224,8 +235,8 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         return Memory(device, {"published": table, "epoch": cls._mining_bytes(setup, settings)})
 
 
-def _head(is_normalized: bool) -> Any:
-    return unit_rows if is_normalized else torch.nn.Identity()
+def _head(module: EncoderModule, is_normalized: bool) -> LinearHead:
+    return LinearHead((module.dim,) if is_normalized else ())
 
 
 def _joined(pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None) -> Pairs[NDArray[Any]]:

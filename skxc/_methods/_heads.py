@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from skxc._functional._unit_rows import unit_rows
+from skxc._search._head import LinearHead
 
 from ._attributes import Sizes, an_array, wrong_attribute
 
@@ -92,7 +93,7 @@ class Heads(nn.Module):
             return unit_rows(vectors)
         return torch.cat([unit_rows(part) for part in vectors.split(self.views, 1)], 1)
 
-    def text_rows(self, embeddings: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor) -> Tensor:
         """What prediction multiplies with `joined_halves`, (n, dim) or (n, 2 dim)."""
         if self.is_shared:
             return self.label_text_space(embeddings)
@@ -101,15 +102,10 @@ class Heads(nn.Module):
 
 
 def text_head(heads: Heads, vectors_weight: float) -> Callable[[Tensor], Tensor]:
-    """`Heads.text_rows`, the second view of a joined encoder weighed against the first."""
-    if len(heads.views) == 1 or vectors_weight == 1:
-        return heads.text_rows
-
-    def weighed(embeddings: Tensor) -> Tensor:
-        words, vectors = heads.text_rows(embeddings).split(heads.views, 1)
-        return torch.cat([words, vectors_weight * vectors], 1)
-
-    return weighed
+    """The heads, the second view of a joined encoder weighed against the first."""
+    if not heads.is_shared:
+        return heads
+    return LinearHead(heads.views, (1.0, vectors_weight)[: len(heads.views)])
 
 
 def _unit_rows(vectors: Tensor, embeddings: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from skxc import _distributed as processes
 from skxc._data._batches import TrainingRows, length_sorted_slices
 from skxc._data._tokens import TokenStore
 from skxc._functional._grad_cache import CachedEncoding
+from skxc._search._explaining import Part
 from skxc._search._ranker import Ranker
 from skxc._training._loop import Step
 from skxc._training._memory import Memory
@@ -25,6 +26,8 @@ from ._attributes import Check
 from ._encoding import SharedEncoding, no_embeddings
 
 S = TypeVar("S", bound=Settings)
+# parts of a score, by what they were learnt from
+CLASSIFIER, LABEL_TEXT, WORD_WEIGHTS = "classifier", "label text", "word weights"
 
 
 class Ended(NamedTuple):
@@ -74,6 +77,16 @@ class Method(Step, Generic[S]):
         cls, fitted: Mapping[str, Any], module: EncoderModule, dtype: torch.dtype
     ) -> Ranker:
         """The model again, from the arrays of its end."""
+
+    @classmethod
+    def score_parts(
+        cls,
+        fitted: Mapping[str, Any],
+        ranker: Ranker,
+        labels: NDArray[np.int64],  # (n,)
+    ) -> dict[str, Part]:
+        """What some labels' scores are the sum of, by what it was learnt from."""
+        return {CLASSIFIER: Part(ranker.table.rows[torch.from_numpy(labels)])}
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The encoder's; a method updates its labels' weights inside the step."""

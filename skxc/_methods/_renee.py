@@ -23,6 +23,7 @@ from skxc._functional._fused_linear import SGD, one_vs_all_step_
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._kernels import RowNoise, has_fused_step, to_device, to_host
+from skxc._search._head import LinearHead
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
@@ -212,7 +213,7 @@ def _ranker(
         unseen = torch.from_numpy(np.flatnonzero(~is_seen)).to(device)
         return LabelTable(rows.to(device), unseen if len(unseen) else None)
 
-    return Ranker(module, with_intercept, table, dtype)
+    return Ranker(module, LinearHead(constant=_INTERCEPT_INPUT), table, dtype)
 
 
 def _table_shape(n_labels: int, dim: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from skxc._functional._dropout import dropout_mask
 from skxc._functional._losses import Softmax, make_loss
 from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
 from skxc._kernels import to_device
+from skxc._search._explaining import Part
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._loop import check_finite
 from skxc._training._memory import Memory
@@ -37,6 +38,7 @@ from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_att
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
 from ._two_towers import TwoTowerMethod, warn_of_unknown_words
+from ._unidec_parts import unidec_parts
 from ._unidec_score import ScoreParts, ScoreWeights, joined_words, texts_at_once
 from ._unidec_start import (
     UniDECSettings,
@@ -360,7 +362,7 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             check_finite(array)
         if setup.tuning_rows is not None:
             is_dual_fixed = self.settings.dual_score_weight != "auto"
-            plain = replace(self.ranker(), head=self.heads.text_rows)
+            plain = replace(self.ranker(), head=self.heads)
             weights = parts.tuned_weights(
                 weights, plain.embed, setup.tuning_rows, is_dual_fixed=is_dual_fixed
             )
@@ -421,6 +423,13 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
 
         head = text_head(heads, fitted["vector_score_weight_"])
         return Ranker(module, head, table, dtype)
+
+    @classmethod
+    def score_parts(
+        cls, fitted: Mapping[str, Any], ranker: Ranker, labels: NDArray[np.int64]
+    ) -> dict[str, Part]:
+        """The label's text, its row, and its words."""
+        return unidec_parts(fitted, ranker, labels)
 
     # ------------------------------------------------------------------------- before the training
     @classmethod

@@ -4,6 +4,7 @@ Nothing that is read here is executed: values are rebuilt from a fixed list of p
 arrays are views of bytes. What the folder says of itself is checked before anything is used.
 """
 
+from ._hub import HubModel, is_out_of_reach, local_folder, upload
 from ._leftovers import claimed, locked, try_lock
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
@@ -23,11 +24,14 @@ __all__ = [
     "CONFIG",
     "ENCODER",
     "LARGEST",
+    "HubModel",
     "ModelFolder",
     "Packed",
     "check_numbers",
     "check_replaceable",
     "claimed",
+    "is_out_of_reach",
+    "local_folder",
     "locked",
     "new_path",
     "read_config",
@@ -39,6 +43,7 @@ __all__ = [
     "staging_folder",
     "try_lock",
     "unreplaced",
+    "upload",
     "write_json",
     "write_tensors",
 ]

@@ -293,11 +293,15 @@ def _parsed(path: Path, content: bytes, **kwargs: Any) -> Any:
 
 
 def _path_inside(root: Path, name: str) -> Path:
-    """The file's path, which neither its name nor a link may lead out of the folder."""
+    """The file's path, which neither its name nor a link may lead out of the folder.
+
+    In the hub's cache, the files of a revision are links to the repository's "blobs".
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is no folder. Pass the folder that save wrote.")
-    path = root / name
-    if not Path(os.path.realpath(path)).is_relative_to(root):
+    path, place = root / name, Path(os.path.realpath(root / name))
+    is_cached = root.parent.name == "snapshots" and place.parent == root.parents[1] / "blobs"
+    if not (place.is_relative_to(root) or is_cached):
         raise ValueError(f"{root / CONFIG} names {name!r}, which is outside its folder. {_AGAIN}")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: {root} is no complete model. {_AGAIN}")

@@ -24,6 +24,7 @@ from skxc._kernels._int8 import PRODUCTS_AT_ONCE, has_int8_products
 from skxc.encoders._base import EncoderModule, autocast
 
 from ._building import built_once
+from ._head import LinearHead
 from ._reranker import CANDIDATES, Reranker
 from ._shares import best_of_all
 
@@ -141,6 +142,11 @@ class Ranker:
     def device(self) -> torch.device:
         """Where the encoder is."""
         return next(self.module.parameters()).device
+
+    def embed_labels(self, tokens: TokenStore) -> NDArray[np.float32]:
+        """Label texts as rows of the table, (len(tokens), dim)."""
+        head = self.head.of_labels if isinstance(self.head, LinearHead) else self.head
+        return replace(self, head=head).embed(tokens)
 
     def embed(self, tokens: TokenStore) -> NDArray[np.float32]:
         """What is multiplied with the table's rows, (len(tokens), dim)."""

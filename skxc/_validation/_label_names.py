@@ -226,6 +226,12 @@ def _split_of(names: list[str]) -> tuple[str, str] | None:
     written = [name for name in names if name.startswith("[") and name.endswith("]")]
     if 2 * len(written) > len(names):
         return written[0], "[ast.literal_eval(row) for row in y]"
+    joined = joined_names(names)
+    return joined and (joined[0], f"[row.split({joined[1]!r}) for row in y]")
+
+
+def joined_names(names: list[str]) -> tuple[str, str] | None:
+    """One that looks like several labels, and what stands between them; None if there is none."""
     for separator in (";", "|", ","):
         joined = [name for name in names if separator in name]
         if separator == ",":  # is in names, too: all parts must be in others
@@ -233,5 +239,5 @@ def _split_of(names: list[str]) -> tuple[str, str] | None:
             n_holding = Counter(part for name in names for part in parts[name])
             joined = [name for name in joined if all(n_holding[part] > 1 for part in parts[name])]
         if 10 * len(joined) > len(names):
-            return joined[0], f"[row.split({separator!r}) for row in y]"
+            return joined[0], separator
     return None

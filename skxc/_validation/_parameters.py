@@ -152,6 +152,7 @@ def callers_stack_level() -> int:
     """The `stacklevel` with which a warning points at the user's line that called skxc."""
     frame, level = sys._getframe(1), 1
     between = ("skxc.", "sklearn.callback.")  # sklearn.callback wraps `fit`
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith(between):
+    # code that `exec` runs may have no __name__
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(between):
         frame, level = frame.f_back, level + 1
     return level

@@ -1,46 +1,53 @@
-"""Columns of Parquet files, and of files in Arrow's IPC formats, which pyarrow reads."""
+"""Parquet files, and files in Arrow's IPC formats, which pyarrow reads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ._arrow import arrow
-from ._line_columns import is_value, listed, wrong_value
+from ._line_columns import chosen_column
 
 # Rows made Python values at once, and bytes of a Parquet column read at once.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE = 1024, 1 << 20
 _MAGIC = b"ARROW1"  # begins an IPC file; a stream has no such mark
 
 
-class ArrowColumn(NamedTuple):
-    """One column of an IPC file or stream, mapped into memory."""
+class ArrowTable(NamedTuple):
+    """An IPC file or stream, mapped into memory."""
 
     path: Path
-    column: str
+
+    def names(self) -> list[str]:
+        return list(schema_of(self).names)
 
     def n_rows(self) -> int:
         with _batches(self.path) as batches:
             return sum(batch.num_rows for batch in batches)
 
-    def values(self, start: int) -> Iterator[Any]:
+    def rows(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, Sequence[Any]]]:
         with _batches(self.path) as batches:
-            yield from _values(self, batches, 0, start)
+            yield from _rows(self, columns, batches, 0, start)
+
+    def place(self, number: int) -> str:
+        return _place(self.path, number)
 
 
-class ParquetColumn(NamedTuple):
-    """One column of a Parquet file."""
+class ParquetTable(NamedTuple):
+    """A Parquet file."""
 
     path: Path
-    column: str
+
+    def names(self) -> list[str]:
+        return list(schema_of(self).names)
 
     def n_rows(self) -> int:
         with _parquet_file(self.path) as file:
             return int(file.metadata.num_rows)
 
-    def values(self, start: int) -> Iterator[Any]:
+    def rows(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, Sequence[Any]]]:
         with _parquet_file(self.path) as file:
             n_before, groups = 0, list(range(file.metadata.num_row_groups))
             while groups:
@@ -52,12 +59,24 @@ class ParquetColumn(NamedTuple):
             if not groups:
                 return
             batches = file.iter_batches(
-                _ROWS_AT_ONCE, row_groups=groups, columns=[self.column], use_threads=False
+                _ROWS_AT_ONCE, row_groups=groups, columns=columns, use_threads=False
             )
-            yield from _values(self, batches, n_before, start)
+            yield from _rows(self, columns, batches, n_before, start)
+
+    def place(self, number: int) -> str:
+        return _place(self.path, number)
 
 
-def checked_column(kind: type, path: Path, column: str | None) -> str:
+def schema_of(table: ArrowTable | ParquetTable) -> Any:
+    """The names and types of its columns."""
+    if isinstance(table, ParquetTable):
+        with _parquet_file(table.path) as file:
+            return file.schema_arrow
+    with _ipc_reader(table.path) as reader:
+        return reader.schema
+
+
+def checked_column(table: ArrowTable | ParquetTable, column: str | None) -> str:
     """The name of the column to read.
 
     Raises
@@ -65,12 +84,7 @@ def checked_column(kind: type, path: Path, column: str | None) -> str:
     ValueError
         If the file cannot be read, or has no such column of texts or lists.
     """
-    if kind is ParquetColumn:
-        with _parquet_file(path) as file:
-            schema = file.schema_arrow
-    else:
-        with _ipc_reader(path) as reader:
-            schema = reader.schema
+    path, schema = table.path, schema_of(table)
     name = chosen_column(path, column, schema.names)
     if not _is_readable(schema.field(schema.names.index(name)).type):
         raise ValueError(
@@ -79,26 +93,6 @@ def checked_column(kind: type, path: Path, column: str | None) -> str:
             f"{', '.join(f'{field.name!r}: {field.type}' for field in schema)}."
         )
     return name
-
-
-def chosen_column(path: Path, column: str | None, names: list[str]) -> str:
-    """The column, or the only one there is.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column, or none is chosen among several.
-    """
-    if column is None and len(names) == 1:
-        return names[0]
-    if column is None:
-        raise ValueError(f"{path} has the columns {listed(names)}. Choose one as column.")
-    if names.count(column) != 1:
-        raise ValueError(
-            f"{path} has {names.count(column) or 'no'} column{'s' * (column in names)} "
-            f"{column!r}. Its columns are {listed(names)}."
-        )
-    return column
 
 
 def _is_readable(kind: Any) -> bool:
@@ -116,28 +110,28 @@ def _is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _values(
-    source: ArrowColumn | ParquetColumn,
+def _rows(
+    table: ArrowTable | ParquetTable,
+    columns: list[str],
     batches: Any,
     n_before: int,  # rows of the file before these batches
     start: int,
-) -> Iterator[Any]:
-    """Python values from row `start` on."""
+) -> Iterator[tuple[int, Sequence[Any]]]:
+    """The number and the Python values of each row from row `start` on."""
     for batch in batches:
-        array = batch.column(batch.schema.names.index(source.column))
-        _check_sound(source, array, n_before)
-        first = min(max(start - n_before, 0), len(array))
-        for i in range(first, len(array), _ROWS_AT_ONCE):
-            for row, value in enumerate(array[i : i + _ROWS_AT_ONCE].to_pylist(), n_before + i):
-                if not is_value(value):
-                    raise wrong_value(_place(source, row), source.column, value)
-                yield value
-        n_before += len(array)
+        arrays = [batch.column(batch.schema.names.index(column)) for column in columns]
+        for column, array in zip(columns, arrays, strict=True):
+            _check_sound(table.path, column, array, n_before)
+        first = min(max(start - n_before, 0), batch.num_rows)
+        for i in range(first, batch.num_rows, _ROWS_AT_ONCE):
+            values = [array[i : i + _ROWS_AT_ONCE].to_pylist() for array in arrays]
+            yield from enumerate(zip(*values, strict=True), n_before + i)
+        n_before += batch.num_rows
 
 
-def _check_sound(source: ArrowColumn | ParquetColumn, array: Any, n_before: int) -> None:
+def _check_sound(path: Path, column: str, array: Any, n_before: int) -> None:
     """Raise for texts that are not UTF-8, and for offsets that would have Arrow read elsewhere."""
-    invalid = arrow(f"Reading {source.path}").ArrowInvalid
+    invalid = arrow(f"Reading {path}").ArrowInvalid
     try:
         array.validate(full=True)
     except invalid:
@@ -146,14 +140,14 @@ def _check_sound(source: ArrowColumn | ParquetColumn, array: Any, n_before: int)
                 array[i : i + 1].validate(full=True)
             except invalid as error:
                 raise ValueError(
-                    f"{_place(source, n_before + i)}: {source.column!r} is damaged or no UTF-8 "
+                    f"{_place(path, n_before + i)}: {column!r} is damaged or no UTF-8 "
                     f"({error}). Write the file again."
                 ) from error
         raise
 
 
-def _place(source: ArrowColumn | ParquetColumn, row: int) -> str:
-    return f"{source.path}, row {row} (counted from 0)"
+def _place(path: Path, row: int) -> str:
+    return f"{path}, row {row} (counted from 0)"
 
 
 @contextmanager

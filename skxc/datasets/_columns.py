@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ._arrow_columns import ArrowColumn, ParquetColumn, checked_column, chosen_column
-from ._line_columns import JsonLines, TextLines, json_names
-
-_BY_SUFFIX: dict[str, type] = {
-    ".parquet": ParquetColumn,
-    ".arrow": ArrowColumn,
-    ".feather": ArrowColumn,
-    ".ipc": ArrowColumn,
-    ".jsonl": JsonLines,
-    ".ndjson": JsonLines,
-}
+from ._arrow_columns import ArrowTable, ParquetTable, checked_column
+from ._line_columns import (
+    JsonLines,
+    JsonTable,
+    TextLines,
+    checked_columns,
+    chosen_column,
+    json_names,
+    listed,
+)
+from ._tables import TABLES, JoinedColumns, TableColumn, file_table
 
 
 class FileColumn:
@@ -33,6 +33,10 @@ class FileColumn:
         them.
     ``.jsonl``, ``.ndjson``, also with ``.gz``
         A field of JSON objects, one a line.
+    ``.csv``, ``.tsv``, also with ``.gz``
+        A column of a table whose first row names the columns. Cells between quotation marks may
+        hold line feeds. In ``.csv``, a comma, semicolon, tab or bar ends a cell: whichever cuts
+        the first line into most cells.
     any other, also with ``.gz``
         Texts in UTF-8, one a line. Only a line feed ends a line; a carriage return before it and a
         byte-order mark at the line's beginning are left out.
@@ -43,16 +47,21 @@ class FileColumn:
     ----------
     path : str or path-like
         The file.
-    column : str, default=None
-        The column, or field, of the values. None: the only one that there is (of the first JSON
-        object). Lines of text have none.
+    column : str or list of str, default=None
+        The column, or field, of the values. A list: columns of texts, joined by a space, without
+        the empty ones. None: the only one that there is (of the first JSON object); in ``.csv`` and
+        ``.tsv`` one has to be named. Lines of text have none.
+    encoding : str, default="utf-8"
+        Of ``.csv`` and ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8.
 
     Attributes
     ----------
     path : Path
         The file.
-    column : str or None
-        The column that is read; None in lines of text.
+    column : str, list of str or None
+        What is read; None in lines of text.
+    encoding : str
+        As it was given.
 
     Raises
     ------
@@ -86,15 +95,21 @@ class FileColumn:
     (2, ['red apples', 'a fast car'], ['a fast car'], [['fruit'], []])
     """
 
-    def __init__(self, path: str | os.PathLike[str], column: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        column: str | Sequence[str] | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
         if not isinstance(os.fspath(path), str):
             raise TypeError(f"path is {path!r}. Pass a str or a path.")
-        if column is not None and not isinstance(column, str):
-            raise TypeError(f"column is {column!r}. Pass the name of a column, or None.")
-        self.path = Path(path)
+        are_names = isinstance(column, list | tuple) and {*map(type, column)} == {str}
+        if not (column is None or isinstance(column, str) or are_names):
+            raise TypeError(f"column is {column!r}. Pass the name of a column, a list, or None.")
+        self.path, self.encoding = Path(path), encoding
         self._size_and_time = size_and_time(self.path)
-        self._reader = _reader(self.path, column)
-        self.column: str | None = getattr(self._reader, "column", None)
+        self._reader = _reader(self.path, column, encoding)
+        self.column: str | list[str] | None = getattr(self._reader, "column", None)
         self._n_rows: int | None = None
 
     def __len__(self) -> int:
@@ -116,7 +131,8 @@ class FileColumn:
         """The values from a row on, in order.
 
         Rows before it are skipped unread where the format tells where they end: in row groups of
-        Parquet files and batches of Arrow files. Lines are counted, not decoded.
+        Parquet files and batches of Arrow files. Lines are counted, not decoded; rows
+        of ``.csv``, which may take several lines, are read.
 
         Parameters
         ----------
@@ -165,19 +181,27 @@ def size_and_time(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _reader(path: Path, column: str | None) -> Any:
-    """What reads this column of this file."""
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    kind = _BY_SUFFIX.get(suffix, TextLines)
-    if kind is TextLines:
+def _reader(path: Path, column: str | Sequence[str] | None, encoding: str) -> Any:
+    """What reads these columns of this file."""
+    table = file_table(path, encoding)
+    if table is None:
         if column is not None:
             raise ValueError(
                 f"column is {column!r}, but {path} is by its name a file of texts, one a line, "
                 f"which has no columns. Pass none, or a file whose name ends in "
-                f"{', '.join(_BY_SUFFIX)}."
+                f"{', '.join(TABLES)}."
             )
         return TextLines(path)
-    if kind is JsonLines:
+    if column is not None and not isinstance(column, str):
+        return JoinedColumns(table, checked_columns(column, path, table.names()))
+    if isinstance(table, JsonTable):
         names = json_names(path)
         return JsonLines(path, column if names is None else chosen_column(path, column, names))
-    return kind(path, checked_column(kind, path, column))
+    if isinstance(table, ArrowTable | ParquetTable):
+        return TableColumn(table, checked_column(table, column))
+    if column is None:  # a file of one column may be texts without a header
+        raise ValueError(
+            f"{path} has the columns {listed(table.names())}, as its first line says. Choose one "
+            f"as column (--text). The name of a file of texts, one a line, ends in .txt."
+        )
+    return TableColumn(table, chosen_column(path, column, table.names()))

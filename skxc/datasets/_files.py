@@ -37,15 +37,7 @@ def have_same_content(first: Path, second: Path) -> bool:
 
 def read_lines(path: Path, n_expected: int | None = None, of_what: str = "") -> list[str]:
     r"""Lines of a UTF-8 file; only \n (in a Windows file, \r\n) ends one."""
-    content = _read_bytes(path)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 "
-            f"({error.reason}). Convert the file to UTF-8."
-        ) from error
+    text = read_text(path)
     n_ends = text.count("\n")
     # Not str.splitlines: it also splits at \r, U+0085 and U+2028, which do occur inside texts.
     lines = text.split("\r\n" if n_ends and text.count("\r\n") == n_ends else "\n")
@@ -62,6 +54,19 @@ def read_lines(path: Path, n_expected: int | None = None, of_what: str = "") -> 
             "Write the texts alone."
         )
     return lines
+
+
+def read_text(path: Path) -> str:
+    """Content of a UTF-8 file."""
+    content = _read_bytes(path)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8 "
+            f"({error.reason}). Convert the file to UTF-8."
+        ) from error
 
 
 def read_npz(path: Path) -> Any:

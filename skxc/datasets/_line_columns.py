@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,8 @@ from skxc._validation import short
 
 from ._files import opened
 from ._lines import blocks_of_lines, count_lines, line_text
+
+_FIRST = 100  # objects whose fields are a file's
 
 
 class TextLines(NamedTuple):
@@ -23,7 +27,7 @@ class TextLines(NamedTuple):
 
     def values(self, start: int) -> Iterator[str]:
         source = str(self.path)
-        for number, line in _numbered_lines(self.path, start):
+        for number, line in numbered_lines(self.path, start):
             yield line_text(line, source, number)
 
 
@@ -37,7 +41,7 @@ class JsonLines(NamedTuple):
         return _n_lines(self.path)
 
     def values(self, start: int) -> Iterator[Any]:
-        for number, line in _numbered_lines(self.path, start):
+        for number, line in numbered_lines(self.path, start):
             row = _json_object(self.path, number, line)
             if self.column not in row:
                 raise ValueError(
@@ -49,9 +53,32 @@ class JsonLines(NamedTuple):
             yield value
 
 
+class JsonTable(NamedTuple):
+    """JSON objects, one a line; a field that one of them lacks is None."""
+
+    path: Path
+
+    def names(self) -> list[str]:
+        """The fields of the first objects, each of which may lack some."""
+        rows = islice(numbered_lines(self.path, 0), _FIRST)
+        objects = [_json_object(self.path, number, line) for number, line in rows]
+        return list(dict.fromkeys(name for row in objects for name in row))
+
+    def n_rows(self) -> int:
+        return _n_lines(self.path)
+
+    def rows(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, Sequence[Any]]]:
+        for number, line in numbered_lines(self.path, start):
+            row = _json_object(self.path, number, line)
+            yield number, [row.get(column) for column in columns]
+
+    def place(self, number: int) -> str:
+        return f"{self.path}, line {number}"
+
+
 def json_names(path: Path) -> list[str] | None:
     """The fields of a file's first object; None in a file without rows."""
-    for number, line in _numbered_lines(path, 0):
+    for number, line in numbered_lines(path, 0):
         return list(_json_object(path, number, line))
     return None
 
@@ -77,22 +104,60 @@ def listed(names: Any) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
+def nearest(name: object, names: Iterable[object]) -> str:
+    """A question after the name that resembles this one most, with a space before it."""
+    found = get_close_matches(str(name), list(map(str, names)), 1)
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def chosen_column(path: Path, column: str | None, names: Sequence[str]) -> str:
+    """The column, or the only one there is.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or none is chosen among several.
+    """
+    if column is None and len(names) == 1:
+        return names[0]
+    if column is None:
+        raise ValueError(f"{path} has the columns {listed(names)}. Choose one as column (--text).")
+    return checked_columns([column], path, names)[0]
+
+
+def checked_columns(columns: Sequence[str], source: object, names: Sequence[object]) -> list[str]:
+    """The columns, each of which the table has once; `source` is its name.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    for column in columns:
+        n_found = names.count(column)
+        if n_found != 1:
+            raise ValueError(
+                f"{source} has {n_found or 'no'} column{'s' * (n_found > 1)} {column!r}. Its "
+                f"columns are {listed(names)}.{'' if n_found else nearest(column, names)}"
+            )
+    return list(columns)
+
+
 def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    text = line_text(line, str(path), number)
+    return json_object(f"{path}, line {number}", line_text(line, str(path), number))
+
+
+def json_object(place: str, text: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path}, line {number}: {error}. Each line must be a JSON object."
-        ) from error
+        raise ValueError(f"{place}: {error}. Each line must be a JSON object.") from error
     if not isinstance(row, dict):
-        raise ValueError(
-            f"{path}, line {number}: {short(row)} is no JSON object. Each line must be one."
-        )
+        raise ValueError(f"{place}: {short(row)} is no JSON object. Each line must be one.")
     return row
 
 
-def _numbered_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
     """Each line from this row on, and its number, counted from 1."""
     with opened(path) as file:
         for lines in blocks_of_lines(file, start):

@@ -6,6 +6,7 @@ import math
 import operator
 import os
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,17 +26,18 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore, id_dtype
 from skxc._docstrings import completed_by
 from skxc._functional._row_sparse import row_sparse
-from skxc._functional._unit_rows import unit_rows
+from skxc._functional._unit_rows import lengths, unit_rows
 from skxc._kernels import to_device
 from skxc._persistence import ENCODER, ModelFolder, check_numbers, write_json, write_tensors
 from skxc._validation import check_integer, check_real, short
 
 from ._base import WEIGHTS, Encoder, EncoderModule, check_fits
+from ._spans import TokenSpans, read_places
 from ._word_vectors import begun_at, check_init
-from ._words import TimedWords, lowered, split_words
+from ._words import TimedWords, lowered, split_words, word_spans
 
 # Length of an embedding. It does not depend on the width, so that one learning rate fits all.
-_LENGTH = 16.0
+LENGTH = 16.0
 # Tensors of an embedding's size at the peak of a step: sums, the scaled ones, dropout, ...
 _TENSORS_A_TEXT = 6
 _TENSORS_A_WORD = 2
@@ -225,6 +227,26 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             features.data.astype(np.float32, copy=False),
         )
 
+    @completed_by(Encoder.token_spans.__doc__)
+    def token_spans(self, text: str) -> TokenSpans:
+        """Where the known words and n-grams of a text are."""
+        fitted = self.vectorizer_
+        normalized = fitted.preprocessor or str.lower
+        read = normalized(text)
+        places = read_places(text, read, normalized)
+        words = [(w, places[a], _stop(places, b)) for w, a, b in _words_of(fitted, read)]
+        shortest, longest = fitted.ngram_range
+        grams = (
+            words[i : i + n]
+            for n in range(shortest, longest + 1)
+            for i in range(len(words) - n + 1)
+        )
+        return TokenSpans.of(
+            (fitted.vocabulary_[name], min(a for _, a, _ in gram), max(b for *_, b in gram))
+            for gram in grams
+            if (name := " ".join(word for word, *_ in gram)) in fitted.vocabulary_
+        )
+
     @property
     def n_words(self) -> int:
         """Words whose TF-IDF weights `tokenize` gives."""
@@ -234,7 +256,7 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
         return _BYTES_A_WORD * len(self.vectorizer_.vocabulary_), _BYTES_A_TOKEN * n_tokens
 
     def build_module(self) -> EncoderModule:
-        return _BagModule(torch.tensor(self.weights_["table"]))
+        return BagModule(torch.tensor(self.weights_["table"]))
 
     def forget(self) -> None:
         self.init = self.saved_parameters()["init"]
@@ -316,7 +338,25 @@ def _vectorizer(
     return vectorizer
 
 
-class _BagModule(EncoderModule):
+def _words_of(vectorizer: TfidfVectorizer, read: str) -> list[tuple[str, int, int]]:
+    """The words that a vectoriser reads in a text, and where they are."""
+    if vectorizer.tokenizer is split_words:
+        return word_spans(read)
+    if vectorizer.tokenizer is not None:
+        spans = vectorizer.tokenizer.spans(read)
+    else:
+        pattern = re.compile(vectorizer.token_pattern)
+        spans = [match.span(pattern.groups) for match in pattern.finditer(read)]
+    return [(read[start:stop], start, stop) for start, stop in spans]
+
+
+def _stop(places: Sequence[int], stop: int) -> int:
+    """The end of what becomes the characters before `stop`: the next one's beginning."""
+    last = places[stop - 1] if stop else 0
+    return places[min(bisect_right(places, last, stop), len(places) - 1)]
+
+
+class BagModule(EncoderModule):
     """The bag's table of word embeddings."""
 
     def __init__(self, table: Tensor) -> None:  # (n_words, dim)
@@ -327,7 +367,14 @@ class _BagModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:
         """Embeddings of one length, (n_texts, dim); zeros for a text without words."""
-        return unit_rows(bag_of_rows(self.table, tokens)) * _LENGTH
+        return unit_rows(bag_of_rows(self.table, tokens)) * LENGTH
+
+    def addends(self, tokens: TokenStore) -> Tensor:  # (n_tokens, dim)
+        ids, weights = (
+            torch.from_numpy(a) for a in (tokens.ids.astype(np.int64), _weights(tokens))
+        )
+        parts = self.table[ids.to(self.table.device)] * weights.to(self.table)[:, None]
+        return parts * (LENGTH / lengths(parts.sum(0, keepdim=True)))
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from skxc._data._tokens import TokenStore
 from skxc._persistence import ENCODER, ModelFolder, write_tensors
 
+from ._spans import TokenSpans
+
 WEIGHTS = "model.safetensors"  # the file of a saved encoder's arrays
 
 
@@ -92,6 +94,21 @@ class EncoderModule(nn.Module):
             The embeddings, before dropout.
         """
         raise NotImplementedError
+
+    def addends(self, tokens: TokenStore) -> Tensor:
+        """What each token of a text adds to its embedding, where that is a sum.
+
+        Parameters
+        ----------
+        tokens : TokenStore
+            One text.
+
+        Returns
+        -------
+        Tensor of shape (n_tokens, n)
+            The first `n` numbers of the embedding are the sum of these; by default, `n` is 0.
+        """
+        return torch.zeros(len(tokens.ids), 0)
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype
@@ -215,6 +232,22 @@ class Encoder(Protocol):
             The tokens of each text, without padding; an empty text may have none.
         """
         return self.tokenize(texts)
+
+    def token_spans(self, text: str) -> TokenSpans | None:
+        """Tell where the tokens of a text are: an explanation then shows what each word did.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        TokenSpans or None
+            Arrays `ids`, `starts` and `stops`, an entry for each time that a token occurs. None,
+            the default: unknown, and explanations leave out one word after the other.
+        """
+        return None
 
     @abstractmethod
     def build_module(self) -> EncoderModule:

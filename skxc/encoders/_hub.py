@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
+
+from skxc._persistence import is_out_of_reach as hub_is_out_of_reach
 
 from ._architecture import check_counts, no_larger_than, without_pooler
 from ._tokenizers import panics_told
 
 if TYPE_CHECKING:  # transformers takes seconds to import
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-_SECONDS_TO_CONNECT = 5
 
 
 @contextmanager
@@ -70,23 +67,8 @@ def _explain_missing(model: str) -> Iterator[None]:
 
 
 def is_out_of_reach(model: str) -> bool:
-    """Whether there is no connection to the hub: its client would try for half a minute a file.
-
-    One that is slow, or behind a proxy, is left to the client.
-    """
-    from huggingface_hub import constants
-
-    if os.path.isdir(model) or constants.HF_HUB_OFFLINE or getproxies():
-        return False
-    hub = urlsplit(constants.ENDPOINT)
-    port = hub.port or (80 if hub.scheme == "http" else 443)
-    try:
-        socket.create_connection((hub.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
-    except TimeoutError:
-        return False
-    except OSError:
-        return True
-    return False
+    """Whether there is no connection to the hub, where the model is not a folder."""
+    return not os.path.isdir(model) and hub_is_out_of_reach()
 
 
 def load_config(model: str, *, local_files_only: bool = False) -> PretrainedConfig:

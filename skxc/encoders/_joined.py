@@ -21,12 +21,13 @@ from skxc._persistence import ENCODER, ModelFolder
 from ._bag import BagOfWordsEncoder
 from ._base import Encoder, EncoderModule
 from ._frozen import LENGTH, FrozenTransformer
+from ._spans import TokenSpans
 from ._transformer import TransformerEncoder
 
 _PARTS = ("words", "vectors")
 # Length of the vectors in a loss of the sum, where the bag's embeddings have `LENGTH`: what is
 # learnt from nothing has less to say. (Of 0.7 to 3 times it, by held-out training texts.)
-_LENGTH = 1.5 * LENGTH
+VECTORS_LENGTH = 1.5 * LENGTH
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -122,6 +123,11 @@ class JoinedEncoder(Encoder, BaseEstimator):
         words, others = self.words_.tokenize(texts), self.vectors_.tokenize_labels(texts)
         return TokenStore(words.ids, words.offsets, words.weights, others)
 
+    @completed_by(Encoder.token_spans.__doc__)
+    def token_spans(self, text: str) -> TokenSpans:
+        """Where the words are."""
+        return self.words_.token_spans(text)
+
     @property
     def n_words(self) -> int:
         """Words whose TF-IDF weights `tokenize` gives."""
@@ -134,7 +140,7 @@ class JoinedEncoder(Encoder, BaseEstimator):
     def build_module(self) -> EncoderModule:
         words, vectors = (_with_weights(self, part).build_module() for part in _PARTS)
         assert isinstance(vectors, FrozenTransformer)
-        return _JoinedModule(words, vectors)
+        return JoinedModule(words, vectors)
 
     def write_files(self, folder: Path, *, is_normalized: bool) -> dict[str, Any]:
         rest = {}
@@ -187,6 +193,12 @@ def _taken(encoder: Encoder) -> dict[str, np.ndarray]:
     return weights
 
 
+def joined_parts(joined: JoinedEncoder) -> tuple[BagOfWordsEncoder, TransformerEncoder]:
+    """The fitted encoders, each with its own weights."""
+    words, vectors = (_with_weights(joined, part) for part in _PARTS)
+    return words, vectors
+
+
 def _with_weights(joined: JoinedEncoder, part: str) -> Any:
     """One of the fitted encoders, with its own weights."""
     encoder, prefix = copy.copy(getattr(joined, f"{part}_")), f"{part}."
@@ -198,7 +210,7 @@ def _with_weights(joined: JoinedEncoder, part: str) -> Any:
     return encoder
 
 
-class _JoinedModule(EncoderModule):
+class JoinedModule(EncoderModule):
     """Both embeddings, side by side; the bag is trained, and the layer after the vectors."""
 
     def __init__(self, words: EncoderModule, vectors: FrozenTransformer) -> None:
@@ -227,8 +239,11 @@ class _JoinedModule(EncoderModule):
 
     def forward(self, tokens: TokenStore) -> Tensor:  # (n_texts, dim)
         others = tokens if tokens.others is None else tokens.others
-        vectors = unit_rows(self.vectors(others)) * _LENGTH
+        vectors = unit_rows(self.vectors(others)) * VECTORS_LENGTH
         return torch.cat([self.words(tokens).to(vectors.dtype), vectors], 1)
+
+    def addends(self, tokens: TokenStore) -> Tensor:  # (n_tokens, words.dim)
+        return self.words.addends(tokens)
 
     def activation_bytes(
         self, lengths: np.ndarray, n_texts: int, dim: int, dtype: torch.dtype

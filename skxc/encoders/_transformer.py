@@ -28,6 +28,7 @@ from ._draws import OwnGenerator
 from ._frozen import LENGTH, FrozenTransformer
 from ._pooled import ACTIVATIONS, POOLINGS, PooledTransformer, dense_layers
 from ._published import Published, published_modules, published_prompts
+from ._spans import TokenSpans, read_places
 from ._transformer_checks import check_fitted, check_layers, check_max_length
 from ._vector_cache import VectorCache, fingerprint_of
 
@@ -345,6 +346,16 @@ class TransformerEncoder(Encoder, BaseEstimator):
             ids.append(self._known_ids(rows).astype(dtype))
             lengths.extend(map(len, rows))
         return TokenStore(np.concatenate(ids), np.cumsum(lengths, dtype=np.int64))
+
+    @completed_by(Encoder.token_spans.__doc__)
+    def token_spans(self, text: str) -> TokenSpans:
+        """Where the sub-words are; the prompt and special tokens are no part of the text."""
+        given, composed = self.prompt_ + text, _tokenizers.composed
+        places = read_places(given, read := composed(given), composed)
+        with _tokenizers.panics_told():
+            encoding = _tokenizers.tokenizer_from_json(self.tokenizer_json_).encode(read)
+        ends = [[max(places[end] - len(self.prompt_), 0) for end in e] for e in encoding.offsets]
+        return TokenSpans.of(zip(encoding.ids, *zip(*ends, strict=True), strict=True))
 
     def _known_ids(self, rows: list[list[int]]) -> np.ndarray:
         """The tokens of all rows, which the model can embed."""

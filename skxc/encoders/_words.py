@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 
 import regex
 
@@ -59,20 +60,40 @@ def split_words(text: str) -> list[str]:
     if not unicodedata.is_normalized("NFKC", text):  # ligatures, letters of full or half width
         found = [unicodedata.normalize("NFKC", word).lower() for word in found]
     if not is_plain and _UNSPACED.search(text):
-        found = [part for word in found for part in _parts(word)]
+        found = [part for word in found for part, _ in _parts(word)]
     return found
 
 
-def _parts(word: str) -> Iterator[str]:
-    """Runs of one script, those without spaces as n-grams of their characters."""
-    for run in _RUNS.findall(word):
+def word_spans(text: str) -> list[tuple[str, int, int]]:
+    """The words of `split_words`, and where in the text each of them is."""
+    is_plain = not _NOT_PLAIN.search(text)
+    spans = list[tuple[str, int, int]]()
+    for match in (_PLAIN_WORD if is_plain else _WORD).finditer(text):
+        word, (start, stop) = match.group(), match.span()
+        if not unicodedata.is_normalized("NFKC", word):
+            word = unicodedata.normalize("NFKC", word).lower()
+        if is_plain or not _UNSPACED.search(word):
+            spans.append((word, start, stop))
+            continue
+        is_same = len(word) == stop - start  # else a part may be anywhere within
+        for part, at in _parts(word):
+            ends = (start + at, start + at + len(part)) if is_same else (start, stop)
+            spans.append((part, *ends))
+    return spans
+
+
+def _parts(word: str) -> Iterator[tuple[str, int]]:
+    """Runs of one script, those without spaces as n-grams of their characters; where they begin."""
+    for match in _RUNS.finditer(word):
+        run, at = match.group(), match.start()
         if not _UNSPACED.match(run):
-            yield run
+            yield run, at
             continue
         characters = _CHARACTERS.findall(run)
+        starts = [at, *(at + n for n in accumulate(map(len, characters)))]
         for n in range(1, 4 if _LONG_RUN.match(run) else 3):
             for start in range(len(characters) - n + 1):
-                yield "".join(characters[start : start + n])
+                yield "".join(characters[start : start + n]), starts[start]
 
 
 class TimedWords:
@@ -101,18 +122,21 @@ class TimedWords:
             ) from error
 
     def __call__(self, text: str) -> list[str]:
+        return [text[start:end] for start, end in self.spans(text)]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the words are."""
         is_ascii = self.pattern.isascii() and not _CODES.search(self.pattern)
         read = "".join(map(_read_as, text)) if is_ascii else text
         compiled = self._compiled()
         try:
             found = compiled.finditer(read, timeout=_SECONDS_A_TEXT)
-            spans = [match.span(compiled.groups) for match in found]
+            return [match.span(compiled.groups) for match in found]
         except (TimeoutError, MemoryError) as error:
             raise ValueError(
                 f"token_pattern={self.pattern!r:.200} takes more than {_SECONDS_A_TEXT:g} s or too "
                 f"much memory for the text {text[:60]!r}. Train the model with another pattern."
             ) from error
-        return [text[start:end] for start, end in spans]
 
 
 @lru_cache(maxsize=1 << 16)

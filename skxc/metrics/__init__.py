@@ -1,6 +1,7 @@
 """Ranking metrics of extreme classification: sparse truth, sparse or dense scores."""
 
 from ._displays import (
+    ErrorAnalysisDisplay,
     LabelFrequencyDisplay,
     RankingMetricsDisplay,
     ReliabilityDisplay,
@@ -19,6 +20,7 @@ from ._scorer import XMCScorer
 
 __all__ = [
     "PROPENSITY_CONSTANTS",
+    "ErrorAnalysisDisplay",
     "LabelFrequencyDisplay",
     "RankingMetricsDisplay",
     "ReliabilityDisplay",

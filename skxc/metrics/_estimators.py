@@ -68,6 +68,17 @@ def predict_top_k(
     return top_k_scores(Y_score, k, exclude)
 
 
+def predict_top_k_proba(
+    estimator: Any, X: Any, k: int, exclude: Matrix | None = None
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """As `predict_top_k`, with probabilities for scores where the estimator gives them."""
+    estimator, X = unwrap(estimator, X)
+    if not hasattr(estimator, "predict_top_k_proba"):
+        return predict_top_k(estimator, X, k, exclude)
+    labels, proba = estimator.predict_top_k_proba(X, k=k, exclude=sound_sparse(exclude, "exclude"))
+    return labels, proba
+
+
 def predict_probabilities(estimator: Any, X: Any, exclude: Matrix | None = None) -> Any:
     """`predict_proba` of the classifier, sparse or dense, (n_samples, n_labels).
 

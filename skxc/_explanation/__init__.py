@@ -1,0 +1,13 @@
+"""Why a text got its labels: what each word moved, as data, in a terminal and as HTML."""
+
+from ._explanation import Explanation, Explanations, LabelExplanation, Neighbour, WordEffect
+from ._lines import one_line
+
+__all__ = [
+    "Explanation",
+    "Explanations",
+    "LabelExplanation",
+    "Neighbour",
+    "WordEffect",
+    "one_line",
+]

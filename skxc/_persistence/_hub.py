@@ -1,0 +1,201 @@
+"""Saved models on the Hugging Face hub, under names such as "hf://owner/name@revision"."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from ._reading import CONFIG, read_config
+
+_PREFIX = "hf://"
+_REPOSITORY = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+_NAME = re.compile(rf"hf://({_REPOSITORY})(?:@([^\s\\]+))?", re.ASCII)
+_SECONDS_TO_CONNECT = 5
+# what an earlier model has there, and the new one perhaps not
+_OUTDATED = ("model.safetensors", "search.safetensors", "labels.json", "encoder/*")
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+class HubModel(NamedTuple):
+    """A repository of the hub, and one of its revisions."""
+
+    repo_id: str
+    revision: str | None  # a branch, a tag or a commit; None: the default branch
+
+    @classmethod
+    def of(cls, repo_id: str, revision: str | None) -> HubModel:
+        """A model by its parts.
+
+        Raises
+        ------
+        ValueError
+            If they are none.
+        """
+        return cls.named(f"{_PREFIX}{repo_id}" + ("" if revision is None else f"@{revision}"))
+
+    @classmethod
+    def named(cls, name: str) -> HubModel:
+        """A model by its name.
+
+        Raises
+        ------
+        ValueError
+            If the name is none.
+        """
+        found = _NAME.fullmatch(name)
+        if found is None:
+            raise ValueError(
+                f"{name!r} names no repository of the Hugging Face hub. Pass a name such as "
+                f"'hf://owner/name' or 'hf://owner/name@revision'."
+            )
+        return cls(*found.groups())
+
+    def __str__(self) -> str:
+        return f"{_PREFIX}{self.repo_id}" + (f"@{self.revision}" if self.revision else "")
+
+
+def is_out_of_reach() -> bool:
+    """Whether there is no connection to the hub: its client would try for half a minute a file.
+
+    One that is slow, or behind a proxy, is left to the client.
+    """
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return False
+    hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def local_folder(path: str, *, is_whole: bool = True) -> str:
+    """The path; of a name on the hub, that of its folder in the hub's cache.
+
+    First config.json is downloaded, then, unless `is_whole` is False, the files that it lists:
+    nothing else, and all of one commit. What the cache has is not downloaded.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the name is none, or what it names cannot be downloaded or holds no model of ours.
+    """
+    if not path.startswith(_PREFIX):
+        return path
+    model = HubModel.named(path)
+    is_local = is_out_of_reach()
+    root = _fetched(model, CONFIG, is_local=is_local).parent  # named after its commit
+    try:
+        files = read_config(root)["files"]
+    except ValueError as error:
+        raise ValueError(f"{model} holds no model that this skxc reads: {error}") from error
+    for name in files if is_whole else ():
+        _fetched(model._replace(revision=root.name), name, is_local=is_local)
+    return str(root)
+
+
+def _fetched(model: HubModel, file: str, *, is_local: bool) -> Path:
+    """One file, in the hub's cache."""
+    from huggingface_hub import hf_hub_download
+
+    with _told(model, file):
+        return Path(
+            hf_hub_download(model.repo_id, file, revision=model.revision, local_files_only=is_local)
+        )
+
+
+def upload(folder: Path, model: HubModel, *, private: bool, message: str) -> str:
+    """Upload a saved model in one commit; its name there, with the commit.
+
+    Raises
+    ------
+    FileExistsError
+        If the repository holds something else.
+    OSError
+        If the hub cannot be reached, or refuses.
+    """
+    from huggingface_hub import HfApi
+
+    repo_id, revision = model
+    if is_out_of_reach():
+        raise OSError(f"{model}: there is no connection to the hub. Nothing was uploaded.")
+    api = HfApi(library_name="skxc")
+    with _told(model):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+    _check_replaceable(model)
+    with _told(model):
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=folder,
+            revision=revision,
+            commit_message=message,
+            delete_patterns=list(_OUTDATED),
+        )
+    return str(model._replace(revision=commit.oid))
+
+
+def _check_replaceable(model: HubModel) -> None:
+    """Raise if config.json there is somebody else's: its repository would lose it."""
+    try:
+        read_config(_fetched(model, CONFIG, is_local=False).parent)
+    except FileNotFoundError:
+        return
+    except ValueError as error:
+        raise FileExistsError(
+            f"{model} holds something else than a model of skxc ({error}) Pass a repository that "
+            f"does not exist, is empty, or holds a model to be replaced."
+        ) from error
+
+
+@contextmanager
+def _told(model: HubModel, file: str = CONFIG) -> Iterator[None]:
+    """Errors of the hub's client, in words."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise PermissionError(
+            f"{model}: access to this repository must be granted. Ask for it on its page, then "
+            f"{_LOG_IN}."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{model}: there is no such repository, or it is private. Check the name, or {_LOG_IN}."
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise FileNotFoundError(
+            f"{model}: the repository has no such revision. Pass a branch, a tag or a whole commit."
+        ) from error
+    except errors.LocalEntryNotFoundError as error:
+        raise ConnectionError(
+            f"{model}: {file} is not in the hub's cache, and the hub cannot be reached. Connect to "
+            f"the internet, or pass the folder of a saved model."
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{model} holds no model of skxc: {file} is missing. Pass a repository that "
+            f"push_to_hub wrote."
+        ) from error
+    except (errors.HfHubHTTPError, getattr(errors, "HTTPError", OSError)) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            raise PermissionError(
+                f"{model}: the hub refuses access. To upload, {_LOG_IN}, with a token that may "
+                f"write."
+            ) from error
+        reason = " ".join(str(error).split())[:300]
+        raise ConnectionError(f"{model}: the hub answers with an error ({reason}).") from error
