@@ -317,12 +317,12 @@ def test_cross_validation_of_a_dense_truth(table, data, rows):
     np.testing.assert_allclose(scores, [fold["PSP@3"] for fold in folds])
 
 
-def test_weights_given_to_a_search_weigh_its_scores_without_routing_from_1_9(table, data, rows):
+def test_weights_given_to_a_search_weigh_its_scores_without_routing_from_1_7(table, data, rows):
     weights = np.arange(N_TEXTS) % 3 + 1.0
     search = GridSearchCV(table, {"top_k": [1]}, scoring={"P@1": XMCScorer("P@1")}, refit="P@1",
                           cv=KFold(2))  # fmt: skip
     results = search.fit(rows, data.Y, sample_weight=weights).cv_results_
-    has_weights = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 9)
+    has_weights = tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 7)
     for i, (train, test) in enumerate(KFold(2).split(rows)):
         fold = expected(table.scores[test], data.Y[test], data.Y[train],
                         sample_weight=weights[test] if has_weights else None)  # fmt: skip

@@ -198,7 +198,7 @@ class XMCScorer:
         return _request(self, self._requests)
 
     def _accept_sample_weight(self) -> bool:
-        """Asked by scikit-learn 1.9 where metadata routing is off."""
+        """Asked by scikit-learn 1.7 and later where metadata routing is off."""
         return True
 
 
