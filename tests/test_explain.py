@@ -32,7 +32,7 @@ MULTILINGUAL = [
     "",
     "+++ ?",
     "ΣΊΣΥΦΟΣ ½ x² Straße",
-    "👩‍👩‍👧 family e\u0301\u0301",
+    "👩‍👩‍👧 family e\u0301\u0301 \u200d",
 ]
 
 
@@ -110,6 +110,29 @@ def test_an_exact_constant_is_that_of_no_word(estimator):
     for label in clf.explain(["a red guitar, a knife"], k=5)[0].labels:
         assert label.constant == pytest.approx(of_empty[label.label].score, abs=1e-5)
         assert label.words[0].word == "a"
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("name", ["bag", "joined", "transformer"])
+def test_parts_without_the_second_stage_are_the_first_stages_score(estimator, name, encoders):
+    """What the second stage adds is by definition the rest: the others are checked by themselves."""
+    clf = make(estimator, encoders[name], rerank_weight=0.7)
+    with clf._predicting() as ranker:
+        first = ranker.with_reranker(None).scores(clf.encoder_.tokenize(ASKED), None)
+    for scores, explanation in zip(first, clf.explain(ASKED, k=4), strict=True):
+        for label in explanation.labels:
+            parts = sum(v for part, v in label.parts.items() if part != "second stage")
+            assert parts == pytest.approx(scores[label.index], abs=1e-5)
+
+
+def test_an_n_gram_gives_nothing_to_words_between_that_are_not_in_it():
+    encoder = BagOfWordsEncoder(dim=6, ngram_range=(1, 2), token_pattern=r"(?u)\b\w\w+\b")
+    clf = make(skxc.DualEncoderXC, encoder, rerank_weight=0.0)
+    assert "red guitar" in clf.encoder_.vectorizer_.vocabulary_
+    [explanation] = clf.explain(["red a b guitar"], labels=["guitar"])
+    effects = {word.word: word.effect for word in explanation.labels[0].words}
+    assert effects["a"] == effects["b"] == 0
+    assert effects["red"] != 0
 
 
 def test_effects_are_those_of_a_table_by_hand():
@@ -260,6 +283,8 @@ def test_the_most_similar_training_texts_are_named():
         ({"labels": "piano"}, "labels is 'piano'. Pass a list of labels' names, such as"),
         ({"labels": []}, "labels is []. Pass a list"),
         ({"labels": ["pianos"]}, "Did you mean 'piano'?"),
+        ({"labels": np.array("piano")}, "labels is array('piano'"),
+        ({"labels": [{"piano"}]}, "labels has {'piano'}, which is no label of this model"),
         ({"labels": [["piano"]]}, "labels has ['piano'], which is no label of this model"),
         ({"k": 0}, "k"),
         ({"training_texts": "a text"}, "a text"),
@@ -272,6 +297,23 @@ def test_wrong_arguments_are_told(asked, problem):
     with pytest.raises((ValueError, TypeError)) as error:
         clf.explain(["red"], **asked)
     assert problem in str(error.value)
+
+
+def test_all_labels_of_a_name_are_explained():
+    import scipy.sparse as sp
+
+    Y = sp.csr_matrix(np.eye(4, dtype=np.float32)[np.arange(60) % 4])
+    names = ["guitar", "music", "music", "keyboard"]
+    with pytest.warns(UserWarning, match="duplicates"):
+        clf = skxc.DualEncoderXC(label_texts=names, epochs=2, random_state=0).fit(TEXTS, Y)
+    [explanation] = clf.explain(["red"], labels=["music", "keyboard"])
+    assert sorted(label.index for label in explanation.labels) == [1, 2, 3]
+
+
+def test_a_hint_is_another_name_and_not_long_in_coming():
+    clf = skxc.ReneeClassifier(epochs=1).fit(TEXTS, np.arange(60) % 4)
+    with pytest.raises(ValueError, match="labels has '1'.*Did you mean 1[?]"):
+        clf.explain(["red"], labels=["1"])
 
 
 def test_names_may_be_those_of_classes_too():
@@ -344,6 +386,7 @@ def test_words_have_places_and_are_those_of_the_splitter(text):
         if " " not in word:
             assert word in split_words(lowered(text[start:stop]))
     words = shown_words(text, found)
+    assert all(any(c.isalnum() or c in "+_" for c in text[a:b]) for a, b in words)
     assert all(len(at) for at in overlaps(found, words))
     assert all(a <= b for (_, a), (b, _) in pairwise(words))
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from ._answers import loaded
 from ._errors import InputError, input_checked
 from ._predict import text_blocks
 from ._streams import opened_output
+
+_FORMATS = {".html": "html", ".jsonl": "jsonl"}  # by the ending of --out
 
 
 def explain(
@@ -21,13 +24,14 @@ def explain(
     encoding: str,
     label: list[str] | None,
     top_k: int,
-    format: str,
+    format: str | None,
     out: str | None,
     device: str | None,
 ) -> None:
     """Explain each text as it arrives; a page of HTML is written at the end."""
     if top_k < 1:
         raise InputError(f"--top_k is {top_k}. Pass at least 1.")
+    format = format or _FORMATS.get(Path(out or "").suffix, "text")
     clf = loaded(model, device)
     asked = None if label is None else _as_names(clf, label)
     with ExitStack() as stack:

@@ -80,9 +80,10 @@ def explain_parser() -> Parser:
     parser.add_argument("--top_k", type=int, default=5, help="Labels a text. (int, default: 5)")
     parser.add_argument(
         "--format",
-        type=Literal["text", "jsonl", "html"],
-        default="text",
-        help='For people, for programs, or a page. ({"text", "jsonl", "html"}, default: text)',
+        type=Literal["text", "jsonl", "html"] | None,
+        default=None,
+        help="For people, for programs, or a page. "
+        '({"text", "jsonl", "html"}, default: as --out ends, else text)',
     )
     add_out(parser)
     parser.add_argument("--device", type=str | None, default=None, help=DEVICE_HELP)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ._sources import opened
 
 # of a longer text, neighbours are left out together
 _MOST_LEFT_OUT = 256
+_MOST_ALIKE = 1000  # names that one that is not known is compared with
 
 
 class ExplainMixin(PredictMixin):
@@ -52,8 +54,8 @@ class ExplainMixin(PredictMixin):
         Parameters
         ----------
         labels : list, default=None
-            Names of the labels to explain, as `predict_labels` gives them or as in `classes_`.
-            None: the `k` best of each text.
+            Names of the labels to explain, as `predict_labels` gives them or as in `classes_`; all
+            labels of such a name. None: the `k` best of each text.
         k : int, default=5
             Labels a text where `labels` is None.
         training_texts : array-like of shape (n_training,), str, default=None
@@ -66,9 +68,10 @@ class ExplainMixin(PredictMixin):
         Explanations
             A sequence, one `Explanation` a text. A notebook shows it in colours, ``print`` with
             bars; ``to_html`` and each one's ``to_dict`` write it out. The words' effects and the
-            constant add up to the score; so do the parts, by where it comes from: ``"label text"``
-            (what the label's own text has in common with this one), ``"classifier"`` (the label's
-            row), ``"word weights"`` (of :class:`~skxc.UniDEC`), ``"second stage"``.
+            constant, which is the rest, add up to the score. So do the parts, by where it comes
+            from: ``"label text"`` (what the label's own text has in common with this one),
+            ``"classifier"`` (the label's row), ``"word weights"`` (of :class:`~skxc.UniDEC`),
+            ``"second stage"``.
 
         Examples
         --------
@@ -101,24 +104,25 @@ class ExplainMixin(PredictMixin):
         return Explanations(found)
 
     def _places_of(self, labels: Sequence[Any]) -> NDArray[np.int64]:
-        """Places in `classes_` of labels by their names."""
-        if isinstance(labels, str) or not hasattr(labels, "__len__") or not len(labels):
+        """Places in `classes_` of labels by their names; all of those that share a name."""
+        is_list = isinstance(labels, list | tuple) or getattr(labels, "ndim", 0) == 1
+        if not is_list or not len(labels):
             raise ValueError(
                 f"labels is {short(labels)}. Pass a list of labels' names, such as "
                 f"{[self.label_names_.tolist()[0]]!r}, or None for the best."
             )
-        names, classes = self.label_names_.tolist(), self.classes_.tolist()
-        place_of = dict(zip(classes, range(len(classes)), strict=True))
-        place_of |= {name: i for i, name in reversed([*enumerate(names)])}
+        places_of = dict[Any, list[int]]()
+        for i, name in enumerate(self.label_names_.tolist()):
+            places_of.setdefault(name, []).append(i)
+        for i, name in enumerate(self.classes_.tolist()):
+            places_of.setdefault(name, [i])
         for label in labels:
-            if isinstance(label, list | dict | np.ndarray) or label not in place_of:
-                near = get_close_matches(str(label), map(str, place_of), 1)
-                like = f" Did you mean {near[0]!r}?" if near else ""
+            if not isinstance(label, Hashable) or label not in places_of:
                 raise ValueError(
                     f"labels has {short(label)}, which is no label of this model: pass names as "
-                    f"predict_labels gives them, or as in classes_.{like}"
+                    f"predict_labels gives them, or as in classes_.{_hint(label, places_of)}"
                 )
-        return np.array([place_of[label] for label in labels], np.int64)
+        return np.array([i for label in labels for i in places_of[label]], np.int64)
 
     def _explanation(
         self,
@@ -226,6 +230,14 @@ def _effects_of_words(
     return effects
 
 
+def _hint(label: Any, names: Iterable[Any]) -> str:
+    """What was meant, perhaps: a name that begins alike."""
+    start = str(label)[:2].casefold()
+    alike = {str(name): name for name in names if str(name)[:2].casefold() == start}
+    near = get_close_matches(str(label), islice(alike, _MOST_ALIKE), 1)
+    return f" Did you mean {alike[near[0]]!r}?" if near else ""
+
+
 def _groups(n_words: int) -> list[NDArray[np.int64]]:
     """Words that are left out together: each alone, or neighbours in a long text."""
     return np.array_split(np.arange(n_words), min(n_words, _MOST_LEFT_OUT))
@@ -233,9 +245,9 @@ def _groups(n_words: int) -> list[NDArray[np.int64]]:
 
 def _without(text: str, places: list[tuple[int, int]]) -> str:
     """The text without some of its words."""
-    for start, stop in reversed(places):
-        text = text[:start] + text[stop:]
-    return text
+    starts = [0, *(stop for _, stop in places)]
+    stops = [*(start for start, _ in places), len(text)]
+    return "".join(text[start:stop] for start, stop in zip(starts, stops, strict=True))
 
 
 def _unit_rows(rows: NDArray[np.float32]) -> NDArray[Any]:

@@ -42,7 +42,8 @@ class LabelExplanation:
     score, proba : float
         As prediction gives them.
     constant : float
-        What no word has a part in: the score is this and all words' effects.
+        The rest of the score: intercepts and, where the method is not "exact", what words do only
+        together. The score is this and all words' effects.
     parts : dict of str to float
         The score by where it comes from; the values add up to it.
     words : list of WordEffect

@@ -16,7 +16,8 @@ def as_lines(explanation: Mapping[str, Any]) -> str:
         lines += ["", f"  {one_line(str(label['label']))}  {label['proba']:.3f}"]
         parts = " + ".join(f"{name} {value:.3f}" for name, value in label["parts"].items())
         lines.append(f"    score {label['score']:.3f} = {parts}")
-        lines += _of_words(label)
+        rest = "(no word)" if explanation["method"] == "exact" else "(together)"
+        lines += _of_words(label, rest)
     for neighbour in explanation["neighbours"]:
         lines.append(
             f"  training text {neighbour['row']} ({neighbour['similarity']:.2f}): "
@@ -25,8 +26,8 @@ def as_lines(explanation: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _of_words(label: Mapping[str, Any]) -> list[str]:
-    """The words that moved the score most, with bars, and what the others did."""
+def _of_words(label: Mapping[str, Any], rest_name: str) -> list[str]:
+    """The words that moved the score most, with bars, and what is no single word's."""
     words = sorted(label["words"], key=lambda word: -abs(word["effect"]))
     shown = [word for word in words[:_MOST_WORDS] if word["effect"]]
     rows = [(one_line(word["word"]), word["effect"]) for word in shown]
@@ -35,7 +36,7 @@ def _of_words(label: Mapping[str, Any]) -> list[str]:
         rest = sum(word["effect"] for word in words[_MOST_WORDS:])
         rows.append((f"({n_others} other word{'s' * (n_others > 1)})", rest))
     if label["constant"]:
-        rows.append(("(no word)", label["constant"]))
+        rows.append((rest_name, label["constant"]))
     width = max((len(name) for name, _ in rows), default=0)
     largest = max((abs(effect) for _, effect in rows), default=0) or 1
     return [

@@ -242,9 +242,10 @@ class BagOfWordsEncoder(Encoder, BaseEstimator):
             for i in range(len(words) - n + 1)
         )
         return TokenSpans.of(
-            (fitted.vocabulary_[name], min(a for _, a, _ in gram), max(b for *_, b in gram))
+            (fitted.vocabulary_[name], start, stop)
             for gram in grams
             if (name := " ".join(word for word, *_ in gram)) in fitted.vocabulary_
+            for _, start, stop in gram
         )
 
     @property

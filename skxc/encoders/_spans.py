@@ -20,7 +20,9 @@ _SHOWN = regex.compile(
 
 
 class TokenSpans(NamedTuple):
-    """Where a text's tokens are; a token that occurs several times has as many entries.
+    """Where a text's tokens are: an entry for each time that a token occurs.
+
+    A token of several words, such as an n-gram, has an entry for each of them.
 
     Parameters
     ----------
