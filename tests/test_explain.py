@@ -115,7 +115,7 @@ def test_an_exact_constant_is_that_of_no_word(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("name", ["bag", "joined", "transformer"])
 def test_parts_without_the_second_stage_are_the_first_stages_score(estimator, name, encoders):
-    """What the second stage adds is by definition the rest: the others are checked by themselves."""
+    """What the second stage adds is the rest, by definition: the others are checked alone."""
     clf = make(estimator, encoders[name], rerank_weight=0.7)
     with clf._predicting() as ranker:
         first = ranker.with_reranker(None).scores(clf.encoder_.tokenize(ASKED), None)
@@ -312,7 +312,7 @@ def test_all_labels_of_a_name_are_explained():
 
 def test_a_hint_is_another_name_and_not_long_in_coming():
     clf = skxc.ReneeClassifier(epochs=1).fit(TEXTS, np.arange(60) % 4)
-    with pytest.raises(ValueError, match="labels has '1'.*Did you mean 1[?]"):
+    with pytest.raises(ValueError, match=r"labels has '1'.*Did you mean 1\?"):
         clf.explain(["red"], labels=["1"])
 
 

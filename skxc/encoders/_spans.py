@@ -14,7 +14,7 @@ _CLUSTERS = regex.compile(r"\X")
 # where no spaces are written, each character is shown as a word
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Line_Break=SA}]"
 _SHOWN = regex.compile(
-    rf"{_UNSPACED}\p{{M}}*|[\w\p{{N}}--{_UNSPACED}][\w\p{{N}}\p{{M}}\p{{Cf}}+#--{_UNSPACED}]*",
+    rf"{_UNSPACED}\p{{M}}*|[\p{{L}}\p{{N}}_--{_UNSPACED}][\w\p{{N}}\p{{M}}\p{{Cf}}+#--{_UNSPACED}]*",
     regex.V1,
 )
 
