@@ -141,7 +141,8 @@ def test_the_ending_of_out_tells_the_format(end, model, table, tmp_path, capsys)
     out = tmp_path / f"labels.{end}"
     format = "jsonl" if end == "txt" else end
     answers(capsys, model, table, "--text=title", "--out", str(out))
-    assert out.read_text() == answers(capsys, model, table, "--text=title", "--format", format)
+    expected = answers(capsys, model, table, "--text=title", "--format", format)
+    assert out.read_bytes().decode() == expected
     answers(capsys, model, table, "--text=title", "--out", str(out), "--format=tsv")
     assert out.read_text() == answers(capsys, model, table, "--text=title", "--format=tsv")
 
