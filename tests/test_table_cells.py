@@ -155,6 +155,17 @@ def test_cells_that_a_row_lacks_at_its_end_are_empty_and_told_once(tmp_path):
     assert len(told) == 1
 
 
+@pytest.mark.parametrize("n_rows", [2, 3000])
+@pytest.mark.parametrize("wrong", [b"b\xe9d,y\n", b"a,b,c\n"])
+def test_rows_before_a_wrong_one_are_given_first(wrong, n_rows, tmp_path):
+    rows = "".join(f"text {i},x\n" for i in range(n_rows))
+    (tmp_path / "a.csv").write_bytes(b"text,labels\n" + rows.encode() + wrong)
+    given = FileColumn(tmp_path / "a.csv", "text").rows()
+    assert [next(given) for _ in range(n_rows)] == [f"text {i}" for i in range(n_rows)]
+    with pytest.raises(ValueError, match=rf"a\.csv, line {n_rows + 2}: "):
+        next(given)
+
+
 def test_a_quotation_mark_that_takes_in_rows_is_told(tmp_path):
     content = 'text\tlabels\na\tx\n"Oh no\tx\nfine\ty\nscreen of 12"\tz\n'
     with pytest.warns(
@@ -164,3 +175,5 @@ def test_a_quotation_mark_that_takes_in_rows_is_told(tmp_path):
     assert len(data.texts) == 2
     data = read(tmp_path, 'text\tlabels\n"a\tb\n\tc\n\td"\tx\n', "a.tsv")
     assert data.texts == ["a\tb\n\tc\n\td"]  # no row is as long as that
+    (tmp_path / "b.tsv").write_text('text\n"a\nb"\n')
+    assert list(FileColumn(tmp_path / "b.tsv", "text")) == ["a\nb"]

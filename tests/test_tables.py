@@ -377,13 +377,3 @@ def test_a_table_of_delimited_cells_needs_a_column_by_name(tmp_path):
         list(FileColumn(tmp_path / "a.jsonl", ["text", "n"]))
     with pytest.raises(ValueError, match="encoding is 'cp1252', but only CSV and TSV files have"):
         FileColumn(tmp_path / "a.jsonl", "text", "cp1252")
-
-
-def test_rows_before_a_wrong_one_are_given_first(tmp_path):
-    rows = "".join(f"text {i},x\n" for i in range(3000))
-    (tmp_path / "a.csv").write_bytes(b"text,labels\n" + rows.encode() + b"b\xe9d,y\n")
-    given = FileColumn(tmp_path / "a.csv", "text").rows()
-    for i in range(3000):
-        assert next(given) == f"text {i}"
-    with pytest.raises(ValueError, match=r"a\.csv, line 3002: byte 0xe9"):
-        next(given)

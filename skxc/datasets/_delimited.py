@@ -46,19 +46,26 @@ class DelimitedTable(NamedTuple):
         told = set[bool]()  # a pass tells of the first odd row of each kind
         with closing(_records(self, delimiter)) as records:
             for line, cells in islice(records, start + 1, None):
-                if len(cells) > n_cells:
-                    raise ValueError(
-                        f"{self.place(line)}: the row has {len(cells)} cells, but the first row "
-                        f"names {n_cells} columns. Put cells that hold the delimiter "
-                        f"{delimiter!r} between quotation marks."
-                    )
-                is_short = len(cells) < n_cells
-                if is_short not in told and (odd := _oddness(cells, n_cells, delimiter)):
-                    told.add(is_short)
-                    text = f"{self.place(line)}: {odd}"
-                    warnings.warn(text, UserWarning, stacklevel=callers_stack_level())
-                cells += [""] * (n_cells - len(cells))
+                if len(cells) != n_cells or delimiter == "\t":
+                    self._check(line, cells, n_cells, delimiter, told)
                 yield line, [cells[place] for place in places]
+
+    def _check(
+        self, line: int, cells: list[str], n_cells: int, delimiter: str, told: set[bool]
+    ) -> None:
+        """Raise for too many cells; fill up too few, and tell of the first odd rows, in place."""
+        if len(cells) > n_cells:
+            raise ValueError(
+                f"{self.place(line)}: the row has {len(cells)} cells, but the first row names "
+                f"{n_cells} columns. Put cells that hold the delimiter {delimiter!r} between "
+                f"quotation marks."
+            )
+        is_short = len(cells) < n_cells
+        if is_short not in told and (odd := _oddness(cells, n_cells)):
+            told.add(is_short)
+            text = f"{self.place(line)}: {odd}"
+            warnings.warn(text, UserWarning, stacklevel=callers_stack_level())
+        cells += [""] * (n_cells - len(cells))
 
     def place(self, number: int) -> str:
         return f"{self.path}, line {number}"
@@ -66,32 +73,33 @@ class DelimitedTable(NamedTuple):
     def _delimiter(self) -> str:
         """What Excel's first line names; tab in a TSV file; else what cuts the first row most."""
         with closing(_lines(self)) as lines:
-            first = list(islice(lines, _FIRST_LINES))
-        if first and (named := _EXCELS.fullmatch(first[0])):
+            named = _EXCELS.fullmatch(next(lines, ""))
+        if named:
             return named[1]
         if self.path.name.lower().endswith((".tsv", ".tsv.gz")):
             return "\t"
         _allow_long_cells()
-        return max(_DELIMITERS, key=lambda delimiter: _n_cells(first, delimiter))
+        return max(_DELIMITERS, key=self._n_cells)
+
+    def _n_cells(self, delimiter: str) -> int:
+        """Cells of the first row, if this delimiter cuts it."""
+        with closing(_lines(self)) as lines:
+            # a carriage return alone is an error to csv
+            first = (line.replace("\r", " ") for line in islice(lines, _FIRST_LINES))
+            return next((len(row) for row in csv.reader(first, delimiter=delimiter) if row), 0)
 
 
-def _n_cells(lines: list[str], delimiter: str) -> int:
-    """Cells of the first row, if this delimiter cuts it."""
-    lines = [line.replace("\r", " ") for line in lines]  # one alone is an error to csv
-    return next((len(row) for row in csv.reader(lines, delimiter=delimiter) if row), 0)
-
-
-def _oddness(cells: list[str], n_cells: int, delimiter: str) -> str | None:
-    """What is said of a row that may be read otherwise than it is meant."""
+def _oddness(cells: list[str], n_cells: int) -> str | None:
+    """What is said of a row that is too short, or has a cell that may be rows between tabs."""
     if len(cells) < n_cells:
         return (
             f"the row has {len(cells)} cells, but the first row names {n_cells} columns. The last "
             f"ones are taken as empty, here and in other rows. If a cell holds a line feed, put it "
             f"between quotation marks."
         )
-    for cell in cells if delimiter == "\t" else ():
+    for cell in cells:
         n_lines = cell.count("\n")
-        if n_lines and cell.count("\t") == n_lines * (n_cells - 1):
+        if n_cells > 1 and n_lines and cell.count("\t") == n_lines * (n_cells - 1):
             return (
                 f"a cell that begins with a quotation mark goes on to the next one, {n_lines} "
                 f"lines below, and seems to hold whole rows. If the marks belong to the texts, "

@@ -114,7 +114,8 @@ def labels_of(cell: Any, separator: str | None) -> list[Any]:
     """
     if isinstance(cell, str):
         name = cell.strip()
-        if (values := written_list(name)) is not None:
+        is_closed = name.endswith((")", "]", "}"))
+        if is_closed and (values := written_list(name)) is not None:
             return [label for value in values for label in _label(value)]
         if separator is not None:
             return [name for part in cell.split(separator) if (name := part.strip())]
