@@ -131,6 +131,25 @@ def test_subjects_may_be_named_by_their_labels(tmp_path):
     assert data.Y.toarray().tolist() == Y
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a text without a tab\nb\t\nc\t<http://x.org/1> http://x.org/2\n",
+        "a\t<urn:nbn:1>\nb\turn:nbn:2\n",
+    ],
+)
+def test_a_corpus_is_known_by_the_uris_of_its_first_lines(content, tmp_path):
+    (tmp_path / "a.tsv").write_text(content)
+    assert is_annif_corpus(tmp_path / "a.tsv")
+
+
+def test_subjects_of_objects_are_uris_without_brackets_or_else_labels(tmp_path):
+    subjects = [{"uri": "<http://x.org/1>", "label": "cat"}, {"uri": None, "label": "dog"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "a", "subjects": subjects}))
+    data = load_annif_corpus(tmp_path / "a.jsonl", test_size=0)
+    assert data.label_names.tolist() == ["dog", "http://x.org/1"]
+
+
 def test_texts_without_subjects_are_left_out_and_told(tmp_path):
     path = write(tmp_path / "a.tsv")
     path.write_text(f"no tab\n{path.read_text()}nothing\t\n")
@@ -190,6 +209,9 @@ def test_without_rdflib_the_extra_is_named(tmp_path, monkeypatch):
     [
         ("a.csv", "text,labels\na,b\n"),
         ("a.tsv", "text\tlabels\na\tb\n"),
+        ("a.tsv", "text\turl\na\thttp://x.org\n"),
+        ("a.tsv", "a\tb\n"),
+        ("a.tsv", "no tab\n"),
         ("a.jsonl", '{"text": "a", "labels": ["b"]}\n'),
         ("a.txt", "a\n"),
         ("trn.json", '{"title": "a", "target_ind": [0]}\n'),

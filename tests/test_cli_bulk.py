@@ -162,13 +162,13 @@ def test_a_pipe_of_texts_is_answered_and_has_no_columns(model, tmp_path, capsys)
         ("{texts} --text=text", "column is 'text', but {texts} is by its name a file of texts"),
         ("{json} --text=texts", "{json} has no column 'texts'. Its columns are 'id', 'text'."),
         ("{json}", "{json} has the columns 'id', 'text'. Choose one as column (--text)."),
-        ("{json} --text=id", "{json}, row 0 (counted from 0): 'id' is ['x'], and no text."),
-        ("{json} --text=text", "{json}, line 2: 'text' is null. Each row needs a text"),
+        ("{json} --text=id", "{json}, line 1: 'id' is ['x'] of type list, and no text."),
+        ("{json} --text=text", "{json}, line 2: 'text' is 3 of type int, and no text."),
         ("{folder}", "is a folder. Pass a file"),
     ],
 )
 def test_wrong_options_of_large_files_are_told(options, words, model, texts, tmp_path, capsys):
-    (tmp_path / "a.jsonl").write_text('{"id": ["x"], "text": "a"}\n{"id": [], "text": null}\n')
+    (tmp_path / "a.jsonl").write_text('{"id": ["x"], "text": "a"}\n{"id": [], "text": 3}\n')
     places = {"texts": texts, "json": tmp_path / "a.jsonl", "folder": tmp_path}
     places["out"] = tmp_path / "out"
     assert main(["predict", model, *options.format(**places).split()]) == 2

@@ -13,6 +13,7 @@ from test_cli import failing, write_data
 
 import skxc
 from skxc._cli import main
+from skxc._cli._data import columns
 from skxc._cli._fit_parser import fit_parser
 from skxc._cli._parsing import parsed
 from skxc.datasets import load_table
@@ -109,6 +110,29 @@ def test_a_table_without_any_of_the_models_labels_is_refused(model, tmp_path, ca
     assert "None of the 2 labels of" in told
 
 
+@pytest.mark.filterwarnings("always")
+def test_labels_are_also_found_by_the_texts_that_fit_found_them_by(tmp_path, capsys):
+    rows = [f"{text.split()[-1]} {i},u{i % 2}\n" for i in range(10) for text in TEXTS[:2]]
+    table, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    table.write_text("".join(["text,labels\n", *rows]))
+    other.write_text(table.read_text().replace("u0", "zero things").replace("u1", "one; u1"))
+    (tmp_path / "v.tsv").write_text("u0\tzero things\nu1\tone\nu2\ttwo\nu3\ttwo\n")
+    argv = ["--text=text", "--labels=labels", "--separator=;"]
+    model = str(tmp_path / "m")
+    vocabulary = f"--vocabulary={tmp_path / 'v.tsv'}"
+    assert main(["fit", str(table), vocabulary, "--out", model, *argv, *TINY]) == 0
+    capsys.readouterr()
+    told = []
+    for path in (table, other):
+        assert main(["evaluate", model, str(path), *argv, "--json"]) == 0
+        told.append(capsys.readouterr())
+    assert told[0] == told[1]
+    assert told[0].err == ""
+    other.write_text("text,labels\npears,two\npears,one\n")  # "two" is a text of two labels
+    assert main(["evaluate", model, str(other), *argv]) == 0
+    assert "labels that the model does not know (1, such as 'two')" in capsys.readouterr().err
+
+
 # ----------------------------------------------------------------------------------------- predict
 def answers(capsys, *argv):
     assert main(["predict", *argv]) == 0
@@ -136,12 +160,52 @@ def test_csv_has_a_label_and_a_number_in_each_cell(model, table, tmp_path, capsy
         assert [float(row[f"proba_{i}"]) for i in (1, 2, 3)] == answer["proba"]
 
 
-@pytest.mark.parametrize("end", ["csv", "tsv", "jsonl", "txt"])
+@pytest.mark.filterwarnings("always")
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_row_without_a_text_is_answered_as_an_empty_one_and_told_once(
+    name, model, tmp_path, capsys
+):
+    rows = [{"id": "1", "title": "red apples"}, {"id": "2", "title": None}, {"id": "3"}] * 500
+    path = tmp_path / name
+    if name == "a.jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    elif name == "a.csv":
+        path.write_text("id,title\n" + "".join(f"{x['id']},{x.get('title') or ''}\n" for x in rows))
+    else:
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist(rows), path)
+    assert main(["predict", model, str(path), "--text=title"]) == 0
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert f"{name}, row 1 (counted from 0): there is no text" in told.err
+    lines = tmp_path / "texts.txt"
+    lines.write_text("".join(f"{row.get('title') or ''}\n" for row in rows))
+    assert answers(capsys, model, str(lines)) == told.out
+
+
+def test_labels_with_carriage_returns_keep_the_rows_of_a_csv(tmp_path, capsys):
+    names = ["a\rb", 'c"\nd', "e, f", "=1+1"]
+    texts = ["red apples", "green pears", "a fast car", "trucks"]
+    clf = skxc.ReneeClassifier(skxc.encoders.BagOfWordsEncoder(dim=8), epochs=1, random_state=0)
+    clf.fit(texts * 3, [[name] for name in names] * 3).save(tmp_path / "m")
+    (tmp_path / "a.txt").write_text("".join(f"{text}\n" for text in texts))
+    out = tmp_path / "labels.csv"
+    answers(capsys, str(tmp_path / "m"), str(tmp_path / "a.txt"), "--out", str(out), "--top-k=4")
+    with out.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4
+    for row in rows:
+        assert {row[f"label_{i}"] for i in (1, 2, 3, 4)} == set(names)
+    assert b'"a\rb"' in out.read_bytes()  # which a reader that ends rows at it needs
+
+
+@pytest.mark.parametrize("end", ["csv", "tsv", "jsonl", "txt", "CSV"])
 def test_the_ending_of_out_tells_the_format(end, model, table, tmp_path, capsys):
     out = tmp_path / f"labels.{end}"
-    format = "jsonl" if end == "txt" else end
+    format = "jsonl" if end == "txt" else end.lower()
     answers(capsys, model, table, "--text=title", "--out", str(out))
-    assert out.read_text() == answers(capsys, model, table, "--text=title", "--format", format)
+    expected = answers(capsys, model, table, "--text=title", "--format", format)
+    assert out.read_bytes().decode() == expected
     answers(capsys, model, table, "--text=title", "--out", str(out), "--format=tsv")
     assert out.read_text() == answers(capsys, model, table, "--text=title", "--format=tsv")
 
@@ -248,11 +312,14 @@ def test_every_separator_is_a_text(word, separator):
 
 @pytest.mark.parametrize(
     ("value", "names"),
-    [("a,b", "a,b"), ("[a,b]", ["a", "b"]), ('["a,b"]', ["a,b"]), ("Main text", "Main text")],
-)
+    [
+        ("a,b", ["a", "b"]), ("a, b", ["a", "b"]), ("[a,b]", ["a", "b"]), ('["a,b"]', ["a,b"]),
+        ("Main text", ["Main text"]),
+    ],
+)  # fmt: skip
 def test_columns_stand_between_commas_or_in_a_list(value, names):
     options = parsed(fit_parser("unidec", skxc.UniDEC), ["a", "--out=m", f"--text={value}"])
-    assert options["text"] == names
+    assert columns(options["text"]) == names
 
 
 def test_a_printed_config_trains_on_the_same_table(table, tmp_path, capsys):

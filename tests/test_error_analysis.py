@@ -91,6 +91,30 @@ def test_dense_scores_give_what_sparse_ones_do():
     assert sparse.worst_texts == dense.worst_texts
 
 
+@pytest.mark.parametrize("scale", [1e-10, 1e-3, 1e10])
+def test_weights_of_any_size_give_the_same_pairs(scale):
+    Y_true, Y_score, exclude, weights = random_predictions(4)
+    plain, scaled = (
+        ErrorAnalysisDisplay.from_predictions(
+            Y_true, Y_score, exclude=exclude, sample_weight=w, **ALL
+        )
+        for w in (weights, weights * scale)
+    )
+    assert errors_of(scaled) == pytest.approx({p: n * scale for p, n in errors_of(plain).items()})
+    assert [c[:2] for c in scaled.confusions] == [c[:2] for c in plain.confusions]
+
+
+@pytest.mark.parametrize(
+    ("weight", "errors", "true"),
+    [(1, "3", "3"), (0.5, "1.50", "1.50"), (0.001, "0.003", "0.003"), (1e-10, "3e-10", "3e-10")],
+)
+def test_small_numbers_of_errors_are_shown_with_their_digits(weight, errors, true):
+    display = ErrorAnalysisDisplay.from_predictions(
+        np.eye(3), np.roll(np.eye(3), 1, axis=1), sample_weight=[weight] * 3
+    )
+    assert str(display).startswith(f"{errors} errors among {true} true labels")
+
+
 def test_two_wrong_labels_share_two_missed_ones_evenly():
     display = ErrorAnalysisDisplay.from_predictions(
         [[1, 1, 0, 0, 1]], [[0.2, 0.3, 0.9, 0.8, 0.7]], label_names=list("abcde")

@@ -123,46 +123,10 @@ def test_without_any_of_the_packages_the_extra_is_named(tmp_path, monkeypatch):
         load(path)
 
 
-@pytest.mark.parametrize(
-    ("cells", "options", "names", "matrix"),
-    [
-        (["a; b", ";b;; a"], {"separator": ";"}, ["a", "b"], [[1, 1], [1, 1]]),
-        (["a, b", "b"], {"separator": ","}, ["a", "b"], [[1, 1], [0, 1]]),
-        (["a b", "b  a"], {"separator": " "}, ["a", "b"], [[1, 1], [1, 1]]),
-        (["a", "a"], {"separator": ";"}, ["a"], [[1], [1]]),
-        (["['a', 'b']", '["b", "b"]'], {}, ["a", "b"], [[1, 1], [0, 1]]),
-        (["[a]", "[b]"], {}, ["[a]", "[b]"], [[1, 0], [0, 1]]),
-        (["[1, 2]", "[2]"], {}, [1, 2], [[1, 1], [0, 1]]),
-        (["1", "02"], {}, ["02", "1"], [[0, 1], [1, 0]]),
-    ],
-)
-def test_a_cell_is_a_label_or_is_cut_or_holds_a_written_list(
-    cells, options, names, matrix, tmp_path
-):
-    with (tmp_path / "a.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["text", "labels"], *(["x", cell] for cell in cells)])
-    data = load_table(tmp_path / "a.csv", text="text", labels="labels", test_size=0, **options)
-    assert data.label_names.tolist() == names
-    assert data.Y.toarray().tolist() == matrix
-
-
 def test_several_columns_of_labels_are_put_together(tmp_path):
     data = read(tmp_path, "text,l1,l2\na,x,y; z\nb,,y\n", labels=["l1", "l2"], separator=";")
     assert data.label_names.tolist() == ["x", "y", "z"]
     assert data.Y.toarray().tolist() == [[1, 1, 1], [0, 1, 0]]
-
-
-@pytest.mark.filterwarnings("ignore:1 of 3 rows have no label")
-@pytest.mark.parametrize("content", ["text,rude,mild\na,0,1\nb,1,1\nc,0,\n", None])
-def test_columns_of_0_and_1_are_indicators_of_their_own_labels(content, tmp_path):
-    if content is None:
-        rows = [("a", False, True), ("b", True, True), ("c", False, None)]
-        objects = [dict(zip(("text", "rude", "mild"), row, strict=True)) for row in rows]
-        content = "".join(f"{json.dumps(row)}\n" for row in objects)
-    name = "a.csv" if content.startswith("text") else "a.jsonl"
-    data = read(tmp_path, content, name, labels=["rude", "mild"])
-    assert data.label_names.tolist() == ["mild", "rude"]
-    assert data.Y.toarray().tolist() == [[1, 0], [1, 1], [0, 0]]
 
 
 def test_a_field_that_an_object_lacks_is_empty(tmp_path):
@@ -173,16 +137,16 @@ def test_a_field_that_an_object_lacks_is_empty(tmp_path):
 
 
 def test_a_text_may_be_longer_than_the_csv_module_takes_by_itself(tmp_path):
-    limit = csv.field_size_limit()
+    csv.field_size_limit(1000)  # as another module of the process may set it
     data = read(tmp_path, f"text,labels\n{'x' * 300_000},a\n")
     assert len(data.texts[0]) == 300_000
-    assert csv.field_size_limit() == limit
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-8-sig"])
-def test_other_encodings_are_read_where_they_are_named(encoding, tmp_path):
-    content = "text,labels\nné,à\n".encode(encoding)
-    data = read(tmp_path, content, encoding=encoding)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+def test_other_encodings_are_read_where_they_are_named(encoding, mark, tmp_path):
+    mark = mark if encoding.startswith("utf") else ""
+    data = read(tmp_path, f"{mark}text,labels\nné,à\n".encode(encoding), encoding=encoding)
     assert (data.texts, data.label_names.tolist()) == (["né"], ["à"])
 
 
@@ -204,6 +168,21 @@ def test_a_vocabulary_of_numbers_fits_numbers_and_their_texts(tmp_path):
     data = read(tmp_path, '{"text": "a", "labels": [7]}\n', "a.jsonl", vocabulary={"7": "seven"})
     assert data.label_names.tolist() == ["7"]
     assert data.Y.toarray().tolist() == [[1]]
+
+
+@pytest.mark.parametrize("vocabulary", [{2: "two", 1: "one"}, {"2 ": "two", " 1": "one "}])
+def test_a_vocabularys_names_are_found_as_a_table_writes_them(vocabulary, tmp_path):
+    data = read(tmp_path, "text,labels\na,1\nb, 2\nc,one\n", vocabulary=vocabulary)
+    assert data.label_names.tolist() == list(vocabulary)
+    assert data.Y.toarray().tolist() == [[0, 1], [1, 0], [0, 1]]
+
+
+@pytest.mark.filterwarnings("ignore:1 of 3 rows have no label")
+def test_a_text_of_two_labels_names_neither(tmp_path):
+    vocabulary = {"u1": "bank", "u2": "bank", "u3": "sea"}
+    with pytest.warns(UserWarning, match=r"'bank' \(.*line 3\), the text of both 'u1' and 'u2'"):
+        data = read(tmp_path, "text,labels\na,u2\nb,bank\nc,sea\n", vocabulary=vocabulary)
+    assert data.Y.toarray().tolist() == [[0, 1, 0], [0, 0, 0], [0, 0, 1]]
 
 
 @pytest.mark.parametrize(
@@ -268,6 +247,27 @@ def test_a_label_of_two_rows_has_one_to_be_trained_on(seed, tmp_path):
     assert not ((n_trained == 0) & (n_held_out > 1)).any()
 
 
+@pytest.mark.filterwarnings("ignore:.*rows are held out, not")
+@pytest.mark.parametrize("n_shared", [1, 2])
+def test_a_larger_share_holds_out_the_same_rows_and_more(n_shared, tmp_path):
+    rows = [f"text {i},{';'.join(f'l{(i + j) // 2}' for j in range(n_shared))}" for i in range(60)]
+    content = "\n".join(["text,labels", *rows])
+    before = set()
+    for test_size in (0.1, 0.3, 0.4, 0.6, 0.9):
+        test = set(read(tmp_path, content, separator=";", test_size=test_size).test_texts)
+        assert before <= test
+        assert len(test) == min(60 * test_size, 30) or (n_shared == 2 and len(test) >= 20)
+        before = test
+
+
+def test_fewer_rows_than_asked_for_are_told(tmp_path):
+    content = "text,labels\n" + "".join(f"text {i},l{i // 2}\n" for i in range(20))
+    with pytest.warns(UserWarning, match=r"a.csv: 10 of 20 rows are held out, not 18: each other"):
+        data = read(tmp_path, content, test_size=0.9)
+    assert len(data.test_texts) == 10
+    assert data.Y.sum(axis=0).tolist() == [[1] * 10]
+
+
 @pytest.mark.parametrize("test_size", [-1, 1.5, 6, 7, True])
 def test_sizes_that_leave_nothing_are_refused(test_size, tmp_path):
     with pytest.raises((ValueError, TypeError), match="test_size"):
@@ -302,7 +302,6 @@ def test_odd_rows_are_told_in_one_line_with_the_first(content, words, tmp_path):
         ("", "a.csv is empty. Pass a file whose first row names the columns."),
         ("\n\n", "a.csv is empty."),
         ("text,labels\n", "a.csv has no rows."),
-        ("text,labels\na,x\nb\n", "a.csv, line 3: the row has 1 cells, but the first row names 2"),
         ("text,labels\n\"a\nb\",x\n\nb,y,z\n", "a.csv, line 5: the row has 3 cells, but the"),
         ('text,labels\na,x\n"b,y\nc,z\n', "a.csv, line 3: unexpected end of data. A cell that"),
         ('text,labels\n"a"b,x\n', "a.csv, line 2: ',' expected after"),
@@ -378,13 +377,3 @@ def test_a_table_of_delimited_cells_needs_a_column_by_name(tmp_path):
         list(FileColumn(tmp_path / "a.jsonl", ["text", "n"]))
     with pytest.raises(ValueError, match="encoding is 'cp1252', but only CSV and TSV files have"):
         FileColumn(tmp_path / "a.jsonl", "text", "cp1252")
-
-
-def test_rows_before_a_wrong_one_are_given_first(tmp_path):
-    rows = "".join(f"text {i},x\n" for i in range(3000))
-    (tmp_path / "a.csv").write_bytes(b"text,labels\n" + rows.encode() + b"b\xe9d,y\n")
-    given = FileColumn(tmp_path / "a.csv", "text").rows()
-    for i in range(3000):
-        assert next(given) == f"text {i}"
-    with pytest.raises(ValueError, match=r"a\.csv, line 3002: byte 0xe9"):
-        next(given)

@@ -99,7 +99,8 @@ def header(task: Task) -> bytes:
 
 
 def _csv_writer(file: IO[str]) -> Any:
-    return csv.writer(file, lineterminator="\n")
+    # by which csv tells that labels with a carriage return, too, need quotation marks
+    return csv.writer(file, lineterminator="\r\n")
 
 
 def _shortest(proba: Any) -> Iterator[list[float]]:

@@ -66,7 +66,7 @@ def read(source: Source, test_size: float | None) -> Bunch:
 
 def columns(given: Any) -> list[str]:
     """Names of columns, between commas or in a list."""
-    return given.split(",") if isinstance(given, str) else list(given)
+    return [x.strip() for x in given.split(",")] if isinstance(given, str) else list(given)
 
 
 def _is_of_layout(source: Source) -> bool:

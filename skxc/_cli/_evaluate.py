@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import Counter
 from json import dumps
 from typing import TYPE_CHECKING, Any
 
@@ -75,8 +76,12 @@ def _with_labels_of(clf: Any, dataset: Bunch, data: str) -> Bunch:
     column_of = {name: column for column, name in enumerate(names)}
     if len(column_of) < len(names):
         raise InputError("Two labels of the model have one name: a table cannot tell them apart.")
+    column_of = _by_text(clf) | column_of
+    of_table, n_columns = list[int](), len(names)
+    for name in map(str, dataset.label_names.tolist()):
+        of_table.append(column_of.get(name, n_columns))
+        n_columns += name not in column_of
     Y = dataset.Y.tocoo()
-    of_table = [column_of.setdefault(str(x), len(column_of)) for x in dataset.label_names.tolist()]
     columns = np.array(of_table)[Y.col]
     is_unknown = columns >= len(names)
     if is_unknown.all():
@@ -93,8 +98,17 @@ def _with_labels_of(clf: Any, dataset: Bunch, data: str) -> Bunch:
             f"that were not found, in {len(set(Y.row[is_unknown])):,} of {Y.shape[0]:,} rows.",
             stacklevel=1,
         )
-    Y_test = sp.csr_matrix((Y.data, (Y.row, columns)), shape=(Y.shape[0], len(column_of)))
+    Y_test = sp.csr_matrix((Y.data, (Y.row, columns)), shape=(Y.shape[0], n_columns))
+    Y_test.data[:] = 1  # of a label that a row has by its name and by its text
     return Bunch(test_texts=dataset.texts, Y_test=Y_test, test_exclude=None)
+
+
+def _by_text(clf: Any) -> dict[str, int]:
+    """Columns of labels by their texts, by which a vocabulary finds labels, too."""
+    texts = getattr(clf, "label_texts_", None)
+    texts = [] if texts is None else list(texts)
+    n_same = Counter(texts)
+    return {text: column for column, text in enumerate(texts) if n_same[text] == 1}
 
 
 def _check_labels(clf: Any, dataset: Bunch, data: str) -> None:

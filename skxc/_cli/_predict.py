@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -34,7 +35,8 @@ def predict(
 ) -> None:
     """The best labels of each text, as the texts arrive."""
     path = texts or "-"
-    task = Task(model, device, top_k, format or _FORMATS.get(Path(out or "").suffix, "jsonl"))
+    ending = Path(out or "").suffix.lower()
+    task = Task(model, device, top_k, format or _FORMATS.get(ending, "jsonl"))
     is_stream = path == "-" or is_special(path)
     _check_options(task, out, workers, resume=resume)
     with ExitStack() as stack:
@@ -108,13 +110,13 @@ def _check_stream(path: str, text: Any, encoding: str, workers: int, *, resume: 
 
 
 def _file_column(path: str, text: str | list[str] | None, encoding: str) -> Any:
+    """Columns of texts, of which one that a row lacks is empty."""
     from skxc.datasets import FileColumn
 
-    names = None if text is None else columns(text)
-    column = names[0] if names is not None and len(names) == 1 else names
     try:
         with input_checked():
-            return FileColumn(path, column, encoding)
+            names = FileColumn(path, None, encoding).column if text is None else columns(text)
+            return FileColumn(path, [names] if isinstance(names, str) else names, encoding)
     except ImportError as error:
         raise InputError(str(error)) from error
 
@@ -126,30 +128,29 @@ def _blocks(values: Any, start: int) -> Iterator[list[str]]:
     the last bits of a score may depend on the texts beside it.
     """
     with input_checked():
-        rows = enumerate(values.rows(start), start)
-    is_over = False
+        rows = values.rows(start)
+    n_before, is_over, is_told = start, False, values.column is None
     while not is_over:
         texts, problem = list[str](), None
         try:
             with input_checked():
-                for row, text in islice(rows, TEXTS_AT_ONCE):
-                    _check_text(values, row, text)
-                    texts.append(text)
+                texts.extend(islice(rows, TEXTS_AT_ONCE))
         except InputError as error:
             problem = error
+        if not is_told and "" in texts:
+            is_told = True
+            row = n_before + texts.index("")
+            warnings.warn(
+                f"{values.path}, row {row} (counted from 0): there is no text. This and other such "
+                f"rows are answered as empty texts.",
+                stacklevel=1,
+            )
+        n_before += len(texts)
         if texts:
             yield texts
         if problem is not None:
             raise problem
         is_over = len(texts) < TEXTS_AT_ONCE
-
-
-def _check_text(values: Any, row: int, text: Any) -> None:
-    if not isinstance(text, str):
-        raise InputError(
-            f"{values.path}, row {row} (counted from 0): {values.column!r} is {text!r:.60}, and no "
-            f"text. Pass the column of texts as --text."
-        )
 
 
 @contextmanager

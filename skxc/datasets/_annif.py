@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from sklearn.utils import Bunch
 from skxc._validation import short
 
 from ._delimited import DelimitedTable
-from ._files import opened, read_text
+from ._files import read_text
 from ._held_out import data_set
 from ._labelled_rows import LabelledRows, Place
 from ._line_columns import JsonTable, checked_columns, json_object, numbered_lines
@@ -23,6 +25,8 @@ from ._vocabulary import as_vocabulary, bare
 _SUBJECT_FILES = (".tsv", ".key")  # beside a text, in the order in which they are looked for
 _CSV_COLUMNS = ["text", "subject_uris"]
 _JSON_COLUMNS = ["text", "subjects"]
+_FIRST_LINES = 100  # that tell whether a file is a corpus: all subjects are URIs
+_URI = re.compile(rb"^<.+>$|://|^urn:")
 
 _Rows = Iterator[tuple[int, str, list[str]]]
 
@@ -134,9 +138,9 @@ def is_annif_corpus(path: Path) -> bool:
         return {*_JSON_COLUMNS} <= {*JsonTable(path).names()}
     if suffix != ".tsv":
         return False
-    with opened(path) as file:
-        _, _, subjects = file.readline().partition(b"\t")
-    return b"://" in subjects
+    lines = islice(numbered_lines(path), _FIRST_LINES)
+    subjects = [line.partition(b"\t")[2].split() for _, line in lines]
+    return any(subjects) and all(map(_URI.search, chain.from_iterable(subjects)))
 
 
 def _is_document(path: Path) -> bool:
@@ -163,7 +167,7 @@ def _documents(path: Path) -> tuple[Place, _Rows]:
 
 
 def _of_tsv(path: Path) -> _Rows:
-    for number, line in numbered_lines(path, 0):
+    for number, line in numbered_lines(path):
         text, _, subjects = line_text(line, str(path), number).partition("\t")
         yield number, text, [bare(uri) for uri in subjects.split()]
 
@@ -199,12 +203,14 @@ def _of_object(place: str, text: Any, subjects: Any) -> tuple[str, list[str]]:
     subjects = [] if subjects is None else subjects
     names = list[str]()
     for subject in subjects if isinstance(subjects, list) else [subjects]:
-        name = subject.get("uri", subject.get("label")) if isinstance(subject, dict) else None
+        name = None
+        if isinstance(subject, dict):
+            name = subject.get("uri") or subject.get("label")
         if not isinstance(name, str):
             raise ValueError(
                 f"{place}: {short(subject)} is no subject. Each is an object with uri or label."
             )
-        names.append(name)
+        names.append(bare(name.strip()))
     if text is not None and not isinstance(text, str):
         raise wrong_text(place, "text", text)
     return text or "", names

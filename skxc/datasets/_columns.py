@@ -24,7 +24,8 @@ from ._tables import TABLES, JoinedColumns, TableColumn, file_table
 class FileColumn:
     r"""Values of a file, one a row, read in blocks whenever they are asked for.
 
-    They are never in memory all at once. The file's name tells how it is read:
+    They are never in memory all at once. The file's name (in upper or lower case) tells
+    how it is read:
 
     ``.parquet``
         A column of a Parquet file.
@@ -32,11 +33,12 @@ class FileColumn:
         A column of an Arrow IPC file or stream, as ``datasets`` of Hugging Face and polars write
         them.
     ``.jsonl``, ``.ndjson``, also with ``.gz``
-        A field of JSON objects, one a line.
+        A field of JSON objects, one a line; a blank line is no row.
     ``.csv``, ``.tsv``, also with ``.gz``
         A column of a table whose first row names the columns. Cells between quotation marks may
-        hold line feeds. In ``.csv``, a comma, semicolon, tab or bar ends a cell: whichever cuts
-        the first line into most cells.
+        hold line feeds, and a blank line is no row. In ``.csv``, a comma, semicolon, tab or bar
+        ends a cell: the one that a first line such as ``sep=;`` names, or else whichever cuts the
+        first row into most cells.
     any other, also with ``.gz``
         Texts in UTF-8, one a line. Only a line feed ends a line; a carriage return before it and a
         byte-order mark at the line's beginning are left out.
@@ -49,8 +51,9 @@ class FileColumn:
         The file.
     column : str or list of str, default=None
         The column, or field, of the values. A list: columns of texts, joined by a space, without
-        the empty ones. None: the only one that there is (of the first JSON object); in ``.csv`` and
-        ``.tsv`` one has to be named. Lines of text have none.
+        the empty ones; a null, or a field that an object lacks, is an empty text. None: the only
+        one that there is (of the first JSON object); in ``.csv`` and ``.tsv`` one has to be named.
+        Lines of text have none.
     encoding : str, default="utf-8"
         Of ``.csv`` and ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8.
 
@@ -75,9 +78,9 @@ class FileColumn:
 
     Notes
     -----
-    A value is a str, or a list of str or int. A null and anything else is a ValueError that names
-    the row, when it is reached. So is a file of another size or time of change than at first, when
-    a pass begins or `len` is called.
+    A value is a str, or a list of str or int. A null (of a single column) and anything else is a
+    ValueError that names the row, when it is reached. So is a file of another size or time of
+    change than at first, when a pass begins or `len` is called.
 
     An object can be pickled, as the file's name and not its content.
 
@@ -187,9 +190,9 @@ def _reader(path: Path, column: str | Sequence[str] | None, encoding: str) -> An
     if table is None:
         if column is not None:
             raise ValueError(
-                f"column is {column!r}, but {path} is by its name a file of texts, one a line, "
-                f"which has no columns. Pass none, or a file whose name ends in "
-                f"{', '.join(TABLES)}."
+                f"column is {listed([column] if isinstance(column, str) else column)}, but {path} "
+                f"is by its name a file of texts, one a line, which has no columns. Pass none, or "
+                f"a file whose name ends in {', '.join(TABLES)}."
             )
         return TextLines(path)
     if column is not None and not isinstance(column, str):

@@ -5,16 +5,22 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
+
+from skxc._validation import callers_stack_level
 
 from ._files import opened
 from ._line_columns import listed
 
 _DELIMITERS = ",;\t|"
+_FIRST_LINES = 100  # in which the first row ends, also where its cells hold line feeds
+_EXCELS = re.compile(r'"?sep=(.)"?[\r\n]*')  # a first line that tells Excel the delimiter
 _ROWS_AT_ONCE = 1024
 _LONGEST_CELL = 1 << 27  # characters; longer ones begin with a mark that nothing closes
 
@@ -30,34 +36,76 @@ class DelimitedTable(NamedTuple):
 
     def n_rows(self) -> int:
         with closing(_records(self, self._delimiter())) as records:
-            return sum(1 for _, cells in records if cells) - 1
+            return sum(1 for _ in records) - 1
 
     def rows(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, list[str]]]:
-        """The line on which each row begins, and its cells; an empty line is no row."""
+        """The line on which each row begins, and its cells; a blank line is no row."""
         delimiter = self._delimiter()
         names = _names(self, delimiter)
-        places = [names.index(column) for column in columns]
+        n_cells, places = len(names), [names.index(column) for column in columns]
+        told = set[bool]()  # a pass tells of the first odd row of each kind
         with closing(_records(self, delimiter)) as records:
-            rows = ((line, cells) for line, cells in records if cells)
-            for line, cells in islice(rows, start + 1, None):
-                if len(cells) != len(names):
-                    raise ValueError(
-                        f"{self.place(line)}: the row has {len(cells)} cells, but the first row "
-                        f"names {len(names)} columns. Put cells that hold the delimiter "
-                        f"{delimiter!r} between quotation marks."
-                    )
+            for line, cells in islice(records, start + 1, None):
+                if len(cells) != n_cells or delimiter == "\t":
+                    self._check(line, cells, n_cells, delimiter, told)
                 yield line, [cells[place] for place in places]
+
+    def _check(
+        self, line: int, cells: list[str], n_cells: int, delimiter: str, told: set[bool]
+    ) -> None:
+        """Raise for too many cells; fill up too few, and tell of the first odd rows, in place."""
+        if len(cells) > n_cells:
+            raise ValueError(
+                f"{self.place(line)}: the row has {len(cells)} cells, but the first row names "
+                f"{n_cells} columns. Put cells that hold the delimiter {delimiter!r} between "
+                f"quotation marks."
+            )
+        is_short = len(cells) < n_cells
+        if is_short not in told and (odd := _oddness(cells, n_cells)):
+            told.add(is_short)
+            text = f"{self.place(line)}: {odd}"
+            warnings.warn(text, UserWarning, stacklevel=callers_stack_level())
+        cells += [""] * (n_cells - len(cells))
 
     def place(self, number: int) -> str:
         return f"{self.path}, line {number}"
 
     def _delimiter(self) -> str:
-        """Tab in a TSV file, else the one that cuts the first line into most cells."""
-        if ".tsv" in self.path.suffixes[-2:]:
-            return "\t"
+        """What Excel's first line names; tab in a TSV file; else what cuts the first row most."""
         with closing(_lines(self)) as lines:
-            first = next(lines, "").split("\r")[0]
-        return max(_DELIMITERS, key=lambda d: len(next(csv.reader([first], delimiter=d), "")))
+            named = _EXCELS.fullmatch(next(lines, ""))
+        if named:
+            return named[1]
+        if self.path.name.lower().endswith((".tsv", ".tsv.gz")):
+            return "\t"
+        _allow_long_cells()
+        return max(_DELIMITERS, key=self._n_cells)
+
+    def _n_cells(self, delimiter: str) -> int:
+        """Cells of the first row, if this delimiter cuts it."""
+        with closing(_lines(self)) as lines:
+            # a carriage return alone is an error to csv
+            first = (line.replace("\r", " ") for line in islice(lines, _FIRST_LINES))
+            return next((len(row) for row in csv.reader(first, delimiter=delimiter) if row), 0)
+
+
+def _oddness(cells: list[str], n_cells: int) -> str | None:
+    """What is said of a row that is too short, or has a cell that may be rows between tabs."""
+    if len(cells) < n_cells:
+        return (
+            f"the row has {len(cells)} cells, but the first row names {n_cells} columns. The last "
+            f"ones are taken as empty, here and in other rows. If a cell holds a line feed, put it "
+            f"between quotation marks."
+        )
+    for cell in cells:
+        n_lines = cell.count("\n")
+        if n_cells > 1 and n_lines and cell.count("\t") == n_lines * (n_cells - 1):
+            return (
+                f"a cell that begins with a quotation mark goes on to the next one, {n_lines} "
+                f"lines below, and seems to hold whole rows. If the marks belong to the texts, "
+                f'double each and put the cell between marks: "He said ""no"""'
+            )
+    return None
 
 
 def check_encoding(encoding: str) -> None:
@@ -74,27 +122,33 @@ def check_encoding(encoding: str) -> None:
 def _names(table: DelimitedTable, delimiter: str) -> list[str]:
     with closing(_records(table, delimiter)) as records:
         for _, cells in records:
-            if cells:
-                return [cell.strip() for cell in cells]
+            return [cell.strip() for cell in cells]
     raise ValueError(f"{table.path} is empty. Pass a file whose first row names the columns.")
+
+
+def _allow_long_cells() -> None:
+    """Raise the csv module's limit: of the whole process, so that no thread may lower it again."""
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_CELL))
 
 
 def _records(table: DelimitedTable, delimiter: str) -> Generator[tuple[int, list[str]]]:
     """All rows with the number of their first line; those before a wrong one, then its error."""
     with closing(_lines(table)) as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        _allow_long_cells()
+        first = next(lines, "")
+        first = "\n" if _EXCELS.fullmatch(first) else first
+        reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
         line, is_over = 1, False
         while not is_over:
-            block, problem = list[tuple[int, list[str]]](), None
-            limit = csv.field_size_limit(_LONGEST_CELL)  # of the whole process
+            n_read, block, problem = 0, list[tuple[int, list[str]]](), None
             try:
                 for cells in islice(reader, _ROWS_AT_ONCE):
-                    block.append((line, cells))
+                    n_read += 1
+                    if cells and not (len(cells) == 1 and cells[0].isspace()):
+                        block.append((line, cells))
                     line = reader.line_num + 1
             except (csv.Error, ValueError) as error:
                 problem = error
-            finally:
-                csv.field_size_limit(limit)
             yield from block
             if isinstance(problem, csv.Error):
                 raise ValueError(
@@ -104,7 +158,7 @@ def _records(table: DelimitedTable, delimiter: str) -> Generator[tuple[int, list
                 ) from problem
             if problem is not None:
                 raise problem
-            is_over = len(block) < _ROWS_AT_ONCE
+            is_over = n_read < _ROWS_AT_ONCE
 
 
 def _lines(table: DelimitedTable) -> Generator[str]:
@@ -113,7 +167,9 @@ def _lines(table: DelimitedTable) -> Generator[str]:
     with opened(path) as file:
         if "\n".encode(encoding) != b"\n":  # UTF-16: its lines do not end in that byte
             with io.TextIOWrapper(file, encoding, newline="") as text:
-                yield from _decoded(path, encoding, text)
+                lines = _decoded(path, encoding, text)
+                yield next(lines, "").removeprefix("\ufeff")
+                yield from lines
             return
         for number, line in enumerate(file, 1):
             if number == 1:

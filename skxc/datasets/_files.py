@@ -252,7 +252,7 @@ def _whole_numbers(line: bytes) -> list[int]:
 @contextmanager
 def opened(path: Path) -> Iterator[IO[bytes] | gzip.GzipFile]:
     """A file to read, decompressed where its name ends with .gz."""
-    if path.suffix != ".gz":
+    if path.suffix.lower() != ".gz":
         with path.open("rb") as plain:
             yield plain
         return

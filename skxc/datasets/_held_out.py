@@ -94,16 +94,22 @@ def _columns(
         return names, rows.matrix({x: i for i, x in enumerate(names.tolist())}, len(names))
     names, place_of = vocabulary.names(), vocabulary.places()
     column_of = {x: place for x in rows.ids if (place := place_of(x)) is not None}
-    _check_known(rows, name, column_of)
+    _check_known(rows, name, column_of, vocabulary)
     return names, rows.matrix(column_of, len(names))
 
 
-def _check_known(rows: LabelledRows, name: str, column_of: Mapping[Any, int]) -> None:
-    """Tell of labels that the vocabulary lacks."""
+def _check_known(
+    rows: LabelledRows, name: str, column_of: Mapping[Any, int], vocabulary: Vocabulary
+) -> None:
+    """Tell of labels that the vocabulary lacks, or whose text several of its labels have."""
     unknown = [label for label in rows.ids if label not in column_of]
     if not unknown:
         return
-    first = f"{unknown[0]!r} ({rows.place_of_label(unknown[0])})"
+    same_text = vocabulary.same_text()
+    shown = next((label for label in unknown if label in same_text), unknown[0])
+    first = f"{shown!r} ({rows.place_of_label(shown)})"
+    if shown in same_text:
+        first += f", the text of both {' and '.join(map(repr, same_text[shown][:2]))}: write names"
     if len(unknown) == len(rows.ids):
         raise ValueError(
             f"The vocabulary has none of the {len(unknown):,} labels of {name}, such as {first}. "
@@ -148,36 +154,37 @@ def _parts(
                 f"{name}: of {n_rows:,} rows with a text, test_size={short(test_size)} cannot be "
                 f"held out. Pass a share in (0, 1), a number of rows, or 0 for none."
             ) from error
-        is_test[test] = True
-        _train_labels_(Y, is_test, train)
+        held_out = _held_out(Y, np.concatenate([test, train]), len(test))
+        is_test[held_out] = True
+        if len(held_out) < len(test):
+            _warn(
+                f"{name}: {len(held_out):,} of {n_rows:,} rows are held out, not {len(test):,}: "
+                f"each other one is the only training row of a label."
+            )
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
-def _train_labels_(
+def _held_out(
     Y: sp.csr_matrix,
-    is_test: NDArray[np.bool_],  # updated in place
-    order: NDArray[np.int64],  # training rows, in random order
-) -> None:
-    """Swap rows, so that a label of two rows or more has one to be trained on."""
-    columns, n_labels = Y.tocsc(), Y.shape[1]
-    n_trained = np.bincount(Y[~is_test].indices, minlength=n_labels)
-    n_moved = 0
-    for label in np.flatnonzero((n_trained == 0) & (np.diff(columns.indptr) > 1)):
-        if not n_trained[label]:  # by a row that was moved for another label
-            row = columns.indices[columns.indptr[label]]
-            is_test[row], n_moved = False, n_moved + 1
-            n_trained[_labels(Y, row)] += 1
-    for row in order:
-        if not n_moved:
-            return
-        if (n_trained[_labels(Y, row)] > 1).all():
-            is_test[row], n_moved = True, n_moved - 1
-            n_trained[_labels(Y, row)] -= 1
+    order: NDArray[np.int64],  # all rows, in random order
+    n: int,
+) -> list[int]:
+    """The first n rows after which each label of two rows or more still has one to be trained on.
 
-
-def _labels(Y: sp.csr_matrix, row: int) -> NDArray[np.int32]:
-    labels: NDArray[np.int32] = Y.indices[Y.indptr[row] : Y.indptr[row + 1]]
-    return labels
+    They are fewer where there are not as many. A larger n gives the same rows and more.
+    """
+    n_trained = np.bincount(Y.indices, minlength=Y.shape[1])
+    n_trained[n_trained == 1] = len(order) + 1  # of a single row, which may be held out
+    left, rows = n_trained.tolist(), list[int]()
+    for row in order.tolist():
+        if len(rows) == n:
+            break
+        labels = Y.indices[Y.indptr[row] : Y.indptr[row + 1]].tolist()
+        if all(left[label] > 1 for label in labels):
+            rows.append(row)
+            for label in labels:
+                left[label] -= 1
+    return rows
 
 
 def _warn_of_equal_texts(texts: list[str], test_texts: list[str]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from array import array
-from ast import literal_eval
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from typing import Any
@@ -15,6 +13,8 @@ from numpy.typing import NDArray
 
 from skxc._validation import as_classes, is_collection, short
 from skxc._validation._texts import is_missing
+
+from ._written_lists import written_list
 
 Place = Callable[[int], str]
 
@@ -113,11 +113,12 @@ def labels_of(cell: Any, separator: str | None) -> list[Any]:
         If the cell holds anything else.
     """
     if isinstance(cell, str):
+        name = cell.strip()
+        is_closed = name.endswith((")", "]", "}"))
+        if is_closed and (values := written_list(name)) is not None:
+            return [label for value in values for label in _label(value)]
         if separator is not None:
             return [name for part in cell.split(separator) if (name := part.strip())]
-        name = cell.strip()
-        if name.startswith("[") and name.endswith("]"):
-            return _written_list(name)
         return [name] if name else []
     if is_missing(cell):
         return []
@@ -140,15 +141,3 @@ def _label(value: Any) -> list[Any]:
         f"{short(value)} of type {type(value).__name__} is no label. Labels are texts, whole "
         f"numbers, or lists of them"
     )
-
-
-def _written_list(text: str) -> list[Any]:
-    """Labels of a list as JSON or Python writes it, such as pandas into CSV; else the text."""
-    for read in (json.loads, literal_eval):
-        try:
-            values = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(values, list) and {*map(type, values)} <= {str, int}:
-            return [label for value in values for label in _label(value)]
-    return [text]

@@ -23,7 +23,8 @@ class TextLines(NamedTuple):
     path: Path
 
     def n_rows(self) -> int:
-        return _n_lines(self.path)
+        with opened(self.path) as file:
+            return count_lines(file)
 
     def values(self, start: int) -> Iterator[str]:
         source = str(self.path)
@@ -38,10 +39,10 @@ class JsonLines(NamedTuple):
     column: str | None  # None: there are no rows
 
     def n_rows(self) -> int:
-        return _n_lines(self.path)
+        return sum(1 for _ in _json_lines(self.path))
 
     def values(self, start: int) -> Iterator[Any]:
-        for number, line in numbered_lines(self.path, start):
+        for number, line in _json_lines(self.path, start):
             row = _json_object(self.path, number, line)
             if self.column not in row:
                 raise ValueError(
@@ -60,15 +61,15 @@ class JsonTable(NamedTuple):
 
     def names(self) -> list[str]:
         """The fields of the first objects, each of which may lack some."""
-        rows = islice(numbered_lines(self.path, 0), _FIRST)
+        rows = islice(_json_lines(self.path), _FIRST)
         objects = [_json_object(self.path, number, line) for number, line in rows]
         return list(dict.fromkeys(name for row in objects for name in row))
 
     def n_rows(self) -> int:
-        return _n_lines(self.path)
+        return sum(1 for _ in _json_lines(self.path))
 
     def rows(self, columns: list[str], start: int = 0) -> Iterator[tuple[int, Sequence[Any]]]:
-        for number, line in numbered_lines(self.path, start):
+        for number, line in _json_lines(self.path, start):
             row = _json_object(self.path, number, line)
             yield number, [row.get(column) for column in columns]
 
@@ -78,7 +79,7 @@ class JsonTable(NamedTuple):
 
 def json_names(path: Path) -> list[str] | None:
     """The fields of a file's first object; None in a file without rows."""
-    for number, line in numbered_lines(path, 0):
+    for number, line in _json_lines(path):
         return list(_json_object(path, number, line))
     return None
 
@@ -143,6 +144,12 @@ def checked_columns(columns: Sequence[str], source: object, names: Sequence[obje
     return list(columns)
 
 
+def _json_lines(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """The lines from a row on; a blank one is no row."""
+    rows = (numbered for numbered in numbered_lines(path, 0) if numbered[1].strip())
+    return islice(rows, start, None)
+
+
 def _json_object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return json_object(f"{path}, line {number}", line_text(line, str(path), number))
 
@@ -157,14 +164,9 @@ def json_object(place: str, text: str) -> dict[str, Any]:
     return row
 
 
-def numbered_lines(path: Path, start: int) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(path: Path, start: int = 0) -> Iterator[tuple[int, bytes]]:
     """Each line from this row on, and its number, counted from 1."""
     with opened(path) as file:
         for lines in blocks_of_lines(file, start):
             yield from enumerate(lines, start + 1)
             start += len(lines)
-
-
-def _n_lines(path: Path) -> int:
-    with opened(path) as file:
-        return count_lines(file)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from sklearn.utils import Bunch
 
+from skxc._validation import callers_stack_level
 from skxc._validation._texts import is_missing
 
 from ._held_out import data_set
@@ -16,8 +19,10 @@ from ._line_columns import checked_columns
 from ._tables import Table, joined_texts, opened_table, wrong_text
 from ._vocabulary import as_vocabulary
 
-# cells that say whether the label of their column applies
-_BITS: dict[Any, bool] = {"0": False, "1": True, 0: False, 1: True}
+# cells, in lower case, that say whether the label of their column applies
+_BITS: dict[Any, bool] = {"0": False, "1": True, "0.0": False, "1.0": True}
+_BITS |= {"false": False, "true": True, 0: False, 1: True}
+_UNKNOWN = {"-1", "-1.0", -1}  # beside these
 
 _Rows = Iterator[tuple[int, str, list[Any]]]
 
@@ -46,24 +51,27 @@ def load_table(
         Columns of texts, joined by a space, without the empty ones.
     labels : str or list of str
         Columns of labels. A cell holds a label, or several: a list (in JSON, Parquet and
-        DataFrames, or written out, as ``["a", "b"]``), or a text that `separator` cuts. Spaces
-        around names are dropped, and so are empty names. The labels of several columns are put
-        together; if these hold nothing but 0 and 1, each is the indicator of one label, by the
-        column's name.
+        DataFrames, or written out by JSON, Python or NumPy, as ``["a", "b"]``), or a text that
+        `separator` cuts. Spaces around names are dropped, and so are empty and missing names. The
+        labels of several columns are put together; if these hold nothing but 0 and 1 (or 0.0,
+        false, TRUE, ...; an empty cell is 0), each is the indicator of one label, by the column's
+        name.
     separator : str, default=None
         What stands between the labels in a cell. None: a cell is one label.
     vocabulary : mapping, str or path-like, default=None
         The text of each label, by its name: a dict, or a file as
         :func:`load_annif_corpus` reads it. Its labels, in its order, are the columns of `Y`,
         also those that no row has; labels of the table that it lacks are left out. A label may
-        also stand in the table as its text. None: the labels that there are, sorted.
+        also stand in the table as its text, if no other has the same. None: the labels that there
+        are, sorted.
     language : str, default=None
         Of the vocabulary's texts, where the file has several.
     encoding : str, default="utf-8"
         Of ``.csv`` and ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8.
     test_size : float or int, default=0.1
         Share, or number, of the rows to hold out; 0 for none. They are drawn at random, but a
-        label of two rows or more has at least one in the training part.
+        label of two rows or more has at least one in the training part; where labels are rare,
+        fewer rows can be held out.
     random_state : int, RandomState instance or None, default=0
         Source of randomness of this choice.
 
@@ -97,17 +105,19 @@ def load_table(
     ImportError
         If the file needs a package that is not installed.
     ValueError
-        If a column is not there, a row has cells too many or too few, a cell holds no text or no
-        label, a line is not in `encoding`, or no row has a text, or none a label. The message names
-        the file, and the line (counted from 1) or the row (from 0).
+        If a column is not there, a row has too many cells, a cell holds no text or no label, -1
+        stands among indicators, a line is not in `encoding`, or no row has a text, or none a label.
+        The message names the file, and the line (counted from 1) or the row (from 0).
     TypeError
         If `table` or `vocabulary` is of a wrong type.
 
     Warns
     -----
     UserWarning
-        If rows have no text (they are left out) or no label (they are kept), labels look like
-        several in one cell, the vocabulary lacks labels, or held-out texts are training texts, too.
+        If rows have no text (they are left out), no label (they are kept), or too few cells (the
+        last are taken as empty); a cell of a ``.tsv`` seems to hold whole rows; labels look like
+        several in one cell, or like indicators; the vocabulary lacks labels, or has a text twice;
+        fewer rows are held out than were asked for, or their texts are training texts, too.
 
     Examples
     --------
@@ -137,9 +147,9 @@ def load_table(
     known = as_vocabulary(vocabulary, language)
     rows = LabelledRows(opened.place)
     rows.gather(_rows(opened, text_columns, label_columns, separator))
-    if len(label_columns) > 1 and rows.ids and rows.ids.keys() <= _BITS.keys():
+    if _are_indicators(rows, label_columns, has_vocabulary=known is not None):
         rows = LabelledRows(opened.place)
-        rows.gather(_indicator_rows(opened, text_columns, label_columns))
+        rows.gather(_indicator_rows(opened, text_columns, label_columns, separator))
     return data_set(rows, name, known, test_size, random_state)
 
 
@@ -163,14 +173,57 @@ def _rows(table: Table, text: list[str], labels: list[str], separator: str | Non
         yield number, _text(table, number, text, cells[:n_texts]), found
 
 
-def _indicator_rows(table: Table, text: list[str], labels: list[str]) -> _Rows:
+def _are_indicators(rows: LabelledRows, columns: list[str], *, has_vocabulary: bool) -> bool:
+    """Whether each column tells if its own label applies: all hold nothing but 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        If they hold -1, too.
+    """
+    others = [label for label in rows.ids if _bit(label) is None]
+    if len(others) == len(rows.ids):
+        return False
+    n_cells = np.bincount(rows.labels)  # of each label
+    n_others = sum(int(n_cells[rows.ids[label]]) for label in others)
+    if len(columns) > 1:
+        if not others:
+            return True
+        place = f"{rows.place_of_label(others[0])}: {others[0]!r} stands beside 0 and 1 in columns"
+        if {*others} <= _UNKNOWN:
+            raise ValueError(f"{place} of labels. Write 0, 1, or nothing for a label not applied.")
+        if 2 * n_others < len(rows.labels) and not has_vocabulary:
+            _warn(
+                f"{place} of labels, which are therefore read as names of labels. For columns that "
+                f"tell whether their label applies, write 0, 1 or nothing in each cell."
+            )
+    elif not others and max(rows.lengths) == 1 and not has_vocabulary:
+        _warn(
+            f"{columns[0]!r} holds nothing but {' and '.join(map(repr, rows.ids))}, and these are "
+            f"read as names of labels. If it tells whether one label applies, write the label's "
+            f"name for 1, and nothing for 0."
+        )
+    return False
+
+
+def _bit(label: Any) -> bool | None:
+    return _BITS.get(label.lower() if isinstance(label, str) else label)
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, UserWarning, stacklevel=callers_stack_level())
+
+
+def _indicator_rows(
+    table: Table, text: list[str], labels: list[str], separator: str | None
+) -> _Rows:
     """The same, where each column of labels tells whether its own label applies."""
     n_texts = len(text)
     for number, cells in table.rows([*text, *labels]):
         found = [
             column
             for column, cell in zip(labels, cells[n_texts:], strict=True)
-            if any(_BITS[label] for label in labels_of(cell, None))
+            if any(map(_bit, labels_of(cell, separator)))
         ]
         yield number, _text(table, number, text, cells[:n_texts]), found
 

@@ -59,7 +59,8 @@ TABLES = tuple(_BY_SUFFIX)
 
 
 def suffix_of(path: Path) -> str:
-    """What tells how a file is read; ".gz" is left out."""
+    """What tells how a file is read, in lower case; ".gz" is left out."""
+    path = Path(path.name.lower())
     return Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
 
@@ -103,7 +104,7 @@ def opened_table(source: Any, encoding: str) -> Table:
         )
     table = file_table(path, encoding)
     if table is None:
-        is_sheet = path.suffix in (".xlsx", ".xls", ".ods")
+        is_sheet = suffix_of(path) in (".xlsx", ".xls", ".ods")
         remedy = "Save the sheet as CSV in UTF-8" if is_sheet else "Name the file as what it is"
         raise ValueError(f"{path} has no name of a table: {', '.join(TABLES)}. {remedy}.")
     return _without_pyarrow(path) if isinstance(table, ParquetTable) else table

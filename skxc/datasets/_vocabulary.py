@@ -29,14 +29,26 @@ class Vocabulary(NamedTuple):
         return as_classes(list(self.texts))
 
     def places(self) -> Callable[[Any], int | None]:
-        """What finds a label by its name, or else by its text."""
-        by_text = {text: place for place, text in enumerate(self.texts.values())}
+        """What finds a label by its name, also where one is a number, or else by its text."""
+        by_text = {text: names[0] for text, names in self._by_text().items() if len(names) == 1}
         by_name = {name: place for place, name in enumerate(self.texts)}
+        by_written = {str(name).strip(): place for name, place in by_name.items()}
 
         def place(label: Any) -> int | None:
-            return by_name.get(label, by_name.get(str(label), by_text.get(label)))
+            found = by_name.get(label, by_written.get(str(label)))
+            return by_name.get(by_text.get(label)) if found is None else found
 
         return place
+
+    def same_text(self) -> dict[str, list[Any]]:
+        """The names of labels whose text is another's, too, by this text."""
+        return {text: names for text, names in self._by_text().items() if len(names) > 1}
+
+    def _by_text(self) -> dict[str, list[Any]]:
+        names_of = dict[str, list[Any]]()
+        for name, text in self.texts.items():
+            names_of.setdefault(text.strip(), []).append(name)
+        return names_of
 
 
 def as_vocabulary(given: Any, language: str | None) -> Vocabulary | None:

@@ -74,7 +74,7 @@ def most_confused(rankings: Rankings, n_pairs: int) -> Confusions:
     best = [np.zeros((3, 0))]
     for start, stop in pairwise(bounds):
         counts = (of_label[start:stop] @ given).tocoo()
-        triples = np.stack([counts.row + start, counts.col, np.round(counts.data, 9)])
+        triples = np.stack([counts.row + start, counts.col, _rounded(counts.data)])
         triples = triples[:, triples[2] > 0]  # rows of weight 0 have no errors
         best = [_largest(np.concatenate([*best, triples], axis=1), n_pairs)]
     return Confusions(
@@ -134,6 +134,12 @@ def _as_csr(pairs: NDArray[np.int64], shape: tuple[int, int]) -> sp.csr_array:
     rows, labels = np.divmod(pairs, max(shape[1], 1))
     indptr = np.searchsorted(rows, np.arange(shape[0] + 1))
     return sp.csr_array((np.ones(len(pairs)), labels, indptr), shape=shape)
+
+
+def _rounded(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nine digits of each, so that equal sums of other order are equal."""
+    mantissas, exponents = np.frexp(counts)
+    return np.ldexp(np.round(mantissas, 9), exponents)
 
 
 def _largest(triples: NDArray[np.float64], n: int) -> NDArray[np.float64]:

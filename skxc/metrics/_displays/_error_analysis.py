@@ -163,7 +163,7 @@ class ErrorAnalysisDisplay:
         self.bars_ = ax.barh(places, counts, **own | kwargs)
         ax.set_yticks(places, [_of_both(confusion) for confusion in self.confusions])
         ax.set_ylim(max(len(places), 1) - 0.4, -0.6)  # the most frequent pair on top
-        ax.set(xlabel=f"Errors ({self.n_errors:,.0f} in all)", title=name)
+        ax.set(xlabel=f"Errors ({tables.digits(self.n_errors)} in all)", title=name)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 

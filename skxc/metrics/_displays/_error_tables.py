@@ -29,9 +29,9 @@ _STYLE = """
 def summary(n_errors: float, n_true: float, name: str | None) -> str:
     """The number of errors, as a sentence."""
     whose = f"{name}: " if name else ""
-    errors = f"{_number(n_errors)} error{'s' * (n_errors != 1)}"
+    errors = f"{digits(n_errors)} error{'s' * (n_errors != 1)}"
     return (
-        f"{whose}{errors} among {_number(n_true)} true labels "
+        f"{whose}{errors} among {digits(n_true)} true labels "
         f"(each text's ranking is cut at the number of its true labels)."
     )
 
@@ -92,12 +92,12 @@ def instead(confusion: Confusion) -> Any:
 
 def _confusion_line(confusion: Confusion) -> str:
     labels = f"{one_line(str(confusion.label))} → {one_line(str(instead(confusion)))}"
-    return f"{_number(confusion.n_errors):>7}  {_recall(confusion):<10}  {labels}"
+    return f"{digits(confusion.n_errors):>7}  {_recall(confusion):<10}  {labels}"
 
 
 def _confusion_row(confusion: Confusion) -> Sequence[str]:
     label, given = (escape(str(name)) for name in (confusion.label, instead(confusion)))
-    return _number(confusion.n_errors), label, _recall(confusion), given
+    return digits(confusion.n_errors), label, _recall(confusion), given
 
 
 def _worst_row(text: WorstText) -> Sequence[str]:
@@ -135,7 +135,7 @@ def _cells(tag: str, contents: Sequence[str], n_numbers: int) -> str:
 
 
 def _recall(confusion: Confusion) -> str:
-    return f"{_number(confusion.n_found)} of {_number(confusion.n_true)}"
+    return f"{digits(confusion.n_found)} of {digits(confusion.n_true)}"
 
 
 def _place(place: int | None) -> str:
@@ -148,6 +148,8 @@ def _more(text: WorstText) -> str:
     return f" and {n_more} more" if n_more > 0 else ""
 
 
-def _number(value: float) -> str:
-    """Whole numbers as such, others with two digits behind the point."""
+def digits(value: float) -> str:
+    """Whole numbers as such, others with two digits behind the point; of small ones, two digits."""
+    if 0 < value < 0.1:
+        return f"{value:.2g}"
     return f"{value:,.0f}" if abs(value - round(value)) < 0.005 else f"{value:,.2f}"
