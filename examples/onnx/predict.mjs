@@ -15,6 +15,7 @@ const session = await ort.InferenceSession.create(readFileSync(`${folder}/model.
 
 const texts = readFileSync(0, "utf8").split("\n");
 if (texts.at(-1) === "") texts.pop(); // what follows the last line
+if (!texts.length) process.exit(); // onnxruntime-web fails at none
 const { ids, weights, shape } = read(texts);
 const { labels, proba } = await session.run({
   word_ids: new ort.Tensor("int64", ids, shape),

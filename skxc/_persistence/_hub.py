@@ -133,7 +133,7 @@ def _fetched(model: HubModel, file: str, largest: int, *, is_local: bool) -> Pat
                 model.repo_id, file, revision=model.revision, local_files_only=only_local
             )
         except errors.LocalEntryNotFoundError:
-            if getattr(refused, "response", None) is not None:  # the hub did answer
+            if refused and getattr(refused, "response", None) is not None:  # the hub did answer
                 raise refused from None
             raise
     return Path(place)
