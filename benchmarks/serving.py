@@ -212,10 +212,6 @@ def markdown(
     return "\n".join(lines)
 
 
-def cell(value: float | None, column: str) -> str:
-    return "-" if value is None else f"{value:,.{0 if column == 'texts/s' else 2}f}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -26,7 +26,8 @@ class Hub(ThreadingHTTPServer):
         self.gated: set[str] = set()
         self.private: dict[str, bool] = {}
         self.requests: list[str] = []
-        self.accepts_tokens = True
+        self.accepts_tokens, self.is_broken = True, False
+        self.meanwhile: Callable[[], object] | None = None  # called once, before a commit
 
     def commit(self, repo_id: str, files: dict[str, bytes], branch: str = "main") -> str:
         """Make a branch hold these files; the commit's hash."""
@@ -79,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _api(self, path: str, content: bytes) -> object:
         if self.command == "POST" and not self.server.accepts_tokens:
             raise RefusedError(401, "")
+        if self.server.is_broken:
+            raise RefusedError(500, "")
         if path == "/api/validate-yaml":
             return {"errors": [], "warnings": []}
         if path == "/api/repos/create":
@@ -99,7 +102,9 @@ class _Handler(BaseHTTPRequestHandler):
         if action == "branch":
             if revision in branches:
                 raise RefusedError(409, "")
-            branches[revision] = branches["main"]
+            branches[revision] = (json.loads(content) if content else {}).get(
+                "startingPoint", branches["main"]
+            )
             return {}
         oid = self._oid(repo_id, revision or "main")
         files = self.server.commits[oid]
@@ -119,10 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
     def _commit(
         self, repo_id: str, branch: str, content: bytes, files: dict[str, bytes]
     ) -> dict[str, object]:
+        if self.server.meanwhile is not None:
+            self.server.meanwhile()
         for line in content.decode().splitlines():
             entry = json.loads(line)
             value = entry["value"]
-            if entry["key"] == "file":
+            if entry["key"] == "header" and value["parentCommit"] != self._oid(repo_id, branch):
+                raise RefusedError(412, "")
+            elif entry["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             elif entry["key"] == "deletedFile":
                 del files[value["path"]]
@@ -135,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             raise RefusedError(404, "RepoNotFound")
         repo_id, revision, name = map(unquote, found.groups())
+        if self.server.is_broken:
+            raise RefusedError(500, "")
         self._branches(repo_id)
         if repo_id in self.server.gated:
             raise RefusedError(403, "GatedRepo")

@@ -122,16 +122,54 @@ def test_an_earlier_models_files_go_and_the_users_own_stay(hub: Hub, clf: skxc.U
     assert found["figures/a.png"] == b"png"
 
 
-@pytest.mark.parametrize("config", [b'{"architectures": ["BertModel"]}', b"no JSON"])
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"config.json": b'{"architectures": ["BertModel"]}'}, "a config.json that this skxc does"),
+        ({"config.json": b"no JSON"}, "a config.json that this skxc does not read"),
+        (
+            {"README.md": b"", "model.safetensors": b"weights", "encoder/w.bin": b"w"},
+            "'encoder/w.bin', and no config.json",
+        ),
+        ({".gitattributes": b"", "thesis.tex": b""}, "'thesis.tex', and no config.json"),
+    ],
+)
+@pytest.mark.parametrize("revision", [None, "next"])
 def test_a_repository_of_something_else_is_left_alone(
-    hub: Hub, clf: skxc.UniDEC, config: bytes
+    hub: Hub, clf: skxc.UniDEC, files: dict[str, bytes], told: str, revision: str | None
 ) -> None:
-    oid = hub.commit("owner/bert", {"config.json": config})
-    with pytest.raises(FileExistsError, match="hf://owner/bert holds something else than a model"):
-        clf.push_to_hub("owner/bert")
+    oid = hub.commit("owner/bert", files)
+    place = f"hf://owner/bert{'' if revision is None else '@next'}"
+    with pytest.raises(FileExistsError) as raised:
+        clf.push_to_hub("owner/bert", revision=revision)
+    words = str(raised.value)
+    assert words.startswith(f"{place} holds something else than a model of skxc: {told}")
+    assert not any(word in words for word in ("Copy the folder", "cache", "snapshots"))
     assert hub.branches["owner/bert"] == {"main": oid}
+    assert not [asked for asked in hub.requests if asked.startswith("POST")]
+
+
+def test_a_stranger_s_config_is_no_model(hub: Hub) -> None:
+    hub.commit("owner/bert", {"config.json": b'{"architectures": ["BertModel"]}'})
     with pytest.raises(ValueError, match="hf://owner/bert holds no model that this skxc reads"):
         skxc.load("hf://owner/bert")
+
+
+@pytest.mark.parametrize("files", [{}, {".gitattributes": b"", "README.md": b"licence: mit"}])
+def test_an_empty_repository_takes_a_model(
+    hub: Hub, clf: skxc.UniDEC, files: dict[str, bytes]
+) -> None:
+    hub.commit("owner/topics", files)
+    clf.push_to_hub("owner/topics")
+    assert skxc.load(NAME).n_labels_ == clf.n_labels_
+
+
+def test_what_is_uploaded_meanwhile_is_not_replaced(hub: Hub, clf: skxc.UniDEC) -> None:
+    clf.push_to_hub("owner/topics")
+    hub.meanwhile = lambda: hub.commit("owner/topics", {"thesis.tex": b"mine"})
+    with pytest.raises(OSError, match=r"somebody else changed the repository meanwhile\. Nothing"):
+        clf.push_to_hub("owner/topics")
+    assert hub.files("owner/topics") == {"thesis.tex": b"mine"}
 
 
 # -------------------------------------------------------------------------------- no hub, or errors
@@ -161,6 +199,14 @@ def test_without_a_connection_the_cache_counts(
         ("hf://owner", ValueError, "Pass a name such as 'hf://owner/name'"),
         ("hf://a/b/c", ValueError, "names no repository"),
         ("hf://owner/topics@", ValueError, "names no repository"),
+        ("hf://owner/topics@../../../refs", ValueError, "names no repository"),
+        ("hf://owner/topics@a/../b", ValueError, "names no repository"),
+        ("hf://owner/topics@a/..", ValueError, "names no repository"),
+        ("hf://owner/topics@/etc/passwd", ValueError, "names no repository"),
+        ("hf://owner/topics@a//b", ValueError, "names no repository"),
+        ("hf://owner/topics@a/", ValueError, "names no repository"),
+        ("hf://owner/topics@C:x", ValueError, "names no repository"),
+        ("hf://owner/topics@a\x00b", ValueError, "names no repository"),
         ("hf://../etc", ValueError, "names no repository"),
         ("hf://", ValueError, "names no repository"),
     ],
@@ -191,6 +237,32 @@ def test_a_configuration_that_names_files_elsewhere_is_refused(
     with pytest.raises(ValueError, match="which is outside its folder"):
         skxc.load("hf://owner/evil")
     assert len([request for request in hub.requests if "GET /owner" in request]) == 1
+
+
+def test_a_file_that_is_larger_than_told_is_not_downloaded(
+    hub: Hub, clf: skxc.UniDEC, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clf.push_to_hub("owner/topics")
+    files = hub.files("owner/topics")
+    oid = hub.commit("owner/topics", files | {"model.safetensors": bytes(1 << 20)})
+    with pytest.raises(ValueError, match=r"model.safetensors has 1,048,576 bytes, more than the"):
+        skxc.load(NAME)
+    assert f"GET /owner/topics/resolve/{oid}/model.safetensors" not in hub.requests
+    hub.commit("owner/topics", files | {"config.json": bytes(1 << 20)})
+    hub.requests.clear()
+    monkeypatch.setattr("skxc._persistence._hub.LARGEST_CONFIG", 1 << 19)
+    with pytest.raises(ValueError, match=r"config.json has 1,048,576 bytes, more than the 524,288"):
+        skxc.load(NAME)
+    assert all(asked.startswith("HEAD") for asked in hub.requests)
+
+
+def test_a_hub_that_fails_leaves_what_the_cache_has(hub: Hub, clf: skxc.UniDEC) -> None:
+    name = clf.push_to_hub("owner/topics")
+    skxc.load(NAME)
+    hub.is_broken = True
+    assert skxc.load(NAME).n_iter_ == skxc.load(name).n_iter_ == 1
+    with pytest.raises(ConnectionError, match=r"the hub answers with an error \(.*500"):
+        skxc.load("hf://owner/other")
 
 
 def seal_as(folder: Path, config: dict) -> None:

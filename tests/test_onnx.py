@@ -121,7 +121,9 @@ def test_a_bag_with_words_and_second_stage_answers_alike(
 def test_unidec_with_heads_without_words_and_with_n_grams(parameters: dict, tmp_path: Path) -> None:
     clf = skxc.UniDEC(**{"label_texts": NAMES, "epochs": 2, "random_state": 0} | parameters)
     clf.fit(TEXTS, Y)
-    assert_same(exported(clf, tmp_path, 5)(TEXTS[:9] + OTHERS), clf, TEXTS[:9] + OTHERS, 5)
+    run = exported(clf, tmp_path, 5)
+    assert_same(run(TEXTS[:9] + OTHERS), clf, TEXTS[:9] + OTHERS, 5)
+    assert [found.shape for found in run([])] == [(0, 5)] * 3
 
 
 @pytest.mark.parametrize("rerank_weight", [0, 0.7])
@@ -200,7 +202,9 @@ def test_transformers_trained_frozen_and_joined_answer_alike(
         names = runpy.run_path(str(EXAMPLES / "predict.py"))
     finally:
         sys.path.remove(str(EXAMPLES))
-    answers = names["make_predictor"](tmp_path / "onnx")(texts)
+    predict = names["make_predictor"](tmp_path / "onnx")
+    assert predict([]) == []
+    answers = predict(texts)
     assert [answer["labels"] for answer in answers] == clf.predict_labels(texts, 5)
 
 
@@ -209,6 +213,8 @@ def test_the_reader_in_python_gives_the_encoders_ids_and_weights(tmp_path: Path)
     pytest.importorskip("onnx", reason="onnx is not installed")
     expected = multilingual(tmp_path)
     read = runpy.run_path(str(EXAMPLES / "words.py"))["make_reader"](tmp_path / "words.json")
+    none = read([])
+    assert [none[name].shape for name in ("word_ids", "word_weights")] == [(0, 1)] * 2
     found = read([*MULTILINGUAL, "unknown word c++"])
     assert_words(found["word_ids"], found["word_weights"], expected)
 
@@ -223,12 +229,15 @@ def test_the_reader_in_javascript_gives_the_encoders_ids_and_weights(tmp_path: P
         import {{ readFileSync }} from "node:fs";
         import {{ makeReader }} from {json.dumps((EXAMPLES / "words.mjs").as_uri())};
         const parsed = (name) => JSON.parse(readFileSync(name, "utf8"));
-        const {{ ids, weights, shape }} = makeReader(parsed("words.json"))(parsed("texts.json"));
-        console.log(JSON.stringify([Array.from(ids, Number), Array.from(weights), shape]));
+        const read = makeReader(parsed("words.json"));
+        const {{ ids, weights, shape }} = read(parsed("texts.json"));
+        const told = [Array.from(ids, Number), Array.from(weights), shape, read([]).shape];
+        console.log(JSON.stringify(told));
     """
     command = ["node", "--input-type=module", "--eval", code]
     output = subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
-    ids, weights, shape = json.loads(output)
+    ids, weights, shape, shape_of_none = json.loads(output)
+    assert shape_of_none == [0, 1]
     assert_words(np.reshape(ids, shape), np.reshape(weights, shape), expected)
 
 

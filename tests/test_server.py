@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -23,7 +23,8 @@ from serving import JSON, ROOT, asked, request, served_process, serving, until
 import skxc
 from skxc._cli import main
 from skxc._server._batching import TEXTS_AT_ONCE
-from skxc._server._limits import Limits
+from skxc._server._guard import is_loopback
+from skxc._server._limits import BODIES_AT_ONCE, Limits
 from skxc._server._model import ModelWatch, opened
 from skxc._server._run import bound
 
@@ -142,6 +143,7 @@ def test_health_says_what_is_served(port, models):
         ({"text": "a", "k": 2.0}, 400, '"k" is 2.0'),
         ({"text": "a", "top_k": 3}, 400, '"top_k" is not known here'),
         ({"texts": ["a"] * 1001}, 413, "1,001 texts are more than .* 1,000"),
+        ({"texts": ["a"] * 101, "k": 1000}, 413, "101 texts with 1,000 labels .* the 100,000 lab"),
         ({"text": "a" * 200_001}, 413, "200,001 characters, more than this server takes: 200,000"),
         (b" " * ((8 << 20) + 1), 413, "8,388,609 bytes, more than this server takes"),
     ],
@@ -181,6 +183,7 @@ def test_json_must_be_called_json(path, kind, port):
         ("PUT", "/explain", 405, "Use POST"),
         ("POST", "/health", 405, "Use (GET, HEAD|HEAD, GET)"),
         ("GET", "/nothing", 404, "There are /, /health"),
+        ("POST", "/predict/", 404, "'/predict/' is not here"),
         ("OPTIONS", "/predict", 405, "OPTIONS is not possible"),
     ],
 )
@@ -210,6 +213,8 @@ def test_a_body_in_chunks_has_the_same_limit(port):
         ("LOCALHOST", 200),
         ("127.0.0.1", 200),
         ("[::1]:8000", 200),
+        ("[::ffff:127.0.0.1]:8000", 200),
+        ("[::ffff:192.0.2.1]:8000", 403),
         ("example.org", 403),
         ("127.0.0.1.example.org", 403),
         ("localhost.example.org:8000", 403),
@@ -218,6 +223,23 @@ def test_a_body_in_chunks_has_the_same_limit(port):
 )
 def test_a_page_of_the_web_cannot_ask_under_its_own_name(host, status, port):
     assert request(port, "GET", "/health", headers={"Host": host})[0] == status
+
+
+@pytest.mark.parametrize(
+    ("address", "is_own"),
+    [("::ffff:127.0.0.1", True), ("127.1.2.3", True), ("::ffff:8.8.8.8", False), ("::", False)],
+)
+def test_addresses_of_this_machine_alone(address, is_own):
+    assert is_loopback(address) is is_own
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 200), (None, 200)]
+)
+def test_a_page_of_another_origin_cannot_send_annifs_form(site, status, port):
+    headers = {} if site is None else {"Sec-Fetch-Site": site}
+    got, _, content = request(port, "POST", SUGGEST, b"text=car", FORM, headers)
+    assert (got, b"of another origin" in content) == (status, status == 403)
 
 
 def test_the_page_may_run_only_its_own_script_and_asks_only_its_own_server(port):
@@ -238,6 +260,7 @@ class Held:
 
     def __init__(self):
         self.may_answer, self.asked = threading.Event(), []
+        self.explained = None  # an error
 
     def predict_top_k_proba(self, texts, k):
         self.asked.append((texts, k))
@@ -246,6 +269,9 @@ class Held:
             raise ValueError("spoilt")
         labels = np.array([[int(text) % 20 for _ in range(k)] for text in texts])
         return labels, np.full((len(texts), k), 0.5, dtype=np.float32)
+
+    def explain(self, texts, **_):
+        raise self.explained
 
 
 @pytest.fixture
@@ -309,6 +335,42 @@ def test_a_request_that_fails_fails_alone(held, caplog):
     assert "ValueError: spoilt" in caplog.text
 
 
+@pytest.mark.parametrize("error", [ValueError("inner part"), TypeError("inner part")])
+def test_an_explanation_that_fails_is_the_servers_fault_and_logged(error, held, caplog):
+    model, watch = held
+    model.explained = error
+    with serving(watch) as port:
+        refused(port, "/explain", {"text": "0", "labels": ["label 1"]}, 500, "^The model failed")
+    assert f"{type(error).__name__}: inner part" in caplog.text
+
+
+def test_names_are_looked_up_in_the_models_thread(held):
+    model, watch = held
+    model.may_answer.set()
+    names, threads = Held.label_names_, []
+
+    class Names:
+        def __getitem__(self, places):
+            threads.append(threading.current_thread().name)
+            return names[places]
+
+    model.label_names_ = Names()
+    with serving(watch) as port:
+        assert asked(port, "/predict", {"texts": ["1", "2"], "k": 1})["results"] == [
+            {"labels": [f"label {i}"], "proba": [0.5]} for i in (1, 2)
+        ]
+        assert suggested(port, text="3", limit=1)[0]["label"] == "label 3"
+    assert {*threads} == {"skxc-model"}
+
+
+def test_each_text_has_as_many_labels_as_it_asks_for(held):
+    model, watch = held
+    model.may_answer.set()
+    best = [*watch.current.best(["1", "2", "3"], [2, 5, 1])]
+    assert [(len(labels), len(proba)) for labels, proba in best] == [(2, 2), (5, 5), (1, 1)]
+    assert [k for _, k in model.asked] == [5]
+
+
 def test_whoever_leaves_is_not_waited_for(held):
     model, watch = held
     with serving(watch) as port, ThreadPoolExecutor(1) as pool:
@@ -340,16 +402,48 @@ def test_too_long_a_queue_and_too_long_a_wait_are_refused_with_a_time_to_come_ba
         assert asked(port, "/predict", {"text": "3"})["results"][0]["labels"] == ["label 3"] * 5
 
 
-def test_a_body_that_does_not_arrive_is_refused(folder):
-    with (
-        serving(ModelWatch(str(folder)), Limits(max_seconds=1)) as port,
-        socket.create_connection(("127.0.0.1", port)) as connection,
-    ):
-        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\n"
-        connection.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
-        answer = connection.makefile("rb").read()
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"not complete after 1 s" in answer
+def begun(port, n_bytes, body):
+    """A connection with a request of so many bytes, of which these have arrived."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\n"
+    connection.sendall(f"{head}Content-Length: {n_bytes}\r\n\r\n".encode() + body)
+    return connection
+
+
+def test_a_request_that_does_not_arrive_is_refused_or_its_connection_closed(folder):
+    whole = b"HEAD /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(ModelWatch(str(folder)), Limits(max_seconds=1)) as port, ExitStack() as stack:
+        body = stack.enter_context(begun(port, 100, b"{"))
+        idle, half, second, third = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            for _ in range(4)
+        )
+        half.sendall(whole[:30])
+        for connection in (second, third):
+            connection.sendall(whole)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 404 ")
+        second.sendall(whole[:-2])
+        answer = body.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"not complete after 1 s" in answer
+        assert [c.recv(4096) for c in (idle, half, second)] == [b""] * 3
+        third.sendall(whole)  # one that has asked may pause for longer
+        assert third.recv(4096).startswith(b"HTTP/1.1 404 ")
+
+
+def test_bodies_in_memory_have_a_limit_of_all_requests_together(folder):
+    with serving(ModelWatch(str(folder)), Limits(max_bytes=1000)) as port:
+        with ExitStack() as stack:
+            for _ in range(BODIES_AT_ONCE):
+                stack.enter_context(closing(begun(port, 1000, b" " * 999)))
+            body = {"text": "a" * 100}
+            until(lambda: request(port, "POST", "/predict", body)[0] == 503)
+            told = "have 16,000 bytes, as many as this server keeps"
+            assert refused(port, "/predict", body, 503, told)["retry-after"] == "1"
+        until(lambda: request(port, "POST", "/predict", body)[0] == 200)
+        for _ in range(2 * BODIES_AT_ONCE):  # what is answered or refused counts no more
+            refused(port, "/predict", b" " * 1001, 413, "1,001 bytes, more than")
+            asked(port, "/predict", {"text": "a" * 900})
 
 
 def test_answers_are_sent_at_once():
@@ -416,7 +510,7 @@ def test_files_that_are_written_over_change_no_answer(folder, models):
     for path in folder.rglob("*.safetensors"):
         with path.open("r+b") as file:
             file.truncate(10)
-    assert [best.proba for best in watch.current.best(TEXTS, 3)] == [
+    assert [best.proba for best in watch.current.best(TEXTS, [3] * len(TEXTS))] == [
         row["proba"] for row in expected(models[0], TEXTS, 3)
     ]
 
@@ -438,7 +532,7 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
         with ThreadPoolExecutor(3) as pool:
             asking = [pool.submit(ask_on, one) for one in seen]
             try:
-                for i in range(4):
+                for i in range(3):
                     models[(i + 1) % 2].save(folder)
                     digest = opened(str(folder), None).digest
                     until(lambda digest=digest: seen[0][-1:] == [digest])
@@ -449,7 +543,7 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         told = process.stderr.read().splitlines()
-    assert [line[:31] for line in told[:-1]] == ["skxc: now serving ReneeClassifi"] * 4
+    assert [line[:31] for line in told[:-1]] == ["skxc: now serving ReneeClassifi"] * 3
     assert told[-1] == "skxc: interrupted"
 
 
@@ -458,17 +552,24 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
     ("name", "code", "options"), [("SIGTERM", 143, []), ("SIGHUP", 129, ["--host", "0.0.0.0"])]
 )
 def test_a_signal_ends_it_once_answers_are_sent(name, code, options, folder):
-    texts = ["a red car and green pears " * 1500] * 200
-    with served_process(folder, *options) as (process, port), ThreadPoolExecutor(1) as pool:
-        of_another = request(port, "GET", "/health", headers={"Host": "example.org"})
+    texts = ["a red car and green pears " * 1500] * 100
+    with (
+        served_process(folder, *options) as (process, port),
+        ThreadPoolExecutor(2) as pool,
+        begun(port, 100, b"{"),  # and no more: it is not waited for
+        socket.create_connection(("127.0.0.1", port), timeout=20) as garbage,
+    ):
+        garbage.sendall(b"\0\r\n\r\n")
+        assert garbage.recv(4096).startswith(b"HTTP/1.1 400 ")
+        upgrade = {"Connection": "upgrade", "Upgrade": "websocket", "Host": "example.org"}
+        of_another = request(port, "GET", "/health", headers=upgrade)
         assert of_another[0] == (200 if options else 403)
-        answer = pool.submit(asked, port, "/predict", {"texts": texts})
-        time.sleep(0.4)  # the request is under way
-        assert not answer.done()
+        answers = [pool.submit(asked, port, "/predict", {"texts": texts}) for _ in range(2)]
+        until(lambda: waiting(port) == len(texts))  # the second, while the first is answered
         process.send_signal(getattr(signal, name))
-        assert len(answer.result()["results"]) == len(texts)
+        assert [len(answer.result()["results"]) for answer in answers] == [len(texts)] * 2
         assert process.wait(20) == code
-        *warned, _ = process.stderr.read().splitlines()
+        *warned, _ = process.stderr.read().splitlines()  # nothing of what strangers send
         assert ["0.0.0.0 can be reached from other machines" in line for line in warned] == (
             [True] if options else []
         )

@@ -9,6 +9,8 @@ from serving import serving
 import skxc
 from skxc._server._limits import Limits
 from skxc._server._model import ModelWatch
+from skxc._server._page import page as page_of_server
+from skxc._server._page import with_policy
 
 HTML = "<img src=x onerror=document.title='ran'>"
 TEXTS = ["red apples", "green pears", "a fast car", "cars and trucks", "a red car"] * 4
@@ -42,6 +44,11 @@ def page(browser, port):
     browser.open(f"http://127.0.0.1:{port}/?{id(object())}")
     browser.wait("document.getElementById('model').textContent")
     return browser
+
+
+@pytest.mark.parametrize("ends", [b"\r\n", b"\r"])
+def test_line_ends_change_neither_the_page_nor_its_digests(ends):
+    assert with_policy(page_of_server()[0].replace(b"\n", ends)) == page_of_server()
 
 
 def find(page, text, k=None):

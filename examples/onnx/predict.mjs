@@ -13,7 +13,9 @@ const read = makeReader(JSON.parse(readFileSync(`${folder}/words.json`, "utf8"))
 const names = JSON.parse(readFileSync(`${folder}/labels.json`, "utf8"));
 const session = await ort.InferenceSession.create(readFileSync(`${folder}/model.onnx`));
 
-const texts = readFileSync(0, "utf8").replace(/\n$/, "").split("\n");
+const texts = readFileSync(0, "utf8").split("\n");
+if (texts.at(-1) === "") texts.pop(); // what follows the last line
+if (!texts.length) process.exit(); // onnxruntime-web fails at none
 const { ids, weights, shape } = read(texts);
 const { labels, proba } = await session.run({
   word_ids: new ort.Tensor("int64", ids, shape),

@@ -26,11 +26,11 @@ def make_token_reader(folder):
     def read(texts):
         texts = [unicodedata.normalize("NFC", rule["prompt"] + text) for text in texts]
         rows = [e.ids or [rule["pad_token_id"]] for e in tokenizer.encode_batch(texts)]
-        lengths = np.array(list(map(len, rows)))
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        ids = np.full(mask.shape, rule["pad_token_id"], np.int64)
-        ids[mask] = np.concatenate(rows)
-        return {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+        shape = len(rows), max([1, *map(len, rows)])
+        ids, mask = np.full(shape, rule["pad_token_id"], np.int64), np.zeros(shape, np.int64)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)], mask[i, : len(row)] = row, 1
+        return {"input_ids": ids, "attention_mask": mask}
 
     return read
 

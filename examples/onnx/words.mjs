@@ -73,7 +73,8 @@ export function makeReader(rule) {
     return weights.map(([id, weight]) => [id, weight / length]);
   };
   return (texts) => {
-    const rows = texts.map(weightsOf), longestRow = Math.max(1, ...rows.map((row) => row.length));
+    const rows = texts.map(weightsOf);
+    const longestRow = rows.reduce((most, row) => Math.max(most, row.length), 1);
     const ids = new BigInt64Array(rows.length * longestRow), weights = new Float32Array(ids.length);
     rows.forEach((row, i) => row.forEach(([id, weight], j) => {
       ids[i * longestRow + j] = BigInt(id);

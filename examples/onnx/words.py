@@ -67,7 +67,7 @@ def make_reader(path):
 
     def read(texts):
         rows = [weights_of(text) for text in texts]
-        shape = len(rows), max(1, *map(len, rows))
+        shape = len(rows), max([1, *map(len, rows)])
         word_ids, word_weights = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
         for row, weights in enumerate(rows):
             word_ids[row, : len(weights)] = list(weights)

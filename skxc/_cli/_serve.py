@@ -43,10 +43,10 @@ def serve(*, model: str, host: str, port: int, device: str | None, **limits: int
 
 @contextmanager
 def _logged() -> Iterator[None]:
-    """On stderr: which model is served, and what uvicorn warns of."""
+    """On stderr: which model is served, and errors; uvicorn's warnings are what strangers send."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("skxc: %(message)s"))
-    levels = {"skxc": logging.INFO, "uvicorn.error": logging.WARNING, "asyncio": logging.WARNING}
+    levels = {"skxc": logging.INFO, "uvicorn.error": logging.ERROR, "asyncio": logging.WARNING}
     loggers = {logging.getLogger(name): level for name, level in levels.items()}
     before = {logger: (logger.level, logger.propagate) for logger in loggers}
     for logger, level in loggers.items():

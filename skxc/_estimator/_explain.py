@@ -15,7 +15,14 @@ from torch import nn
 
 from skxc._data._tokens import TokenStore
 from skxc._docstrings import completed_by
-from skxc._explanation import Explanation, Explanations, LabelExplanation, Neighbour, WordEffect
+from skxc._explanation import (
+    Explanation,
+    Explanations,
+    LabelExplanation,
+    Neighbour,
+    UnknownLabelError,
+    WordEffect,
+)
 from skxc._search._explaining import TextScores, has_all_in_sums, scores_apart
 from skxc._search._ranker import Ranker
 from skxc._validation import check_integer, check_texts, short
@@ -118,7 +125,7 @@ class ExplainMixin(PredictMixin):
             places_of.setdefault(name, [i])
         for label in labels:
             if not isinstance(label, Hashable) or label not in places_of:
-                raise ValueError(
+                raise UnknownLabelError(
                     f"labels has {short(label)}, which is no label of this model: pass names as "
                     f"predict_labels gives them, or as in classes_.{_hint(label, places_of)}"
                 )

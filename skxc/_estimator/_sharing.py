@@ -39,7 +39,8 @@ class SharingMixin(SavingMixin):
         ----------
         repo_id : str
             The repository, "owner/name". It is created where there is none; a model of skxc there
-            is replaced, its card included, and stays in the repository's history.
+            is replaced, its card included, and stays in the repository's history. So is the
+            README.md of one that holds nothing else.
         private : bool, default=True
             Whether a repository that is created can be read by its owners alone.
         revision : str, default=None
@@ -63,9 +64,10 @@ class SharingMixin(SavingMixin):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         FileExistsError
-            If the repository holds anything but a model of skxc.
+            If the repository holds anything but a model of skxc. Nothing is changed there.
         OSError
-            If the hub cannot be reached, or refuses (`PermissionError`).
+            If the hub cannot be reached, refuses (`PermissionError`), or somebody else changes the
+            repository meanwhile.
         TypeError, ValueError
             If an argument is not what it should be, or the model cannot be saved.
         """

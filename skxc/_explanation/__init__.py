@@ -1,6 +1,13 @@
 """Why a text got its labels: what each word moved, as data, in a terminal and as HTML."""
 
-from ._explanation import Explanation, Explanations, LabelExplanation, Neighbour, WordEffect
+from ._explanation import (
+    Explanation,
+    Explanations,
+    LabelExplanation,
+    Neighbour,
+    UnknownLabelError,
+    WordEffect,
+)
 from ._lines import one_line
 
 __all__ = [
@@ -8,6 +15,7 @@ __all__ = [
     "Explanations",
     "LabelExplanation",
     "Neighbour",
+    "UnknownLabelError",
     "WordEffect",
     "one_line",
 ]

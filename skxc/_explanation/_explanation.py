@@ -10,6 +10,10 @@ from ._html import as_fragment, as_page
 from ._lines import as_lines
 
 
+class UnknownLabelError(ValueError):
+    """A label to explain that the model has not; other errors are not its asker's."""
+
+
 class WordEffect(NamedTuple):
     """A word of a text, and how far it moves a label's score.
 

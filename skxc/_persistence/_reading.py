@@ -24,7 +24,7 @@ DIGEST = "tensors_sha256"  # in config.json and in the file itself: they are of 
 # the end of config.json: the digest of all that stands before it
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')
 _BYTES_AT_ONCE = 1 << 24
-_LARGEST_CONFIG, _LARGEST_HEADER = 1 << 26, 100_000_000  # bytes; the second is safetensors' own
+LARGEST_CONFIG, _LARGEST_HEADER = 1 << 26, 100_000_000  # bytes; the second is safetensors' own
 _AGAIN = "Copy the folder anew from where it came, or save the model again."
 
 
@@ -233,9 +233,9 @@ def config_bytes(root: Path) -> bytes | None:
 def _read_config(root: Path) -> bytes:
     path = _path_inside(root, CONFIG)
     with path.open("rb") as file:
-        content = file.read(_LARGEST_CONFIG + 1)
-    if len(content) > _LARGEST_CONFIG:
-        raise ValueError(f"{path} has more than {_LARGEST_CONFIG >> 20} MiB. {_AGAIN}")
+        content = file.read(LARGEST_CONFIG + 1)
+    if len(content) > LARGEST_CONFIG:
+        raise ValueError(f"{path} has more than {LARGEST_CONFIG >> 20} MiB. {_AGAIN}")
     return content
 
 

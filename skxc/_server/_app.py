@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import skxc
 
-from ._batching import Answer, Batcher
-from ._guard import HostGuard, body_of, content_type, refusal, reply
-from ._limits import MAX_CHARACTERS_EXPLAINED, MAX_K, MAX_K_EXPLAINED, Limits, RefusalError
-from ._model import ModelWatch, Served
+from ._batching import Batcher
+from ._guard import Bodies, HostGuard, check_origin, content_type, encoded, refusal, reply
+from ._limits import (
+    MAX_CHARACTERS_EXPLAINED,
+    MAX_K,
+    MAX_K_EXPLAINED,
+    MAX_LABELS,
+    Limits,
+    RefusalError,
+)
+from ._model import Best, ModelWatch, Served
 from ._page import page
-from ._requests import Question, explanation, prediction, suggestion
+from ._requests import Question, Suggestion, explanation, prediction, suggestion
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -45,7 +53,7 @@ def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlet
 
     answers = _Answers(watch, limits)
     project = f"/v1/projects/{_PROJECT}"
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", answers.page),
             Route("/health", answers.health),
@@ -59,13 +67,15 @@ def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlet
         exception_handlers={404: _not_found, 405: _not_allowed},
         lifespan=answers.lifespan,
     )
+    app.router.redirect_slashes = False  # to where the header Host says
+    return app
 
 
 class _Answers:
     """One method a route."""
 
     def __init__(self, watch: ModelWatch, limits: Limits) -> None:
-        self._watch, self._limits = watch, limits
+        self._watch, self._limits, self._bodies = watch, limits, Bodies(limits)
         self._batcher = Batcher(lambda: watch.current, limits.max_waiting)
 
     @asynccontextmanager
@@ -96,6 +106,7 @@ class _Answers:
                 "limits": asdict(self._limits)
                 | {
                     "max_k": MAX_K,
+                    "max_labels": MAX_LABELS,
                     "max_k_explained": MAX_K_EXPLAINED,
                     "max_characters_explained": MAX_CHARACTERS_EXPLAINED,
                 },
@@ -104,23 +115,14 @@ class _Answers:
         )
 
     async def predict(self, request: Request) -> Response:
-        body = await body_of(request, self._limits)
-        question = prediction(body, content_type(request), self._limits)
-        answer = await self._answer(request, question)
-        results = [
-            {"labels": answer.served.names(best.indices), "proba": best.proba}
-            for best in answer.best
-        ]
-        return reply({"results": results, "model": answer.served.digest})
+        async with self._bodies.read(request) as body:
+            question = prediction(body, content_type(request), self._limits)
+            return reply(await self._answer(request, question, _predicted))
 
     async def explain(self, request: Request) -> Response:
-        body = await body_of(request, self._limits)
-        question = explanation(body, content_type(request), self._limits)
-        try:
-            answer = await self._answer(request, question)
-        except (TypeError, ValueError) as error:  # a label that it does not know
-            raise RefusalError(400, str(error)) from error
-        return reply({**(answer.explanation or {}), "model": answer.served.digest})
+        async with self._bodies.read(request) as body:
+            question = explanation(body, content_type(request), self._limits)
+            return reply(await self._answer(request, question, _explained))
 
     # ------------------------------------------------------------------------------------ Annif's
     async def projects(self, _: Request) -> Response:
@@ -140,25 +142,20 @@ class _Answers:
         }
 
     async def suggest(self, request: Request) -> Response:
-        body = await body_of(request, self._limits)
-        asked = suggestion(body, content_type(request), self._limits)
-        if not asked.text.strip():  # Annif's own backends suggest nothing for it
-            return reply({"results": []})
-        answer = await self._answer(request, Question([asked.text], asked.limit))
-        (best,), clf = answer.best, answer.served.clf
-        names = answer.served.names(best.indices)
-        found = zip(clf.classes_[best.indices].tolist(), names, best.proba, strict=True)
-        results = [
-            {"uri": _uri(name, text), "label": str(text), "notation": None, "score": score}
-            for name, text, score in found
-            if score >= asked.threshold
-        ]
-        return reply({"results": results})
+        check_origin(request)
+        async with self._bodies.read(request) as body:
+            asked = suggestion(body, content_type(request), self._limits)
+            if not asked.text.strip():  # Annif's own backends suggest nothing for it
+                return reply({"results": []})
+            question = Question([asked.text], asked.limit)
+            return reply(await self._answer(request, question, partial(_suggested, asked)))
 
     # ------------------------------------------------------------------------------------- pieces
-    async def _answer(self, request: Request, question: Question) -> Answer:
+    async def _answer(
+        self, request: Request, question: Question, written: Callable[[Served, Any], bytes]
+    ) -> bytes:
         """The model's answer, as long as somebody waits for it, and not for ever."""
-        job = self._batcher.put(question)
+        job = self._batcher.put(question, written)
         gone = asyncio.ensure_future(request.receive())  # after the body, that the client left
         waited_for: set[asyncio.Future[Any]] = {job.future, gone}
         seconds = self._limits.max_seconds
@@ -177,6 +174,37 @@ class _Answers:
         finally:
             gone.cancel()
             self._batcher.drop(job)
+
+
+# ---------------------------------------------------------- answers' bytes, in the model's thread
+def _predicted(served: Served, best: Sequence[Best]) -> bytes:
+    results = ({"labels": served.names(found.indices), "proba": found.proba} for found in best)
+    return _with_list("results", results, {"model": served.digest})
+
+
+def _explained(served: Served, found: Mapping[str, Any]) -> bytes:
+    rest = {name: value for name, value in found.items() if name != "labels"}
+    return _with_list("labels", found["labels"], rest | {"model": served.digest})
+
+
+def _suggested(asked: Suggestion, served: Served, best: Sequence[Best]) -> bytes:
+    ((indices, proba),) = best
+    found = zip(served.clf.classes_[indices].tolist(), served.names(indices), proba, strict=True)
+    results = [
+        {"uri": _uri(name, text), "label": str(text), "notation": None, "score": score}
+        for name, text, score in found
+        if score >= asked.threshold
+    ]
+    return encoded({"results": results})
+
+
+def _with_list(name: str, items: Iterable[Any], rest: Mapping[str, Any]) -> bytes:
+    """A JSON object of which one list may be long.
+
+    It is encoded item by item: no other thread runs while json.dumps does.
+    """
+    listed = b", ".join(map(encoded, items))
+    return b'{"%s": [%s], %s' % (name.encode(), listed, encoded(rest).removeprefix(b"{"))
 
 
 def _uri(name: Any, text: Any) -> str:

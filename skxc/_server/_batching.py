@@ -9,27 +9,18 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from ._limits import RefusalError
-from ._model import Best, Served
+from ._model import Served
 from ._requests import Question
 
 TEXTS_AT_ONCE = 128  # of several requests; one with more is answered alone
 _END = 5.0  # seconds: the interpreter should not end in the middle of a thread's call
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one model says to one question."""
-
-    served: Served
-    best: list[Best]  # a text each
-    explanation: dict[str, Any] | None = None
 
 
 @dataclass(eq=False)
@@ -37,7 +28,10 @@ class Job:
     """A question that somebody waits for."""
 
     question: Question
-    future: asyncio.Future[Answer]
+    # makes the answer's bytes of what the model says: the `Best` of each text, or its explanation.
+    # The model's thread calls it: the event loop would answer nobody else meanwhile
+    written: Callable[[Served, Any], bytes]
+    future: asyncio.Future[bytes]
 
 
 class Batcher:
@@ -70,7 +64,7 @@ class Batcher:
         self._thread.join(_END)
 
     # ------------------------------------------------------------------------ in the event loop
-    def put(self, question: Question) -> Job:
+    def put(self, question: Question, written: Callable[[Served, Any], bytes]) -> Job:
         """Have a question wait for its answer.
 
         Raises
@@ -79,7 +73,7 @@ class Batcher:
             If too many wait.
         """
         n = len(question.texts)
-        job = Job(question, asyncio.get_running_loop().create_future())
+        job = Job(question, written, asyncio.get_running_loop().create_future())
         with self._changed:
             if self._n_waiting + n > self._max_waiting:
                 raise RefusalError(
@@ -133,7 +127,7 @@ class Batcher:
         """Answer jobs together; if that fails, each alone, so that one cannot spoil the others."""
         served = self._current()  # once: an answer is of one model
         try:
-            answers: list[Answer | Exception] = [*answered(served, [job.question for job in jobs])]
+            answers: list[bytes | Exception] = [*answered(served, jobs)]
         except Exception as error:
             if len(jobs) > 1:
                 for job in jobs:
@@ -144,24 +138,18 @@ class Batcher:
             self._loop.call_soon_threadsafe(_deliver, jobs, answers)
 
 
-def answered(served: Served, questions: list[Question]) -> list[Answer]:
-    """The model's answers to questions about labels, or to one that wants an explanation.
-
-    The best 5 of a text are the first 5 of its best 50: one call finds as many as anyone asks for.
-    """
-    first = questions[0]
+def answered(served: Served, jobs: Sequence[Job]) -> list[bytes]:
+    """The model's answers to questions about labels, or to one that wants an explanation."""
+    first = jobs[0].question
     if first.is_explained:
         (text,) = first.texts
-        return [Answer(served, [], served.explanation(text, first.k, first.labels))]
-    texts = [text for question in questions for text in question.texts]
-    best = iter(served.best(texts, max(question.k for question in questions)))
-    return [
-        Answer(served, [Best(b.indices[:k], b.proba[:k]) for b in islice(best, len(texts))])
-        for texts, k, *_ in questions
-    ]
+        return [jobs[0].written(served, served.explanation(text, first.k, first.labels))]
+    texts = [text for job in jobs for text in job.question.texts]
+    best = iter(served.best(texts, [job.question.k for job in jobs for _ in job.question.texts]))
+    return [job.written(served, [*islice(best, len(job.question.texts))]) for job in jobs]
 
 
-def _deliver(jobs: list[Job], answers: list[Answer | Exception]) -> None:
+def _deliver(jobs: list[Job], answers: list[bytes | Exception]) -> None:
     for job, answer in zip(jobs, answers, strict=True):
         if job.future.done():  # its asker is gone
             continue

@@ -1,15 +1,16 @@
-"""What stands between the network and the answers: names of hosts, sizes and times of bodies."""
+"""What stands between the network and the answers: who asks, sizes and times of bodies."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from ._limits import Limits, RefusalError
+from ._limits import BODIES_AT_ONCE, Limits, RefusalError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -33,10 +34,13 @@ def reply(
     """A response that no cache keeps and no page of another origin reads."""
     from starlette.responses import Response
 
-    if media_type == "application/json":
-        # lone surrogates, from a label file, as JSON escapes them
-        content = json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
-    return Response(content, status, {**_HEADERS, **(headers or {})}, media_type)
+    body = content if isinstance(content, bytes) else encoded(content)
+    return Response(body, status, {**_HEADERS, **(headers or {})}, media_type)
+
+
+def encoded(content: Any) -> bytes:
+    """JSON, with lone surrogates, from a label file, as it escapes them."""
+    return json.dumps(content, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def refusal(status: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -73,42 +77,94 @@ class HostGuard:
 def is_loopback(host: str) -> bool:
     """Whether a name or an address means this machine alone."""
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
     except ValueError:
         return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback  # ::ffff:127.0.0.1
 
 
-async def body_of(request: Request, limits: Limits) -> bytes:
-    """The body of a request.
+def check_origin(request: Request) -> None:
+    """Raise for what a page of another origin has its visitor's browser send.
 
-    Raises
-    ------
-    RefusalError
-        If it is too large, or does not arrive. What is too large is read to its end, and dropped:
-        a client that is still sending would not read the answer.
+    It could not read the answers, but keep the model busy. A form needs this: JSON no browser
+    sends elsewhere without asking first.
     """
-    parts, size = list[bytes](), 0
-    try:
-        async with asyncio.timeout(limits.max_seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size <= limits.max_bytes:
-                    parts.append(part)
-                else:
-                    parts.clear()
-    except TimeoutError as error:
-        raise RefusalError(
-            408,
-            f"The request was not complete after {limits.max_seconds} s. Send it faster, or less.",
-            {"Connection": "close"},
-        ) from error
-    if size > limits.max_bytes:
-        raise RefusalError(
-            413,
-            f"The request has {size:,} bytes, more than this server takes: {limits.max_bytes:,}. "
-            f"Send the texts in several requests.",
-        )
-    return b"".join(parts)
+    site = request.headers.get("sec-fetch-site", "none")  # programs send no such header
+    if site not in ("none", "same-origin"):
+        raise RefusalError(403, "The request is of a page of another origin. Ask from a program.")
+
+
+class Bodies:
+    """Bodies of requests, of which only so much is in memory.
+
+    Parameters
+    ----------
+    limits : Limits
+        Of one; of all together, `BODIES_AT_ONCE` times as much.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._n_bytes = limits, 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytes]:
+        """The body of a request, which counts until it is answered.
+
+        Raises
+        ------
+        RefusalError
+            If it is too large, or there are too many, or it does not arrive. What is refused for
+            its size is read to its end, and dropped: a client that is still sending would not
+            read the answer.
+        """
+        parts, size, n_kept, most = list[bytes](), 0, 0, BODIES_AT_ONCE * self._limits.max_bytes
+        is_kept = True
+        try:
+            async with self._timed():
+                async for part in request.stream():
+                    size += len(part)
+                    is_kept &= size <= self._limits.max_bytes
+                    is_kept &= self._n_bytes + len(part) <= most
+                    if is_kept:
+                        parts.append(part)
+                        n_kept += len(part)
+                        self._n_bytes += len(part)
+                    else:
+                        parts.clear()
+                        self._n_bytes -= n_kept
+                        n_kept = 0
+            self._check(size, is_kept=is_kept)
+            yield b"".join(parts)
+        finally:
+            self._n_bytes -= n_kept
+
+    @asynccontextmanager
+    async def _timed(self) -> AsyncIterator[None]:
+        seconds = self._limits.max_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError as error:
+            raise RefusalError(
+                408,
+                f"The request was not complete after {seconds} s. Send it faster, or less.",
+                {"Connection": "close"},
+            ) from error
+
+    def _check(self, size: int, *, is_kept: bool) -> None:
+        if size > (most := self._limits.max_bytes):
+            raise RefusalError(
+                413,
+                f"The request has {size:,} bytes, more than this server takes: {most:,}. "
+                f"Send the texts in several requests.",
+            )
+        if not is_kept:
+            raise RefusalError(
+                503,
+                f"The requests that wait have {BODIES_AT_ONCE * most:,} bytes, as many as this "
+                f"server keeps. Try again in a second.",
+                {"Retry-After": "1"},
+            )
 
 
 def content_type(request: Request) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, fields
 
 # labels a text; of an explanation, which is an answer of labels x words; and characters of its text
 MAX_K, MAX_K_EXPLAINED, MAX_CHARACTERS_EXPLAINED = 1_000, 20, 20_000
+MAX_LABELS = 100_000  # of all texts of a request together
+BODIES_AT_ONCE = 16  # of the largest size: what requests may have in memory together
 
 
 class RefusalError(Exception):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from skxc._explanation import UnknownLabelError
 from skxc._load import load
 from skxc._persistence import CONFIG, local_folder, read_config, real_path, unreplaced
 from skxc._validation import resolve_device
+
+from ._limits import RefusalError
 
 _PAUSE = 1.0  # seconds between two looks at the folder
 _PAUSE_AFTER_A_PROBLEM = 5.0  # a copy that is under way gets complete without config.json changing
@@ -39,12 +42,15 @@ class Served:
     saved_at: datetime
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def best(self, texts: list[str], k: int) -> list[Best]:
-        """The best labels of each text."""
-        labels, proba = self.clf.predict_top_k_proba(texts, k)
-        # the shortest decimals that give the same float32
-        rows = ([float(str(value)) for value in row] for row in proba)
-        return [Best(*row) for row in zip(labels.tolist(), rows, strict=True)]
+    def best(self, texts: list[str], k: Sequence[int]) -> Iterator[Best]:
+        """The `k` best labels of each text, of which each has a `k` of its own.
+
+        The best 5 of a text are the first 5 of its best 50: one call finds as many as any has.
+        """
+        found = self.clf.predict_top_k_proba(texts, max(k))
+        for labels, proba, n in zip(*found, k, strict=True):
+            # the shortest decimals that give the same float32
+            yield Best(labels[:n].tolist(), [float(str(value)) for value in proba[:n]])
 
     def names(self, indices: Sequence[int]) -> list[Any]:
         """What labels are called."""
@@ -52,8 +58,17 @@ class Served:
         return names
 
     def explanation(self, text: str, k: int, labels: list[Any] | None) -> dict[str, Any]:
-        """Which words of a text moved the scores of its best labels, or of these."""
-        found: dict[str, Any] = self.clf.explain([text], labels=labels, k=k)[0].to_dict()
+        """Which words of a text moved the scores of its best labels, or of these.
+
+        Raises
+        ------
+        RefusalError
+            If the model knows no such label.
+        """
+        try:
+            found: dict[str, Any] = self.clf.explain([text], labels=labels, k=k)[0].to_dict()
+        except UnknownLabelError as error:
+            raise RefusalError(400, str(error)) from error
         return found
 
     def __str__(self) -> str:

@@ -11,12 +11,17 @@ from pathlib import Path
 
 @cache
 def page() -> tuple[bytes, dict[str, str]]:
-    """The page's bytes and headers.
+    """The page's bytes and headers."""
+    return with_policy(Path(__file__).with_name("page.html").read_bytes())
+
+
+def with_policy(content: bytes) -> tuple[bytes, dict[str, str]]:
+    """A page's bytes and headers.
 
     The browser is told to run the page's own script and style, by their digests, and nothing
     else, and to send nothing elsewhere: a text or a label's name that looks like HTML stays text.
     """
-    content = Path(__file__).with_name("page.html").read_bytes()
+    content = re.sub(rb"\r\n?", b"\n", content)  # as the browser reads it before it takes digests
     policy = {
         "default-src": "'none'",
         "script-src": _digest(content, b"script"),

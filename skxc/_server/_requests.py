@@ -6,7 +6,14 @@ import json
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs
 
-from ._limits import MAX_CHARACTERS_EXPLAINED, MAX_K, MAX_K_EXPLAINED, Limits, RefusalError
+from ._limits import (
+    MAX_CHARACTERS_EXPLAINED,
+    MAX_K,
+    MAX_K_EXPLAINED,
+    MAX_LABELS,
+    Limits,
+    RefusalError,
+)
 
 _FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 _K, _ANNIF_LIMIT = 5, 10  # labels where a request does not say how many
@@ -46,7 +53,14 @@ def prediction(body: bytes, content_type: str, limits: Limits) -> Question:
         )
     for i, text in enumerate(texts):
         _check_text(text, limits.max_characters, f'"texts"[{i}]' if "texts" in asked else '"text"')
-    return Question(texts, _k(asked, MAX_K))
+    k = _k(asked, MAX_K)
+    if k * len(texts) > MAX_LABELS:
+        raise RefusalError(
+            413,
+            f"{len(texts):,} texts with {k:,} labels each are more than the {MAX_LABELS:,} labels "
+            f"that this server gives at once. Send the texts in several requests.",
+        )
+    return Question(texts, k)
 
 
 def explanation(body: bytes, content_type: str, limits: Limits) -> Question:

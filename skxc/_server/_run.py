@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -18,10 +19,12 @@ from ._model import ModelWatch
 
 if TYPE_CHECKING:
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 # seconds: longer than proxies keep theirs, which would else send into one that just ends
 _KEEP_ALIVE = 75
 _CONNECTIONS = 500  # fewer than most systems let a process have open
+_SECONDS_TO_ARRIVE = 1  # for the rest of a request, once a signal ends the server
 
 
 def check_installed() -> None:
@@ -77,6 +80,7 @@ def make_server(
     own = host if is_loopback(listening.getsockname()[0]) else None
     config = uvicorn.Config(
         make_app(watch, limits, own),
+        http=_timed_protocol(limits.max_seconds),
         log_config=None,
         access_log=False,
         ws="none",
@@ -87,6 +91,57 @@ def make_server(
         limit_concurrency=_CONNECTIONS,
     )
     return uvicorn.Server(config)
+
+
+def _timed_protocol(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which waits for bytes for ever, with a time.
+
+    On h11, wherever httptools is installed, too: that one reads heads of any size.
+    """
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class TimedProtocol(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+
+        @property
+        def _is_asked(self) -> bool:
+            """Whether a head is complete, and its request not answered."""
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _time_head(self) -> None:
+            """Let the connection end unless a head is complete in time, from its first byte on."""
+            if self._is_asked:
+                self._end_timer()
+            elif self._timer is None:
+                self._timer = self.loop.call_later(seconds, self.transport.close)
+
+        def _end_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._time_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._time_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._end_timer()
+            super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self._is_asked and self.cycle.more_body:
+                self.loop.call_later(_SECONDS_TO_ARRIVE, self._leave_unless_whole, self.cycle)
+
+        def _leave_unless_whole(self, cycle: RequestResponseCycle) -> None:
+            if cycle.more_body:
+                self.transport.close()
+
+    return TimedProtocol
 
 
 def run(watch: ModelWatch, limits: Limits, listening: socket.socket, host: str) -> None:
