@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -48,14 +49,19 @@ def served_process(*words: object) -> Iterator[tuple[subprocess.Popen[str], int]
     """`skxc serve` in a process of its own, and its port."""
     pytest.importorskip("uvicorn", reason="the extra serve is not installed")
     command = [sys.executable, "-m", "skxc", "serve", *map(str, words), "--port", "0"]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    # a shell ignores SIGINT for what it runs in the background, and so would the server
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     with process:
         try:
             told = process.stdout.readline()
