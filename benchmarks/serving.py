@@ -1,6 +1,6 @@
 """Requests a second of `skxc serve`, and whether answers stay right while models are replaced.
 
-    OMP_NUM_THREADS=1 python benchmarks/serving.py [--seconds 10] [--connections 1 8 32] [--replacements 20]
+    OMP_NUM_THREADS=1 python benchmarks/serving.py [--seconds 10] [--connections 1 8 32]
 
 Two models are trained on the packaged data set. A server in a process of its own, with one thread
 for the model, answers requests of one text each from a client in another process, which keeps its
