@@ -21,7 +21,7 @@ from skxc._training._optim import (
     summed_rows,
     warmup_cosine,
 )
-from skxc.encoders._bag import bag_of_rows
+from skxc.encoders._bag_module import bag_of_rows
 
 
 def sparse(rows, values, shape):

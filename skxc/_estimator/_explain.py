@@ -155,6 +155,7 @@ class ExplainMixin(PredictMixin):
             is_summed=spans is not None,
         )
         effects = _effects_of_words(apart, spans, words, groups)
+        places = [(text[start:stop], start, stop) for start, stop in words]
         named = [
             LabelExplanation(
                 label=self.label_names_[[label]].tolist()[0],
@@ -164,8 +165,7 @@ class ExplainMixin(PredictMixin):
                 constant=float(apart.scores[i] - effects[:, i].sum()),
                 parts={name: float(values[i]) for name, values in apart.parts.items()},
                 words=[
-                    WordEffect(text[start:stop], start, stop, float(effect))
-                    for (start, stop), effect in zip(words, effects[:, i], strict=True)
+                    WordEffect(*p, float(e)) for p, e in zip(places, effects[:, i], strict=True)
                 ],
             )
             for i, (label, proba) in enumerate(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from skxc._persistence import write_json
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder
-from skxc.encoders._bag import LENGTH, BagModule
+from skxc.encoders._bag_module import LENGTH, BagModule
 from skxc.encoders._base import Encoder, EncoderModule
 from skxc.encoders._frozen import FrozenTransformer
 from skxc.encoders._hub import silence

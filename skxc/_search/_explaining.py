@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -61,15 +62,15 @@ def scores_apart(
     """Take one text's scores apart."""
     apart = _Apart(ranker, labels, parts, _is_candidate(ranker, tokens, labels))
     values = {name: value[0] for name, value in apart.values(tokens).items()}
-    ids, of_tokens, n_exact = np.unique(tokens.ids), np.zeros((0, len(labels))), 0
+    ids, of_tokens = np.zeros(0, np.int64), np.zeros((0, len(labels)))
+    rest = apart.whole
     if is_summed:
+        ids = np.unique(tokens.ids)
         of_tokens, n_exact = apart.of_tokens(tokens, ids)
-    else:
-        ids = ids[:0]
+        rest = partial(apart.rest, n_exact=n_exact)
     of_left_out = np.zeros((0, len(labels)))
-    if left_out is not None and len(left_out):
-        rest = [apart.rest(t, n_exact, is_summed=is_summed) for t in (tokens, left_out)]
-        of_left_out = rest[0] - rest[1]
+    if left_out is not None:
+        of_left_out = rest(tokens) - rest(left_out)
     is_unseen = scores <= UNSEEN_SCORE
     of_tokens[:, is_unseen] = of_left_out[:, is_unseen] = 0
     for value in values.values():
@@ -119,8 +120,8 @@ class _Apart:
         """What a text's tokens add, (n_ids, n_labels), and how many numbers of the embedding do."""
         effects = np.zeros((len(ids), len(self.labels)))
         addends, n_exact = self._addends(tokens)
-        rows = sum(_double(p.rows[:, :n_exact]) for p in self.parts.values() if p.rows is not None)
-        np.add.at(effects, np.searchsorted(ids, tokens.ids), addends @ np.asarray(rows).T)
+        tables = [_double(p.rows[:, :n_exact]) for p in self.parts.values() if p.rows is not None]
+        np.add.at(effects, np.searchsorted(ids, tokens.ids), addends @ np.sum(tables, 0).T)
         words = [part.words for part in self.parts.values() if part.words is not None]
         for table in words:
             weights = _words(tokens, table.shape[1])
@@ -132,19 +133,17 @@ class _Apart:
             effects += added * self.is_candidate
         return effects, n_exact
 
-    def rest(
-        self, tokens: TokenStore, n_exact: int, *, is_summed: bool
-    ) -> NDArray[np.float64]:  # (n_texts, n_labels)
-        """What `of_tokens` does not explain."""
-        rows = self._rows(tokens)[:, n_exact:]
+    def rest(self, tokens: TokenStore, n_exact: int) -> NDArray[np.float64]:
+        """What `of_tokens` does not explain, (n_texts, n_labels)."""
         tables = [_double(p.rows[:, n_exact:]) for p in self.parts.values() if p.rows is not None]
-        rest: NDArray[np.float64] = rows @ sum(tables).T  # type: ignore[union-attr]
-        if is_summed:
-            return rest
-        rest = np.sum(list(self.values(tokens).values()), 0)
+        return self._rows(tokens)[:, n_exact:] @ np.sum(tables, 0).T
+
+    def whole(self, tokens: TokenStore) -> NDArray[np.float64]:
+        """All that tells the scores apart, (n_texts, n_labels)."""
+        whole: NDArray[np.float64] = np.sum(list(self.values(tokens).values()), 0)
         if (reranker := self.ranker.reranker) is not None:
-            rest += self.is_candidate * self._margins(reranker, tokens) * reranker.weight
-        return rest
+            whole += self.is_candidate * self._margins(reranker, tokens) * reranker.weight
+        return whole
 
     def _margins(self, reranker: Reranker, tokens: TokenStore) -> NDArray[np.float32]:
         labels = np.tile(self.labels, (len(tokens), 1))

@@ -11,10 +11,8 @@ import numpy as np
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 _MARKERS = ("o", "s", "D", "^", "v", "P")
 
-# of `from_estimator` and `from_predictions`
-PARAMETERS = """
-Parameters
-----------
+# parameters of `from_estimator` and `from_predictions`, of every display
+DATA = """\
 estimator : object
     A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
     ranked by its `predict_proba` or `decision_function`.
@@ -26,7 +24,13 @@ Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels
     True labels: entries greater than 0.
 Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
     Scores, higher is better. Sparse: only stored entries are predictions.
-metric : {"P", "PSP", "recall"}, default="P"
+exclude : sparse matrix of shape (n_samples, n_labels), default=None
+    Pairs to ignore, neither true nor predicted.
+"""
+PARAMETERS = f"""
+Parameters
+----------
+{DATA}metric : {"P", "PSP", "recall"}, default="P"
     "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
     the share of the bin's true pairs that were found.
 metrics : str or iterable of str, default="P"
@@ -36,8 +40,6 @@ k : int, default=5
     Where to cut the rankings.
 ks : iterable of int, default=range(1, 11)
     Where to cut the rankings.
-exclude : sparse matrix of shape (n_samples, n_labels), default=None
-    Pairs to ignore, neither true nor predicted.
 sample_weight : array-like of shape (n_samples,), default=None
     Weight of each row.
 name : str, default=None

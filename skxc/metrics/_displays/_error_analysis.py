@@ -20,25 +20,14 @@ from .._estimators import final_estimator, predict_top_k_proba, true_matrix
 from .._pairs import contains, excluded_pairs, label_pairs
 from .._top_k import top_k_scores
 from . import _error_tables as tables
-from ._axes import PLOT, free_style, import_pyplot
+from ._axes import DATA, PLOT, free_style, import_pyplot
 
 _NAME_WIDTH = 32  # characters of a label's name beside a bar
 # of `from_estimator` and `from_predictions`
-_SHARED = """
+_SHARED = f"""
 Parameters
 ----------
-estimator : object
-    A fitted classifier; also one inside a Pipeline or a search. One that is not of skxc is
-    ranked by its `predict_proba` or `decision_function`.
-X : array-like of shape (n_samples,)
-    Texts, or whatever the estimator takes.
-y : {sparse matrix, array-like} of shape (n_samples, n_labels) or (n_samples,)
-    True labels, in any form that `fit` takes.
-Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-    True labels: entries greater than 0.
-Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-    Scores, higher is better. Sparse: only stored entries are predictions.
-n_confusions : int, default=20
+{DATA}n_confusions : int, default=20
     How many pairs of labels to keep.
 n_texts : int, default=10
     How many texts to keep.
@@ -46,8 +35,6 @@ k : int, default=5
     How many of a text's best labels to keep.
 sample_weight : array-like of shape (n_samples,), default=None
     Weight of each row in the counts. Rows of weight 0 are left out of the worst texts, too.
-exclude : sparse matrix of shape (n_samples, n_labels), default=None
-    Pairs to ignore, neither true nor predicted.
 name : str, default=None
     Whose errors they are. None: the estimator's class; without an estimator no name.
 
