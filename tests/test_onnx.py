@@ -139,6 +139,17 @@ def test_classes_have_probabilities_that_sum_to_1(
     np.testing.assert_allclose(run(texts)[2].sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("intercept", [-60.0, -20.0, 12.0])
+def test_classes_are_as_probable_where_no_class_or_each_fits(
+    intercept: float, tmp_path: Path
+) -> None:
+    clf = skxc.ReneeClassifier(random_state=0).fit(TEXTS, np.arange(60) % 4)
+    clf._sigmoid = (1.0, intercept)
+    run = exported(clf, tmp_path, 4)
+    expected = clf.predict_top_k_proba(OTHERS)[1]
+    np.testing.assert_allclose(run(OTHERS)[2], expected, rtol=1e-4)
+
+
 def test_unseen_labels_rank_last_and_added_ones_are_there(tmp_path: Path) -> None:
     clf = skxc.UniDEC(label_texts=NAMES, random_state=0).fit(TEXTS, Y)
     with pytest.warns(UserWarning, match="1 of 2 label texts hold no word"):

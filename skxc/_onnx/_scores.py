@@ -223,8 +223,14 @@ def best_labels(
 
 
 def _probabilities(graph: Graph, scores: Value, sigmoid: tuple[float, float]) -> Value:
-    """Strictly inside (0, 1)."""
+    """Strictly inside (0, 1).
+
+    onnxruntime's Sigmoid gives 0 below -18, and a few digits above: too coarse where they are
+    divided by their sum. Here none of the exponents is above 0, so that small ones are exact.
+    """
     slope, intercept = map(np.float32, sigmoid)
     log_odds = graph("Add", graph("Mul", scores, slope), intercept)
+    above = graph("Exp", graph("Min", log_odds, np.float32(0)))
+    rest = graph("Add", graph("Exp", graph("Neg", graph("Abs", log_odds))), np.float32(1))
     kind = np.finfo(np.float32)
-    return graph("Clip", graph("Sigmoid", log_odds), kind.tiny, np.float32(1 - kind.eps))
+    return graph("Clip", graph("Div", above, rest), kind.tiny, np.float32(1 - kind.eps))
