@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import scipy.sparse as sp
 import torch
 
 import skxc
+from skxc._cli import main
 from skxc._training._row_adam import RowAdam
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
@@ -60,6 +63,49 @@ def test_the_other_libraries_code_runs_where_they_are_installed(
             continue
         n_run += is_peer
     assert n_run >= 2  # scikit-learn's
+
+
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
+def assert_shown(shown: str, printed: str) -> None:
+    """The same words, and numbers that another processor's rounding may move a little."""
+    assert _NUMBER.sub("0", shown) == _NUMBER.sub("0", printed)
+    pairs = zip(_NUMBER.findall(shown), _NUMBER.findall(printed), strict=True)
+    for old, new in pairs:
+        assert float(new.replace(",", "")) == pytest.approx(float(old.replace(",", "")), rel=0.03)
+
+
+def test_the_pages_of_the_program_and_the_server_show_what_they_answer(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (GUIDE / "command_line.md").read_text(encoding="utf-8")
+    parts = [page.split(f"\n## {name}\n")[1] for name in ("From data to labels", "Evaluation")]
+    shown = "".join(re.search(r"```console\n(.*?)```", part, re.DOTALL)[1] for part in parts)
+    steps = [step.split("\n", 1) for step in re.split(r"^\$ ", shown, flags=re.MULTILINE)[1:]]
+    assert [command.split()[1] for command, _ in steps] == [
+        "fit", "titles.txt", "predict", "evaluate", "info", "evaluate",
+    ]  # fmt: skip
+    for command, output in steps:
+        (program, *words), *pipe = (shlex.split(part) for part in command.split(" | "))
+        if program == "cat":
+            Path(words[0]).write_text(output, encoding="utf-8")
+            continue
+        assert main(words) == 0
+        printed = capsys.readouterr().out
+        if pipe and pipe[0][0] == "head":
+            printed = "".join(printed.splitlines(keepends=True)[: -int(pipe[0][1])])
+        elif pipe:  # json.tool
+            printed = json.dumps(json.loads(printed), indent=4) + "\n"
+        if words[0] != "fit":  # says on stderr how long it took
+            assert_shown(output, printed)
+    served = re.search(
+        r'({"text": .*?})\' .*/predict\n(.*?)\n', (GUIDE / "serve.md").read_text(encoding="utf-8")
+    )
+    asked, answer = json.loads(served[1]), json.loads(served[2])
+    Path("text.txt").write_text(asked["text"], encoding="utf-8")
+    assert main(["predict", "model", "text.txt", "--top-k", str(asked["k"])]) == 0
+    assert_shown(json.dumps(answer["results"][0]), capsys.readouterr().out.strip())
 
 
 def mapping_rows(heading: str) -> list[tuple[str, str]]:
