@@ -256,7 +256,7 @@ class Held:
     """A model that answers when it is told to, and remembers what it was asked."""
 
     label_names_ = classes_ = np.array([f"label {i}" for i in range(20)], dtype=object)
-    n_labels_ = 20
+    n_labels_, search = 20, "exact"
 
     def __init__(self):
         self.may_answer, self.asked = threading.Event(), []
@@ -366,9 +366,19 @@ def test_names_are_looked_up_in_the_models_thread(held):
 def test_each_text_has_as_many_labels_as_it_asks_for(held):
     model, watch = held
     model.may_answer.set()
-    best = [*watch.current.best(["1", "2", "3"], [2, 5, 1])]
+    best = watch.current.best(["1", "2", "3"], [2, 5, 1])
     assert [(len(labels), len(proba)) for labels, proba in best] == [(2, 2), (5, 5), (1, 1)]
     assert [k for _, k in model.asked] == [5]
+
+
+def test_an_approximate_answer_does_not_depend_on_who_asks_beside(held):
+    model, watch = held
+    model.may_answer.set()
+    model.search = "approximate"
+    best = watch.current.best(["1", "2", "3", "4"], [2, 5, 1, 2])
+    assert [labels for labels, _ in best] == [[1] * 2, [2] * 5, [3], [4] * 2]
+    # as the graph is walked for this k, and not for the largest of the batch
+    assert sorted(model.asked) == [(["1", "4"], 2), (["2"], 5), (["3"], 1)]
 
 
 def test_whoever_leaves_is_not_waited_for(held):
