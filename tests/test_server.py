@@ -456,6 +456,71 @@ def test_bodies_in_memory_have_a_limit_of_all_requests_together(folder):
             asked(port, "/predict", {"text": "a" * 900})
 
 
+def asking(port, *k):
+    """A connection that has asked, each time, for so many labels, and has read nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    for most in k:
+        body = json.dumps({"text": "1", "k": most}).encode()
+        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+@pytest.fixture
+def wordy(held, monkeypatch):
+    """A model whose names have 100 characters, served at a socket that keeps few bytes."""
+    model, watch = held
+    model.may_answer.set()
+    model.label_names_ = np.array(["x" * 100] * 20, dtype=object)
+
+    def narrow(*address):
+        listening = bound(*address)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listening
+
+    monkeypatch.setattr("serving.bound", narrow)
+    return watch
+
+
+@pytest.mark.parametrize("k", [400, 1000])  # 45 and 113 kB: below and above asyncio's 64 KiB
+def test_an_answer_that_is_not_read_ends_its_connection(k, wordy):
+    limits = Limits(max_seconds=1, max_bytes=1000)
+    with serving(wordy, limits) as port, closing(asking(port, k)) as connection:
+        short = {"text": "1", "k": 1}
+        until(lambda: request(port, "POST", "/predict", short)[0] == 503)
+        told = "answers that are not read have 16,000 bytes"
+        assert refused(port, "/predict", short, 503, told)["retry-after"] == "1"
+        until(lambda: request(port, "POST", "/predict", short)[0] == 200)
+        whole = http.client.HTTPResponse(connection)
+        whole.begin()
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            whole.read()
+
+
+def test_a_second_answer_that_waits_for_the_first_to_be_read_counts(wordy):
+    short, calls = {"text": "1", "k": 1}, wordy.current.clf.asked
+    with serving(wordy, Limits(max_bytes=4000)) as port:  # 64,000 bytes of all
+        with closing(asking(port, 500)):  # 56 kB
+            until(lambda: calls)
+            asked(port, "/predict", short)
+        with closing(asking(port, 500, 1000)):
+            until(lambda: request(port, "POST", "/predict", short)[0] == 503)
+        until(lambda: request(port, "POST", "/predict", short)[0] == 200)
+
+
+def test_an_answer_that_is_read_counts_no_more(wordy):
+    with serving(wordy, Limits(max_bytes=1000)) as port:
+        for _ in range(20):
+            with closing(asking(port, 1000)) as connection:
+                whole = http.client.HTTPResponse(connection)
+                whole.begin()
+                (result,) = json.loads(whole.read())["results"]
+                assert result["labels"] == ["x" * 100] * 1000
+
+
 def test_answers_are_sent_at_once():
     # asyncio sets TCP_NODELAY on sockets with this number alone; else an answer takes 40 ms
     with bound("127.0.0.1", 0) as listening:
