@@ -14,6 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import numpy as np
@@ -119,6 +120,7 @@ def test_health_says_what_is_served(port, models):
     assert (health["class"], health["labels"], health["problem"]) == ("ReneeClassifier", 3, None)
     assert health["model"] == asked(port, "/predict", {"text": ""})["model"]
     assert health["limits"]["max_texts"] == 1000
+    assert health["written"] < health["loaded"] < datetime.now(UTC).isoformat()
 
 
 # ------------------------------------------------------------------------------------- wrong input

@@ -102,7 +102,7 @@ class _Answers:
                 "class": type(served.clf).__name__,
                 "labels": served.clf.n_labels_,
                 "model": served.digest,
-                "saved": served.saved_at.isoformat(),
+                "written": served.written_at.isoformat(),
                 "loaded": served.loaded_at.isoformat(),
                 "problem": self._watch.problem,
                 "waiting": self._batcher.n_waiting,
@@ -141,7 +141,7 @@ class _Answers:
             "language": "und",  # undetermined, in ISO 639
             "backend": {"backend_id": "skxc"},
             "is_trained": True,
-            "modification_time": served.saved_at.isoformat(),
+            "modification_time": served.written_at.isoformat(),
         }
 
     async def suggest(self, request: Request) -> ASGIApp:

@@ -39,7 +39,7 @@ class Served:
     clf: Any
     digest: str  # of config.json, which has the digests of all other files
     stamp: tuple[int, ...]
-    saved_at: datetime
+    written_at: datetime  # config.json: where it was copied or downloaded, this was then
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def best(self, texts: list[str], k: Sequence[int]) -> list[Best]:
