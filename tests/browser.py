@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import shutil
@@ -125,11 +124,6 @@ class Page:
         for kind in ("mousePressed", "mouseReleased"):
             place = {"x": box[0], "y": box[1]}
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
-
-    def picture(self, path: Path) -> None:
-        """Write what is seen, the whole page, as a PNG."""
-        found = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        path.write_bytes(base64.b64decode(found["data"]))
 
 
 @contextmanager

@@ -74,7 +74,8 @@ def test_the_citation_has_the_version():
 def test_every_action_is_pinned_by_a_commit_and_names_its_version():
     pinned: dict[str, set[str]] = {}
     for path in WORKFLOWS:
-        for line in re.findall(r"uses:(.*)", path.read_text(encoding="utf-8")):
+        # one that begins with a dot is of the same commit
+        for line in re.findall(r"uses:(?! \./)(.*)", path.read_text(encoding="utf-8")):
             found = re.fullmatch(r" ([\w./-]+)@([0-9a-f]{40} # v\d+\.\d+\.\d+)", line)
             assert found, f"{path.name}:{line}"
             pinned.setdefault(found[1], set()).add(found[2])
@@ -87,6 +88,10 @@ def test_a_workflow_may_only_read_and_every_job_ends(path):
     assert content["permissions"] in ({}, {"contents": "read"})
     assert "secrets." not in path.read_text(encoding="utf-8")
     for job in content["jobs"].values():
+        if "steps" not in job:  # another workflow, whose own jobs end
+            assert job["uses"] == "./.github/workflows/tests.yml"
+            assert job["permissions"] == {"contents": "read"}
+            continue
         assert job["timeout-minutes"] <= 120
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout@"):
@@ -103,6 +108,21 @@ def test_one_job_alone_may_publish_and_only_for_a_tag():
     assert publish["environment"]["name"] == "pypi"
     assert publish["needs"] == "build"
     assert all("run" not in step for step in publish["steps"])  # nothing of ours runs there
+
+
+def test_a_release_is_built_only_after_all_tests():
+    jobs = workflow("release.yml")["jobs"]
+    assert jobs["build"]["needs"] == "tests"
+    assert jobs["tests"]["uses"] == "./.github/workflows/tests.yml"
+    assert "workflow_call" in workflow("tests.yml")[True]
+
+
+def test_what_tests_need_from_the_environment_is_set_where_they_run():
+    steps = [step for job in workflow("tests.yml")["jobs"].values() for step in job["steps"]]
+    commands = [step["run"] for step in steps if "run" in step]
+    for path in (ROOT / "tests").glob("test_*.py"):
+        for name in re.findall(r'environ\.get\("(SKXC_\w+)"\)', path.read_text(encoding="utf-8")):
+            assert any(f"{name}=" in run and path.name in run for run in commands), path
 
 
 # ---------------------------------------------------------------------------------- pre-commit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
@@ -14,6 +15,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import numpy as np
@@ -26,7 +28,7 @@ from skxc._server._batching import TEXTS_AT_ONCE
 from skxc._server._guard import is_loopback
 from skxc._server._limits import BODIES_AT_ONCE, Limits
 from skxc._server._model import ModelWatch, opened
-from skxc._server._run import bound
+from skxc._server._run import bound, make_server, run
 
 TEXTS = ["red apples", "green pears", "a fast car", "cars and trucks", "a red car"] * 4
 NAMES = ["http://example.org/fruit", "<http://example.org/red>", "vehicle & <b>more</b>"]
@@ -119,6 +121,7 @@ def test_health_says_what_is_served(port, models):
     assert (health["class"], health["labels"], health["problem"]) == ("ReneeClassifier", 3, None)
     assert health["model"] == asked(port, "/predict", {"text": ""})["model"]
     assert health["limits"]["max_texts"] == 1000
+    assert health["written"] < health["loaded"] < datetime.now(UTC).isoformat()
 
 
 # ------------------------------------------------------------------------------------- wrong input
@@ -225,6 +228,11 @@ def test_a_page_of_the_web_cannot_ask_under_its_own_name(host, status, port):
     assert request(port, "GET", "/health", headers={"Host": host})[0] == status
 
 
+def test_a_server_that_others_can_reach_answers_under_any_name(folder):
+    with serving(ModelWatch(str(folder)), host="0.0.0.0") as port:
+        assert request(port, "GET", "/health", headers={"Host": "example.org"})[0] == 200
+
+
 @pytest.mark.parametrize(
     ("address", "is_own"),
     [("::ffff:127.0.0.1", True), ("127.1.2.3", True), ("::ffff:8.8.8.8", False), ("::", False)],
@@ -256,7 +264,7 @@ class Held:
     """A model that answers when it is told to, and remembers what it was asked."""
 
     label_names_ = classes_ = np.array([f"label {i}" for i in range(20)], dtype=object)
-    n_labels_ = 20
+    n_labels_, search = 20, "exact"
 
     def __init__(self):
         self.may_answer, self.asked = threading.Event(), []
@@ -366,9 +374,19 @@ def test_names_are_looked_up_in_the_models_thread(held):
 def test_each_text_has_as_many_labels_as_it_asks_for(held):
     model, watch = held
     model.may_answer.set()
-    best = [*watch.current.best(["1", "2", "3"], [2, 5, 1])]
+    best = watch.current.best(["1", "2", "3"], [2, 5, 1])
     assert [(len(labels), len(proba)) for labels, proba in best] == [(2, 2), (5, 5), (1, 1)]
     assert [k for _, k in model.asked] == [5]
+
+
+def test_an_approximate_answer_does_not_depend_on_who_asks_beside(held):
+    model, watch = held
+    model.may_answer.set()
+    model.search = "approximate"
+    best = watch.current.best(["1", "2", "3", "4"], [2, 5, 1, 2])
+    assert [labels for labels, _ in best] == [[1] * 2, [2] * 5, [3], [4] * 2]
+    # as the graph is walked for this k, and not for the largest of the batch
+    assert sorted(model.asked) == [(["1", "4"], 2), (["2"], 5), (["3"], 1)]
 
 
 def test_whoever_leaves_is_not_waited_for(held):
@@ -446,6 +464,71 @@ def test_bodies_in_memory_have_a_limit_of_all_requests_together(folder):
             asked(port, "/predict", {"text": "a" * 900})
 
 
+def unread(port, *k):
+    """A connection that asks, each time, for so many labels, and reads nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", port))
+    for most in k:
+        body = json.dumps({"text": "1", "k": most}).encode()
+        head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    return connection
+
+
+@pytest.fixture
+def wordy(held, monkeypatch):
+    """A model whose names have 100 characters, served at a socket that keeps few bytes."""
+    model, watch = held
+    model.may_answer.set()
+    model.label_names_ = np.array(["x" * 100] * 20, dtype=object)
+
+    def narrow(*address):
+        listening = bound(*address)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listening
+
+    monkeypatch.setattr("serving.bound", narrow)
+    return watch
+
+
+@pytest.mark.parametrize("k", [400, 1000])  # 45 and 113 kB: below and above asyncio's 64 KiB
+def test_an_answer_that_is_not_read_ends_its_connection(k, wordy):
+    limits = Limits(max_seconds=1, max_bytes=1000)
+    with serving(wordy, limits) as port, closing(unread(port, k)) as connection:
+        short = {"text": "1", "k": 1}
+        until(lambda: request(port, "POST", "/predict", short)[0] == 503)
+        told = "answers that are not read have 16,000 bytes"
+        assert refused(port, "/predict", short, 503, told)["retry-after"] == "1"
+        until(lambda: request(port, "POST", "/predict", short)[0] == 200)
+        whole = http.client.HTTPResponse(connection)
+        whole.begin()
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            whole.read()
+
+
+def test_a_second_answer_that_waits_for_the_first_to_be_read_counts(wordy):
+    short, calls = {"text": "1", "k": 1}, wordy.current.clf.asked
+    with serving(wordy, Limits(max_bytes=4000)) as port:  # 64,000 bytes of all
+        with closing(unread(port, 500)):  # 56 kB
+            until(lambda: calls)
+            asked(port, "/predict", short)
+        with closing(unread(port, 500, 1000)):
+            until(lambda: request(port, "POST", "/predict", short)[0] == 503)
+        until(lambda: request(port, "POST", "/predict", short)[0] == 200)
+
+
+def test_an_answer_that_is_read_counts_no_more(wordy):
+    with serving(wordy, Limits(max_bytes=1000)) as port:
+        for _ in range(20):
+            with closing(unread(port, 1000)) as connection:
+                whole = http.client.HTTPResponse(connection)
+                whole.begin()
+                (result,) = json.loads(whole.read())["results"]
+                assert result["labels"] == ["x" * 100] * 1000
+
+
 def test_answers_are_sent_at_once():
     # asyncio sets TCP_NODELAY on sockets with this number alone; else an answer takes 40 ms
     with bound("127.0.0.1", 0) as listening:
@@ -515,12 +598,13 @@ def test_files_that_are_written_over_change_no_answer(folder, models):
     ]
 
 
-def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
+def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models, monkeypatch):
+    monkeypatch.setattr("skxc._server._model._PAUSE", 0.05)
     wanted = {}
     for clf in models[::-1]:
         clf.save(folder)
         wanted[opened(str(folder), None).digest] = expected(clf, TEXTS, 3)
-    with served_process(folder) as (process, port):
+    with serving(ModelWatch(str(folder))) as port, ThreadPoolExecutor(3) as pool:
         is_over, seen = threading.Event(), [[] for _ in range(3)]
 
         def ask_on(seen):
@@ -529,52 +613,93 @@ def test_no_answer_is_lost_or_mixed_while_models_are_replaced(folder, models):
                 assert_alike(answer["results"], wanted[answer["model"]])
                 seen.append(answer["model"])
 
-        with ThreadPoolExecutor(3) as pool:
-            asking = [pool.submit(ask_on, one) for one in seen]
-            try:
-                for i in range(3):
-                    models[(i + 1) % 2].save(folder)
-                    digest = opened(str(folder), None).digest
-                    until(lambda digest=digest: seen[0][-1:] == [digest])
-            finally:
-                is_over.set()
-            for one in asking:
-                one.result()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        told = process.stderr.read().splitlines()
-    assert [line[:31] for line in told[:-1]] == ["skxc: now serving ReneeClassifi"] * 3
-    assert told[-1] == "skxc: interrupted"
+        asking = [pool.submit(ask_on, one) for one in seen]
+        try:
+            for i in range(10):
+                models[(i + 1) % 2].save(folder)
+                digest = opened(str(folder), None).digest
+                until(lambda digest=digest: seen[0][-1:] == [digest])
+        finally:
+            is_over.set()
+        for one in asking:
+            one.result()
 
 
 # ----------------------------------------------------------------------------------- the process
-@pytest.mark.parametrize(
-    ("name", "code", "options"), [("SIGTERM", 143, []), ("SIGHUP", 129, ["--host", "0.0.0.0"])]
-)
-def test_a_signal_ends_it_once_answers_are_sent(name, code, options, folder):
-    texts = ["a red car and green pears " * 1500] * 100
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_it_once_answers_are_sent_and_is_raised_again(name, held, monkeypatch):
+    model, watch = held
+    number, raised, made = getattr(signal, name), [], []
+    monkeypatch.setattr(
+        "skxc._server._run.make_server", lambda *given: made.append(make_server(*given)) or made[0]
+    )
+    before = signal.signal(number, lambda number, _: raised.append(number))
+
+    def ask(pool, port):
+        try:
+            first = pool.submit(asked, port, "/predict", {"text": "0"})
+            until(lambda: model.asked)
+            second = pool.submit(asked, port, "/predict", {"text": "1"})
+            until(lambda: waiting(port) == 1)
+            os.kill(os.getpid(), number)
+            until(lambda: is_closed(port))
+            assert raised == []
+            model.may_answer.set()
+            return [answer.result()["results"][0]["labels"][0] for answer in (first, second)]
+        finally:
+            made[0].should_exit = True  # where the signal did nothing
+
+    with bound("127.0.0.1", 0) as listening, ThreadPoolExecutor(3) as pool:
+        listening.listen()
+        asking = pool.submit(ask, pool, listening.getsockname()[1])
+        try:
+            run(watch, Limits(), listening, "127.0.0.1")
+        finally:
+            signal.signal(number, before)
+        assert asking.result() == ["label 0", "label 1"]
+    assert raised == [number]
+
+
+def is_closed(port):
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_the_process_says_what_it_serves_until_it_is_interrupted(folder, models):
     with (
-        served_process(folder, *options) as (process, port),
-        ThreadPoolExecutor(2) as pool,
+        served_process(folder) as (process, port),
         begun(port, 100, b"{"),  # and no more: it is not waited for
         socket.create_connection(("127.0.0.1", port), timeout=20) as garbage,
     ):
         garbage.sendall(b"\0\r\n\r\n")
         assert garbage.recv(4096).startswith(b"HTTP/1.1 400 ")
         upgrade = {"Connection": "upgrade", "Upgrade": "websocket", "Host": "example.org"}
-        of_another = request(port, "GET", "/health", headers=upgrade)
-        assert of_another[0] == (200 if options else 403)
-        answers = [pool.submit(asked, port, "/predict", {"texts": texts}) for _ in range(2)]
-        until(lambda: waiting(port) == len(texts))  # the second, while the first is answered
-        process.send_signal(getattr(signal, name))
-        assert [len(answer.result()["results"]) for answer in answers] == [len(texts)] * 2
-        assert process.wait(20) == code
-        *warned, _ = process.stderr.read().splitlines()  # nothing of what strangers send
-        assert ["0.0.0.0 can be reached from other machines" in line for line in warned] == (
-            [True] if options else []
-        )
-        with pytest.raises(OSError, match="refused"):
-            asked(port, "/health")
+        assert request(port, "GET", "/health", headers=upgrade)[0] == 403
+        old = asked(port, "/health")["model"]
+        models[1].save(folder)
+        until(lambda: asked(port, "/health")["model"] != old)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert is_closed(port)
+        served, ended = process.stderr.read().splitlines()  # nothing of what strangers send
+        assert served.startswith("skxc: now serving ReneeClassifier (labels: 3, ")
+        assert ended == "skxc: interrupted"
+
+
+@pytest.mark.parametrize("options", [[], ["--host", "0.0.0.0"]])
+def test_a_server_that_others_can_reach_warns(options, folder, capsys, monkeypatch):
+    monkeypatch.setattr("skxc._server._run.run", lambda *_: None)
+    assert main(["serve", str(folder), "--port", "0", *options]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Serving ReneeClassifier (labels: 3, ")
+    assert (
+        err.count("\n")
+        == err.count("0.0.0.0 can be reached from other machines")
+        == len(options) / 2
+    )
 
 
 def failing(capsys, *words):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from browser import opened_browser
-from serving import serving
+from serving import asked, serving
 
 import skxc
 from skxc._server._limits import Limits
@@ -51,11 +51,15 @@ def test_line_ends_change_neither_the_page_nor_its_digests(ends):
     assert with_policy(page_of_server()[0].replace(b"\n", ends)) == page_of_server()
 
 
+def type_anew(page, text):
+    page.run("document.getElementById('text').value = ''; document.getElementById('text').focus()")
+    page.type(text)
+
+
 def find(page, text, k=None):
     """Type a text as a person does, and wait for the words."""
     page.run("document.getElementById('words').hidden = true")
-    page.run("document.getElementById('text').value = ''; document.getElementById('text').focus()")
-    page.type(text)
+    type_anew(page, text)
     if k is not None:
         page.run(f"document.getElementById('k').value = {k}")
     page.click("#form .go")
@@ -136,15 +140,34 @@ def test_the_keyboard_alone_is_enough(page):
     [(" ", "Type or paste a text first."), ("a" * 501, "501 characters, more than this server")],
     ids=["empty", "long"],
 )
-def test_an_error_is_shown_in_words(text, error, page):
+def test_an_error_is_shown_in_words_in_place_of_an_older_answer(text, error, page):
     page.resize(*SCREENS["narrow"][:2], is_phone=True)
-    page.type(text)
+    find(page, "a red car")
+    type_anew(page, text)
     page.press("Enter", modifiers=2)
     page.wait("document.getElementById('error').textContent")
     (told,) = texts_of(page, "#error")
     assert error in told
     assert page.run("document.getElementById('found').hidden")
     assert not is_too_wide(page)
+
+
+def test_labels_stay_if_their_explanation_is_refused(page, clf):
+    find(page, "a red car")
+    page.run("{ const ask = fetch; window.fetch = (path, x) => ask(path.replace('ex', ''), x) }")
+    type_anew(page, "green pears")
+    page.press("Enter", modifiers=2)
+    page.wait("document.getElementById('error').textContent")
+    assert "is not here" in texts_of(page, "#error")[0]
+    labels, _ = clf.predict_top_k(["green pears"], 10)
+    assert texts_of(page, "#labels .name") == clf.label_names_[labels[0]].tolist()
+    assert page.run("document.getElementById('words').hidden")
+
+
+def test_the_page_says_what_is_served(page, port):
+    written = asked(port, "/health")["written"]
+    told = f"ReneeClassifier, 3 labels, files of {written[:10]}"
+    assert texts_of(page, "#model") == [told]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp
 
 _PROJECT = "skxc"  # the one that Annif's clients see
 _logger = logging.getLogger("skxc")
 
 
-def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlette:
+def make_app(watch: ModelWatch, limits: Limits, bodies: Bodies, own_host: str | None) -> Starlette:
     """The application.
 
     Parameters
@@ -44,6 +45,8 @@ def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlet
         Has the model.
     limits : Limits
         Of requests.
+    bodies : Bodies
+        What of requests and answers is in memory.
     own_host : str or None
         The name under which this machine alone asks; None: anybody may, under any name.
     """
@@ -51,7 +54,7 @@ def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlet
     from starlette.middleware import Middleware
     from starlette.routing import Route
 
-    answers = _Answers(watch, limits)
+    answers = _Answers(watch, limits, bodies)
     project = f"/v1/projects/{_PROJECT}"
     app = Starlette(
         routes=[
@@ -74,8 +77,8 @@ def make_app(watch: ModelWatch, limits: Limits, own_host: str | None) -> Starlet
 class _Answers:
     """One method a route."""
 
-    def __init__(self, watch: ModelWatch, limits: Limits) -> None:
-        self._watch, self._limits, self._bodies = watch, limits, Bodies(limits)
+    def __init__(self, watch: ModelWatch, limits: Limits, bodies: Bodies) -> None:
+        self._watch, self._limits, self._bodies = watch, limits, bodies
         self._batcher = Batcher(lambda: watch.current, limits.max_waiting)
 
     @asynccontextmanager
@@ -99,7 +102,7 @@ class _Answers:
                 "class": type(served.clf).__name__,
                 "labels": served.clf.n_labels_,
                 "model": served.digest,
-                "saved": served.saved_at.isoformat(),
+                "written": served.written_at.isoformat(),
                 "loaded": served.loaded_at.isoformat(),
                 "problem": self._watch.problem,
                 "waiting": self._batcher.n_waiting,
@@ -114,15 +117,15 @@ class _Answers:
             }
         )
 
-    async def predict(self, request: Request) -> Response:
+    async def predict(self, request: Request) -> ASGIApp:
         async with self._bodies.read(request) as body:
             question = prediction(body, content_type(request), self._limits)
-            return reply(await self._answer(request, question, _predicted))
+            return await self._answer(request, question, _predicted)
 
-    async def explain(self, request: Request) -> Response:
+    async def explain(self, request: Request) -> ASGIApp:
         async with self._bodies.read(request) as body:
             question = explanation(body, content_type(request), self._limits)
-            return reply(await self._answer(request, question, _explained))
+            return await self._answer(request, question, _explained)
 
     # ------------------------------------------------------------------------------------ Annif's
     async def projects(self, _: Request) -> Response:
@@ -138,22 +141,22 @@ class _Answers:
             "language": "und",  # undetermined, in ISO 639
             "backend": {"backend_id": "skxc"},
             "is_trained": True,
-            "modification_time": served.saved_at.isoformat(),
+            "modification_time": served.written_at.isoformat(),
         }
 
-    async def suggest(self, request: Request) -> Response:
+    async def suggest(self, request: Request) -> ASGIApp:
         check_origin(request)
         async with self._bodies.read(request) as body:
             asked = suggestion(body, content_type(request), self._limits)
             if not asked.text.strip():  # Annif's own backends suggest nothing for it
                 return reply({"results": []})
             question = Question([asked.text], asked.limit)
-            return reply(await self._answer(request, question, partial(_suggested, asked)))
+            return await self._answer(request, question, partial(_suggested, asked))
 
     # ------------------------------------------------------------------------------------- pieces
     async def _answer(
         self, request: Request, question: Question, written: Callable[[Served, Any], bytes]
-    ) -> bytes:
+    ) -> ASGIApp:
         """The model's answer, as long as somebody waits for it, and not for ever."""
         job = self._batcher.put(question, written)
         gone = asyncio.ensure_future(request.receive())  # after the body, that the client left
@@ -162,7 +165,7 @@ class _Answers:
         try:
             await asyncio.wait(waited_for, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if job.future.done():
-                return job.future.result()
+                return self._bodies.counted(reply(job.future.result()))
             if gone.done():
                 raise RefusalError(499, "The client has left.")
             raise RefusalError(
@@ -214,11 +217,11 @@ def _uri(name: Any, text: Any) -> str:
 
 
 def _refusing(
-    respond: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
+    respond: Callable[[Request], Awaitable[ASGIApp]],
+) -> Callable[[Request], Awaitable[ASGIApp]]:
     """The route, whose errors are answers in words."""
 
-    async def answered(request: Request) -> Response:
+    async def answered(request: Request) -> ASGIApp:
         from starlette.requests import ClientDisconnect
 
         try:

@@ -95,16 +95,17 @@ def check_origin(request: Request) -> None:
 
 
 class Bodies:
-    """Bodies of requests, of which only so much is in memory.
+    """Bodies of requests and of answers, of which only so much is in memory.
 
     Parameters
     ----------
     limits : Limits
-        Of one; of all together, `BODIES_AT_ONCE` times as much.
+        Of one request; of all together, `BODIES_AT_ONCE` times as much.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits, self._n_bytes = limits, 0
+        self._limits, self._most = limits, BODIES_AT_ONCE * limits.max_bytes
+        self.n_bytes = 0  # of requests without an answer, and of answers that are not read
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
@@ -117,26 +118,48 @@ class Bodies:
             its size is read to its end, and dropped: a client that is still sending would not
             read the answer.
         """
-        parts, size, n_kept, most = list[bytes](), 0, 0, BODIES_AT_ONCE * self._limits.max_bytes
-        is_kept = True
+        parts, size, n_kept, is_kept = list[bytes](), 0, 0, True
         try:
             async with self._timed():
                 async for part in request.stream():
                     size += len(part)
                     is_kept &= size <= self._limits.max_bytes
-                    is_kept &= self._n_bytes + len(part) <= most
+                    is_kept &= self.n_bytes + len(part) <= self._most
                     if is_kept:
                         parts.append(part)
                         n_kept += len(part)
-                        self._n_bytes += len(part)
+                        self.n_bytes += len(part)
                     else:
                         parts.clear()
-                        self._n_bytes -= n_kept
+                        self.n_bytes -= n_kept
                         n_kept = 0
-            self._check(size, is_kept=is_kept)
+            self._check_size(size)
+            if not is_kept:
+                raise self._full()
             yield b"".join(parts)
         finally:
-            self._n_bytes -= n_kept
+            self.n_bytes -= n_kept
+
+    def counted(self, response: Response) -> ASGIApp:
+        """The response, which counts until the connection has sent all before it.
+
+        Raises
+        ------
+        RefusalError
+            If there have come to be so many answers that are not read that this one may not be.
+        """
+        if self.n_bytes > self._most:
+            raise self._full()
+
+        async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+            n = len(response.body)
+            self.n_bytes += n
+            try:
+                await response(scope, receive, send)
+            finally:
+                self.n_bytes -= n
+
+        return sent
 
     @asynccontextmanager
     async def _timed(self) -> AsyncIterator[None]:
@@ -151,20 +174,21 @@ class Bodies:
                 {"Connection": "close"},
             ) from error
 
-    def _check(self, size: int, *, is_kept: bool) -> None:
+    def _check_size(self, size: int) -> None:
         if size > (most := self._limits.max_bytes):
             raise RefusalError(
                 413,
                 f"The request has {size:,} bytes, more than this server takes: {most:,}. "
                 f"Send the texts in several requests.",
             )
-        if not is_kept:
-            raise RefusalError(
-                503,
-                f"The requests that wait have {BODIES_AT_ONCE * most:,} bytes, as many as this "
-                f"server keeps. Try again in a second.",
-                {"Retry-After": "1"},
-            )
+
+    def _full(self) -> RefusalError:
+        return RefusalError(
+            503,
+            f"The requests that wait and the answers that are not read have {self._most:,} bytes, "
+            f"as many as this server keeps. Try again in a second.",
+            {"Retry-After": "1"},
+        )
 
 
 def content_type(request: Request) -> str:

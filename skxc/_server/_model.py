@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,18 +39,25 @@ class Served:
     clf: Any
     digest: str  # of config.json, which has the digests of all other files
     stamp: tuple[int, ...]
-    saved_at: datetime
+    written_at: datetime  # config.json: where it was copied or downloaded, this was then
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def best(self, texts: list[str], k: Sequence[int]) -> Iterator[Best]:
+    def best(self, texts: list[str], k: Sequence[int]) -> list[Best]:
         """The `k` best labels of each text, of which each has a `k` of its own.
 
-        The best 5 of a text are the first 5 of its best 50: one call finds as many as any has.
+        The best 5 of a text are the first 5 of its best 50: one call finds as many as any has. But
+        the approximate search for 50 finds others than that for 5, so that it has a call for each.
         """
-        found = self.clf.predict_top_k_proba(texts, max(k))
-        for labels, proba, n in zip(*found, k, strict=True):
-            # the shortest decimals that give the same float32
-            yield Best(labels[:n].tolist(), [float(str(value)) for value in proba[:n]])
+        sought = k if self.clf.search == "approximate" else [max(k)] * len(texts)
+        best = dict[int, Best]()
+        for most in set(sought):
+            places = [i for i, n in enumerate(sought) if n == most]
+            found = self.clf.predict_top_k_proba([texts[i] for i in places], most)
+            for i, labels, proba in zip(places, *found, strict=True):
+                # the shortest decimals that give the same float32
+                shortest = [float(str(value)) for value in proba[: k[i]]]
+                best[i] = Best(labels[: k[i]].tolist(), shortest)
+        return [best[i] for i in range(len(texts))]
 
     def names(self, indices: Sequence[int]) -> list[Any]:
         """What labels are called."""

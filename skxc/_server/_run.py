@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ._app import make_app
-from ._guard import is_loopback
+from ._guard import Bodies, is_loopback
 from ._limits import Limits
 from ._model import ModelWatch
 
@@ -78,9 +78,10 @@ def make_server(
     import uvicorn
 
     own = host if is_loopback(listening.getsockname()[0]) else None
+    bodies = Bodies(limits)
     config = uvicorn.Config(
-        make_app(watch, limits, own),
-        http=_timed_protocol(limits.max_seconds),
+        make_app(watch, limits, bodies, own),
+        http=_timed_protocol(limits.max_seconds, bodies),
         log_config=None,
         access_log=False,
         ws="none",
@@ -93,8 +94,8 @@ def make_server(
     return uvicorn.Server(config)
 
 
-def _timed_protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP, which waits for bytes for ever, with a time.
+def _timed_protocol(seconds: float, bodies: Bodies) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP, which waits for ever for bytes to come or to be taken, with a time.
 
     On h11, wherever httptools is installed, too: that one reads heads of any size.
     """
@@ -102,6 +103,8 @@ def _timed_protocol(seconds: float) -> type[asyncio.Protocol]:
 
     class TimedProtocol(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
+        _unread_timer: asyncio.TimerHandle | None = None
+        _n_unread = 0
 
         @property
         def _is_asked(self) -> bool:
@@ -121,6 +124,9 @@ def _timed_protocol(seconds: float) -> type[asyncio.Protocol]:
                 self._timer = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            # pause_writing is called for the first byte that the client does not take: a
+            # connection that is closed, too, waits for its last one
+            transport.set_write_buffer_limits(0)
             super().connection_made(transport)
             self._time_head()
 
@@ -130,7 +136,26 @@ def _timed_protocol(seconds: float) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end_timer()
+            self._end_unread()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._n_unread = self.transport.get_write_buffer_size()
+            bodies.n_bytes += self._n_unread
+            self._unread_timer = self.loop.call_later(seconds, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._end_unread()
+
+        def _end_unread(self) -> None:
+            """The client has taken all bytes, or has gone."""
+            bodies.n_bytes -= self._n_unread
+            self._n_unread = 0
+            if self._unread_timer is not None:
+                self._unread_timer.cancel()
+                self._unread_timer = None
 
         def shutdown(self) -> None:
             super().shutdown()
