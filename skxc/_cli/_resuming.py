@@ -81,10 +81,10 @@ class Part:
         self.n_rows, self._n_bytes = _counted(self.path, self._state, begun_with)
         file.truncate(self._n_bytes)
         file.seek(self._n_bytes)
+        self._count()  # before the first byte: without a count, it would be a stranger's
         if not self.n_rows:
             self._n_bytes = file.write(header)
             file.flush()
-        self._count()
 
     def write(self, answers: Answers) -> None:
         """Add a block of answers."""
