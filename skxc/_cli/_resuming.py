@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import skxc
-from skxc._persistence import CONFIG, local_folder, read_config, try_lock, unreplaced
+from skxc._persistence import CONFIG, read_config, try_lock, unreplaced
 
 from ._answers import Answers, Task
 from ._errors import InputError, input_checked
@@ -67,7 +67,7 @@ def _digest(model: str) -> str:
         return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()[:16]
 
     with input_checked():
-        return unreplaced(local_folder(model, is_whole=False), digest)
+        return unreplaced(model, digest)
 
 
 class Part:
