@@ -8,9 +8,9 @@ from ._hub import HubModel, is_out_of_reach, local_folder, upload
 from ._leftovers import claimed, locked, try_lock
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
+from ._replaceable import check_replaceable
 from ._values import LARGEST, Packed, check_numbers
 from ._writing import (
-    check_replaceable,
     new_path,
     replaced_file,
     replaced_folder,
