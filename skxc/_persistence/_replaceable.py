@@ -1,4 +1,4 @@
-"""Whether a folder may be replaced: nobody is to lose what is no model of ours."""
+"""Whether a folder may be replaced: nobody is to lose what is not ours."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from ._leftovers import INSIDE, SPARE, is_leftover, leftovers, model_files
-from ._reading import CONFIG, config_bytes, read_config
+from ._leftovers import INSIDE, MODEL, SPARE, Kind, is_leftover, leftovers, whole_files
+from ._reading import config_bytes
 
 
-def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
-    """Raise unless a model may be written to `target`, in the place of what is there.
+def check_replaceable(target: Path, *, may_replace: bool = True, kind: Kind = MODEL) -> None:
+    """Raise unless a model, or another kind, may be written to `target` in place of what is there.
 
     Raises
     ------
     FileExistsError
-        If `target` holds anything but a model of ours, or one that must not be replaced.
+        If `target` holds anything but one of ours, or a model that must not be replaced.
     """
     try:
         is_folder = stat.S_ISDIR(target.stat().st_mode)
     except FileNotFoundError:
         return
     if not is_folder:
-        raise FileExistsError(f"{target} is a file. Pass the path of a folder, new or a model's.")
+        raise FileExistsError(
+            f"{target} is a file. Pass the path of a folder, new or of a saved {kind.name}."
+        )
     if not may_replace and config_bytes(target) is not None:
         raise FileExistsError(f"{target} holds a model, which must not be replaced.")
     cwd = _working_directory()
@@ -36,7 +38,7 @@ def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
         before = config_bytes(target)
         found = set(own_paths(target))
         try:
-            files = _expected_files(target) if found else set()
+            files = _expected_files(target, kind) if found else set()
             problem = None
         except (KeyError, OSError, TypeError, ValueError) as error:
             problem = error
@@ -44,23 +46,23 @@ def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
             break
     if problem is not None:
         raise FileExistsError(
-            f"{target} is not empty and holds no intact model of skxc ({problem}) Pass a folder "
-            f"that does not exist, is empty, or holds a model to be replaced."
+            f"{target} is not empty and holds no intact {kind.name} of skxc ({problem}) Pass a "
+            f"folder that does not exist, is empty, or holds one to be replaced."
         ) from problem
     folders = {path.as_posix() for name in files for path in PurePosixPath(name).parents}
     if foreign := sorted(found - files - folders):
         raise FileExistsError(
-            f"{target} holds {foreign[0]}, which is no part of its model and would be lost. "
+            f"{target} holds {foreign[0]}, which is no part of its {kind.name} and would be lost. "
             f"Move it elsewhere, or pass another folder."
         )
 
 
-def _expected_files(target: Path) -> set[str]:
+def _expected_files(target: Path, kind: Kind) -> set[str]:
     """The files of the model in `target`, or of those that a killed save has left in it."""
     try:
-        return {CONFIG, *read_config(target)["files"]}
+        return kind.files(target)
     except (FileNotFoundError, ValueError):
-        complete = [files for path in leftovers(target) if (files := model_files(path))]
+        complete = [files for path in leftovers(target) if (files := whole_files(path, kind))]
         if not complete:
             raise
         return set[str]().union(*complete)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._exchange import exchange
-from ._leftovers import SPARE, claimed, collect, in_turn, model_files
+from ._leftovers import MODEL, SPARE, Kind, claimed, collect, in_turn, whole_files
 from ._reading import (
     CONFIG,
     DIGEST,
@@ -113,21 +113,23 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True) -> Iterator[Path]:
+def replaced_folder(
+    folder: str | os.PathLike[str], *, may_replace: bool = True, kind: Kind = MODEL
+) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` once it is complete.
 
-    The old model is not deleted unless the new one stands, nor unless `may_replace`.
+    The old one is not deleted unless the new one stands, nor a model unless `may_replace`.
 
     Raises
     ------
     FileExistsError
-        If `folder` holds anything but a model of ours.
+        If `folder` holds anything but one of this kind.
     OSError
-        If a file cannot be written. Where neither the new model nor the old one could be put under
+        If a file cannot be written. Where neither the new one nor the old one could be put under
         the name, the message tells where they are.
     """
     target = real_path(folder)
-    check_replaceable(target, may_replace=may_replace)
+    check_replaceable(target, may_replace=may_replace, kind=kind)
     place = staging_folder(target)
     lacking = [path for path in (place, *place.parents) if not path.exists()]
     if lacking:
@@ -140,30 +142,31 @@ def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True)
             yield new
             _flush_to_disk(new)
             is_complete = True
-            check_replaceable(target, may_replace=may_replace)  # writing may have taken long
-            if place == target or not _took_place(target, new, old, may_replace=may_replace):
-                _refill(target, new, old, may_replace=may_replace)
+            # writing may have taken long
+            check_replaceable(target, may_replace=may_replace, kind=kind)
+            if place == target or not _took_place(target, new, old, kind, may_replace=may_replace):
+                _refill(target, new, old, kind, may_replace=may_replace)
             _flush(place)
         except OSError as error:
-            kept = [path for path in (new, old) if model_files(path) is not None]
-            if is_complete and kept and not _stands(target):
+            kept = [path for path in (new, old) if whole_files(path, kind) is not None]
+            if is_complete and kept and not _stands(target, kind):
                 raise OSError(
                     f"{target} could not be written ({error}). Complete are "
                     f"{' and '.join(map(str, kept))}: move one of them to {target}."
                 ) from error
             raise
         finally:
-            if not is_complete or _stands(target):
+            if not is_complete or _stands(target, kind):
                 for leftover in (new, old):
                     shutil.rmtree(leftover, ignore_errors=True)
                 for parent in lacking:
                     with suppress(OSError):  # where something is in it
                         parent.rmdir()
-    collect(target)
+    collect(target, kind)
 
 
-def _stands(target: Path) -> bool:
-    return model_files(target) is not None
+def _stands(target: Path, kind: Kind) -> bool:
+    return whole_files(target, kind) is not None
 
 
 def _take_over_permissions(target: Path, new: Path) -> None:
@@ -187,11 +190,11 @@ def staging_folder(target: Path) -> Path:
     return target if is_working or os.path.ismount(target) else target.parent
 
 
-def _took_place(target: Path, new: Path, old: Path, *, may_replace: bool) -> bool:
+def _took_place(target: Path, new: Path, old: Path, kind: Kind, *, may_replace: bool) -> bool:
     """Have `new` stand where `target` does; False where that folder cannot be renamed."""
     try:
         if may_replace:
-            _take_place(target, new, old)
+            _take_place(target, new, old, kind)
         else:
             new.rename(target)  # which fails if another save has put its folder there
     except OSError as error:
@@ -201,7 +204,7 @@ def _took_place(target: Path, new: Path, old: Path, *, may_replace: bool) -> boo
     return True
 
 
-def _take_place(target: Path, new: Path, old: Path) -> None:
+def _take_place(target: Path, new: Path, old: Path, kind: Kind) -> None:
     """Have `new` stand where `target` does, which becomes `new` or `old`."""
     for attempt in range(_TRIES):
         try:
@@ -211,7 +214,7 @@ def _take_place(target: Path, new: Path, old: Path) -> None:
         except OSError as error:
             if error.errno not in _MET or attempt == _TRIES - 1:
                 raise
-        if _stands(target):
+        if _stands(target, kind):
             shutil.rmtree(old, ignore_errors=True)
 
 
@@ -226,22 +229,21 @@ def _rename_both(target: Path, new: Path, old: Path) -> None:
             old.rename(target)
 
 
-def _refill(target: Path, new: Path, old: Path, *, may_replace: bool) -> None:
+def _refill(target: Path, new: Path, old: Path, kind: Kind, *, may_replace: bool) -> None:
     """Put the files of `new` into `target` in the place of its own; `old` gets links to those.
 
-    Both stay complete beside. config.json leaves first and comes last: without it, nothing is taken
-    for a model.
+    Both stay complete beside.
     """
     with in_turn(target):
-        check_replaceable(target, may_replace=may_replace)
+        check_replaceable(target, may_replace=may_replace, kind=kind)
         old.mkdir()
         before = _own_files(target)
         for name in before:
             _link(target / name, old / name, old / SPARE)
         try:
-            _put_files(target, new, before)
+            _put_files(target, new, before, kind)
         except BaseException:
-            _put_files(target, old, _own_files(target))
+            _put_files(target, old, _own_files(target), kind)
             raise
         finally:
             with suppress(OSError):
@@ -253,14 +255,14 @@ def _own_files(target: Path) -> list[str]:
     return [name for name in own_paths(target) if not (target / name).is_dir()]
 
 
-def _put_files(target: Path, source: Path, before: Sequence[str]) -> None:
+def _put_files(target: Path, source: Path, before: Sequence[str], kind: Kind) -> None:
     """Links to the files of `source` in the place of those of before."""
-    (target / CONFIG).unlink(missing_ok=True)
+    (target / kind.last).unlink(missing_ok=True)
     files = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
     for name in {*before} - {*files}:
         (target / name).unlink(missing_ok=True)
-    for name in sorted(files, key=CONFIG.__eq__):
-        if name == CONFIG:  # the others are to be on the disk before it
+    for name in sorted(files, key=kind.last.__eq__):
+        if name == kind.last:  # the others are to be on the disk before it
             for folder in {(target / name).parent for name in files}:
                 _flush(folder)
         _link(source / name, target / name, target / SPARE)
