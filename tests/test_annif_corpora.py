@@ -74,6 +74,26 @@ def write_vocabulary(path):
     return path
 
 
+def rdf(entity, label):
+    """RDF/XML with entities for namespaces, as Protégé writes them, and another."""
+    return f"""<?xml version="1.0"?>
+<!DOCTYPE rdf:RDF [
+  <!ENTITY rdf "http://www.w3.org/1999/02/22-rdf-syntax-ns#"> <!ENTITY a "{"a" * 9}">
+  <!ENTITY skos "http://www.w3.org/2004/02/skos/core#"> {entity}
+]>
+<rdf:RDF xmlns:rdf="&rdf;" xmlns:skos="&skos;"><rdf:Description rdf:about="{URIS[0]}">
+  <rdf:type rdf:resource="&skos;Concept"/><skos:prefLabel xml:lang="en">{label}</skos:prefLabel>
+</rdf:Description></rdf:RDF>"""
+
+
+@pytest.mark.filterwarnings("ignore:.*(not in the vocabulary|have no label)")
+def test_namespaces_may_be_entities(tmp_path):
+    pytest.importorskip("rdflib", reason="SKOS is read by rdflib")
+    (tmp_path / "v.rdf").write_text(rdf("", "fruit &a;"))
+    data = load_annif_corpus(write(tmp_path / "a.tsv"), vocabulary=tmp_path / "v.rdf", test_size=0)
+    assert data.label_texts == ["fruit aaaaaaaaa"]
+
+
 @pytest.mark.parametrize("name", CORPORA)
 def test_every_form_of_corpus_gives_the_same_texts_and_subjects(name, tmp_path):
     path = write(tmp_path / name)
@@ -187,10 +207,16 @@ def test_wrong_corpora_are_refused_with_their_line(name, content, words, tmp_pat
         ("v.csv", "uri,label_en\nu,\n", "has no label with a text"),
         ("v.ttl", "no turtle", "cannot be read as RDF"),
         ("v.docx", "", "has no name of a vocabulary"),
+        ("v.jsonld", '{"@context": "http://127.0.0.1/"}', "has no name of a vocabulary"),
+        ("v.rdf", "<r", "cannot be read as RDF"),
+        ("v.rdf", rdf('<!ENTITY b "&a;&a;">', "&b;"), "v.rdf .*the entity 'b' is more than a"),
+        ("v.xml", rdf(f'<!ENTITY b "{"x" * 1001}">', "&b;"), "the entity 'b' is more than a"),
+        ("v.rdf", rdf('<!ENTITY b SYSTEM "v.txt">', "&b;"), "the entity 'b' is more than a"),
+        ("v.rdf", rdf("<!ENTITY % b \"<!ENTITY c '&#38;a;'>\"> %b;", "&c;"), "the entity 'b' is"),
     ],
 )
 def test_wrong_vocabularies_are_refused(name, content, words, tmp_path):
-    if name == "v.ttl":
+    if name.endswith((".ttl", ".rdf", ".xml")):
         pytest.importorskip("rdflib", reason="SKOS is read by rdflib")
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=words):

@@ -238,6 +238,16 @@ def test_a_run_goes_on_after_what_is_whole(resumed, tail, expected, tmp_path, ca
     assert named(tmp_path) == [out.name]
 
 
+@pytest.mark.parametrize("n_blocks", [0, 1])
+def test_a_run_that_ends_beside_the_header_goes_on(n_blocks, model, texts, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole.csv", tmp_path / "labels.csv"
+    assert main(["predict", model, texts, "--out", str(whole)]) == 0
+    argv = ["predict", model, texts, "--out", str(out), "--resume"]
+    stopped_after(n_blocks, argv, monkeypatch)
+    assert main(argv) == 0
+    assert same(out, whole)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 def test_a_run_that_is_killed_at_any_moment_goes_on_to_the_same_file(resumed, expected, tmp_path):
     out, kill_after = tmp_path / f"labels.{resumed[4]}", random.Random(0)

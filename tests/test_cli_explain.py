@@ -43,7 +43,7 @@ def test_lines_and_json_are_what_the_estimator_explains(model, texts, capsys):
 
 
 def test_a_page_is_written_when_all_is_read(model, texts, tmp_path, capsys):
-    out = tmp_path / "why.html"
+    out = tmp_path / "why.HTML"
     expected = skxc.load(model).explain(["red apples", "a fast car"]).to_html()
     assert explained(capsys, model, texts, "--format", "html", "--out", tmp_path / "why.txt") == ""
     assert explained(capsys, model, texts, "--out", out) == ""  # as its name ends

@@ -292,7 +292,11 @@ def test_wrong_options_of_a_table_are_told_in_one_line(words, message, table, tm
 
 
 @pytest.mark.parametrize(
-    "option", ["--text=a --labels=b", "--separator=;", "--vocabulary=v.csv", "--test-size=0.2"]
+    "option",
+    [
+        *("--text=a --labels=b", "--separator=;", "--vocabulary=v.csv", "--vocabulary="),
+        *("--language=", "--test-size=0.2", "--test-size=0"),
+    ],
 )
 def test_options_of_tables_are_refused_for_other_data(option, tmp_path, capsys):
     folder = write_data(tmp_path / "data", "pairs")

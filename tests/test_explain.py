@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -286,6 +287,8 @@ def test_the_most_similar_training_texts_are_named():
         ({"labels": np.array("piano")}, "labels is array('piano'"),
         ({"labels": [{"piano"}]}, "labels has {'piano'}, which is no label of this model"),
         ({"labels": [["piano"]]}, "labels has ['piano'], which is no label of this model"),
+        ({"labels": [("piano", "blue")]}, "labels has ('piano', 'blue'), which is no label"),
+        ({"labels": [1]}, "labels has 1, which is no label of this model"),
         ({"k": 0}, "k"),
         ({"training_texts": "a text"}, "a text"),
         ({"training_texts": []}, "training_texts"),
@@ -325,6 +328,37 @@ def test_names_may_be_those_of_classes_too():
     by_name, by_number = (clf.explain(["red"], labels=[name])[0] for name in ("piano", 1))
     assert by_name == by_number
     assert by_name.labels[0].label == "piano"
+
+
+def test_a_label_that_is_named_twice_is_explained_once():
+    clf = make(skxc.UniDEC)
+    [once] = clf.explain(["red"], labels=["piano", "knife"])
+    [twice] = clf.explain(["red"], labels=["piano", "knife", "piano"])
+    assert once == twice
+
+
+def test_dates_and_numbers_are_names():
+    days = np.array(["2020-01-01", "2021-02-03"], "datetime64[D]")
+    for y in (days, np.array([700, 800], np.uint64)):
+        clf = skxc.ReneeClassifier(epochs=1, rerank_weight=0).fit(TEXTS, y[np.arange(60) % 2])
+        for name in (y[1], y.tolist()[1]):
+            [explanation] = clf.explain(["red"], labels=[name])
+            assert [label.label for label in explanation.labels] == [y.tolist()[1]]
+        with pytest.raises(ValueError, match="Did you mean"):
+            clf.explain(["red"], labels=[f"{y.tolist()[1]}0"])
+
+
+def test_names_are_found_without_a_dict_of_all_of_them():
+    clf = make(skxc.UniDEC)
+    expected = clf.explain(["red"], labels=["piano"])
+    others = np.arange(200_000).astype(object)  # of which a dict takes 20 MB
+    clf.label_names_ = np.concatenate([clf.label_names_, others])
+    tracemalloc.start()
+    found = clf.explain(["red"], labels=["piano"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(found) == list(expected)
+    assert peak < 4e6
 
 
 # -------------------------------------------------------------------------------------- displays

@@ -401,9 +401,14 @@ def test_the_command_line_takes_names_of_the_hub(
     assert [request for request in hub.requests if "safetensors" in request] == []
     (tmp_path / "texts.txt").write_text("grilled trout\n", encoding="utf-8")
     assert main(["predict", NAME, str(tmp_path / "texts.txt"), "--top-k", "1"]) == 0
-    assert (
-        json.loads(capsys.readouterr().out)["labels"] == clf.predict_labels(["grilled trout"], 1)[0]
-    )
+    [expected] = clf.predict_labels(["grilled trout"], 1)
+    assert json.loads(capsys.readouterr().out)["labels"] == expected
+    out = tmp_path / "labels.csv"
+    for options in ([], ["--resume"], ["--resume", "--workers=2"]):
+        words = ["predict", NAME, str(tmp_path / "texts.txt"), "--out", str(out), "--top-k=1"]
+        assert main([*words, *options]) == 0
+        assert out.read_text("utf-8-sig").startswith(f"label_1,proba_1\n{expected[0]},")
+        out.unlink()
     assert main(["predict", "hf://owner/none", str(tmp_path / "texts.txt")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("skxc: error: hf://owner/none: there is no such repository")

@@ -288,20 +288,70 @@ def clf() -> skxc.UniDEC:
     return skxc.UniDEC(label_texts=NAMES, epochs=1, random_state=0, rerank_weight=0).fit(TEXTS, Y)
 
 
+def exported_k(folder: Path) -> int:
+    import onnx
+
+    [_, k] = onnx.load(folder / "model.onnx").graph.output[0].type.tensor_type.shape.dim
+    return int(k.dim_value)
+
+
 def test_an_export_is_replaced_and_anything_else_refused(
     clf: skxc.UniDEC, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clf.export_onnx(tmp_path)
-    (tmp_path / "tokens.json").touch()  # of an earlier export
-    monkeypatch.chdir(tmp_path)
-    clf.export_onnx(".", k=2)
-    found = sorted(path.name for path in tmp_path.iterdir())
-    assert found == ["labels.json", "model.onnx", "words.json"]
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(FileExistsError, match=r"holds thesis\.tex, which is no part of an export"):
+    folder = tmp_path / "export"
+    for k in (3, 2):
+        clf.export_onnx(folder, k=k)
+        monkeypatch.chdir(folder)  # which then stays itself
+        found = sorted(path.name for path in folder.iterdir())
+        assert found == ["labels.json", "model.onnx", "words.json"]
+    assert exported_k(folder) == 2
+    for name in ("thesis.tex", "tokenizer.json"):  # the second: of transformers alone
+        (folder / name).touch()
+        with pytest.raises(FileExistsError, match=f"holds {name}, which is no part of its ONNX ex"):
+            clf.export_onnx(folder)
+        with pytest.raises(FileExistsError, match="is a file"):
+            clf.export_onnx(folder / name)
+        (folder / name).unlink()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", ["labels.json", "tokenizer.json", "model.onnx", "other.onnx"])
+def test_files_of_others_under_the_names_of_an_export_stay(
+    name: str, clf: skxc.UniDEC, tmp_path: Path
+) -> None:
+    import onnx
+
+    graph = onnx.helper.make_graph([], "empty", [], [])
+    content = onnx.helper.make_model(graph).SerializeToString() if "x" in name else b"[]"
+    path = tmp_path / name.replace("other", "model")
+    path.write_bytes(content[:-1] if "other" in name else content)
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=r"no intact ONNX export of skxc \(.*model.onnx"):
         clf.export_onnx(tmp_path)
-    with pytest.raises(FileExistsError, match="is a file"):
-        clf.export_onnx(tmp_path / "thesis.tex")
+    with pytest.raises(FileExistsError, match="holds no intact model of skxc"):
+        clf.save(tmp_path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("is_here", [False, True])
+def test_an_export_that_fails_leaves_the_one_before(
+    is_here: bool, clf: skxc.UniDEC, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "export"
+    clf.export_onnx(folder, k=3)
+    if is_here:
+        monkeypatch.chdir(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*args: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr("skxc._onnx._export.write_reading", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        clf.export_onnx(folder, k=2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_large_model_has_its_numbers_beside(

@@ -624,6 +624,7 @@ def test_what_dead_saves_left_is_collected_and_nothing_else(bag_model, tmp_path)
     for suffix in ("new", "old"):
         leftover(bag_model, tmp_path / f".model.0123abcd.{suffix}")
         leftover(bag_model, tmp_path / f".model.4567abcd.{suffix}", "labels.json")
+        (tmp_path / f".model.4567abcd.{suffix}" / "search.safetensors").touch()  # of a graph
     kept = [".model.0123.new", ".model2.0123abcd.new", ".model.0123abcd.new.d", "mine"]
     for name in kept:
         leftover(bag_model, tmp_path / name)

@@ -20,7 +20,7 @@ from ._parquet import message
 class Task(NamedTuple):
     """What is asked of a model, in whichever process."""
 
-    model: str
+    model: str  # a folder
     device: str | None
     top_k: int
     format: str  # "jsonl", "tsv", "csv" or "parquet"

@@ -33,8 +33,8 @@ def is_data(word: str) -> bool:
     return word == PACKAGED or Path(word).exists()
 
 
-def read(source: Source, test_size: float | None) -> Bunch:
-    """The data set; of a table or corpus, a part is held out: a tenth, if it is not told."""
+def read(source: Source, test_size: float | None, default: float = 0.1) -> Bunch:
+    """The data set; of a table or corpus, a part is held out: `default`, if it is not told."""
     from skxc.datasets._readers import checked_fields
 
     checked_fields(source.fields)
@@ -47,7 +47,7 @@ def read(source: Source, test_size: float | None) -> Bunch:
     options: dict[str, Any] = {
         "vocabulary": source.vocabulary,
         "language": source.language,
-        "test_size": 0.1 if test_size is None else test_size,
+        "test_size": default if test_size is None else test_size,
     }
     try:
         if source.text is None:
@@ -104,16 +104,16 @@ def _check_unused(source: Source, test_size: float | None, *, is_of_layout: bool
     layouts, tables, corpora = "data sets in the field's layouts", "tables", "corpora of Annif"
     options = {
         "--layout": (source.layout != "auto", (layouts,)),
-        "--text": (source.text, (tables,)),
-        "--separator": (source.separator, (tables,)),
+        "--text": (source.text is not None, (tables,)),
+        "--separator": (source.separator != "", (tables,)),
         "--encoding": (source.encoding != "utf-8", (tables,)),
-        "--vocabulary": (source.vocabulary, (tables, corpora)),
-        "--language": (source.language, (tables, corpora)),
-        "--test-size": (test_size, (tables, corpora)),
+        "--vocabulary": (source.vocabulary is not None, (tables, corpora)),
+        "--language": (source.language is not None, (tables, corpora)),
+        "--test-size": (test_size is not None, (tables, corpora)),
     }
     kind = layouts if is_of_layout else corpora if source.text is None else tables
-    for option, (value, kinds) in options.items():
-        if value and kind not in kinds:
+    for option, (is_given, kinds) in options.items():
+        if is_given and kind not in kinds:
             raise InputError(
                 f"{option} is for {' and '.join(kinds)}, and {source.data} is none of them. Leave "
                 f"it out."

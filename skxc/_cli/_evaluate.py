@@ -34,7 +34,7 @@ def evaluate(
     ks = sorted(set(ks))
     clf = loaded(model, device)
     with input_checked():
-        dataset = read(Source(**source), test_size=0)
+        dataset = read(Source(**source), None, default=0)
         if "label_names" in dataset:
             dataset = _with_labels_of(clf, dataset, source["data"])
         else:

@@ -31,7 +31,7 @@ def explain(
     """Explain each text as it arrives; a page of HTML is written at the end."""
     if top_k < 1:
         raise InputError(f"--top_k is {top_k}. Pass at least 1.")
-    format = format or _FORMATS.get(Path(out or "").suffix, "text")
+    format = format or _FORMATS.get(Path(out or "").suffix.lower(), "text")
     clf = loaded(model, device)
     asked = None if label is None else _as_names(clf, label)
     with ExitStack() as stack:

@@ -64,8 +64,8 @@ def explain_parser() -> Parser:
         "explain",
         "MODEL [TEXTS] [options]",
         "How far each word of a text moves the scores of its labels, and where the scores come\n"
-        "from. Effects of the bag of words are exact: a score is their sum. Of a transformer, an\n"
-        "effect is how far the score falls when the word is left out.",
+        "from. Effects of the bag of words are exact: with a constant, they add up to the score.\n"
+        "Of a transformer, an effect is how far the score falls when the word is left out.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help=MODEL_HELP)
     add_texts(parser)

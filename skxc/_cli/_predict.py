@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from skxc._persistence import local_folder
+
 from ._answers import Answers, Task, answering, header
 from ._data import columns
 from ._errors import InputError, input_checked
@@ -45,10 +47,12 @@ def predict(
             blocks = batches(stack.enter_context(opened_input(path)), path)
         else:
             values = _file_column(path, text, encoding)
-            if resume and out is not None:
-                _predict_on(task, values, out, workers)
-                return
             blocks = _blocks(values, 0)
+        with input_checked():  # of the hub, the same commit for all that is read, by all workers
+            task = task._replace(model=local_folder(model))
+        if resume and out is not None and not is_stream:
+            _predict_on(task, values, out, workers)
+            return
         answered = stack.enter_context(_answering(task, workers))
         write = stack.enter_context(_written(out, task))
         for answers in answered(blocks):

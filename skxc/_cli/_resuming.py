@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import skxc
-from skxc._persistence import CONFIG, local_folder, read_config, try_lock, unreplaced
+from skxc._persistence import CONFIG, read_config, try_lock, unreplaced
 
 from ._answers import Answers, Task
 from ._errors import InputError, input_checked
@@ -67,7 +67,7 @@ def _digest(model: str) -> str:
         return hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest()[:16]
 
     with input_checked():
-        return unreplaced(local_folder(model, is_whole=False), digest)
+        return unreplaced(model, digest)
 
 
 class Part:
@@ -81,10 +81,10 @@ class Part:
         self.n_rows, self._n_bytes = _counted(self.path, self._state, begun_with)
         file.truncate(self._n_bytes)
         file.seek(self._n_bytes)
+        self._count()  # before the first byte: without a count, it would be a stranger's
         if not self.n_rows:
             self._n_bytes = file.write(header)
             file.flush()
-        self._count()
 
     def write(self, answers: Answers) -> None:
         """Add a block of answers."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -116,20 +115,23 @@ class ExplainMixin(PredictMixin):
         if not is_list or not len(labels):
             raise ValueError(
                 f"labels is {short(labels)}. Pass a list of labels' names, such as "
-                f"{[self.label_names_.tolist()[0]]!r}, or None for the best."
+                f"{self.label_names_[:1].tolist()!r}, or None for the best."
             )
-        places_of = dict[Any, list[int]]()
-        for i, name in enumerate(self.label_names_.tolist()):
-            places_of.setdefault(name, []).append(i)
-        for i, name in enumerate(self.classes_.tolist()):
-            places_of.setdefault(name, [i])
-        for label in labels:
-            if not isinstance(label, Hashable) or label not in places_of:
-                raise UnknownLabelError(
-                    f"labels has {short(label)}, which is no label of this model: pass names as "
-                    f"predict_labels gives them, or as in classes_.{_hint(label, places_of)}"
-                )
-        return np.array([i for label in labels for i in places_of[label]], np.int64)
+        places = (place for label in labels for place in self._places_named(label))
+        return np.array(list(dict.fromkeys(places)), np.int64)
+
+    def _places_named(self, label: Any) -> list[int]:
+        """The places of a name: not by a dict of all names, which takes a second a million."""
+        # a label is no collection, which numpy would compare item by item
+        if isinstance(label, str) or not isinstance(label, Collection):
+            for names in (self.label_names_, self.classes_):
+                if places := np.flatnonzero(names == label).tolist():
+                    return places
+        hint = _hint(label, self.label_names_) or _hint(label, self.classes_)
+        raise UnknownLabelError(
+            f"labels has {short(label)}, which is no label of this model: pass names as "
+            f"predict_labels gives them, or as in classes_.{hint}"
+        )
 
     def _explanation(
         self,
@@ -237,11 +239,13 @@ def _effects_of_words(
     return effects
 
 
-def _hint(label: Any, names: Iterable[Any]) -> str:
+def _hint(label: Any, names: NDArray[Any]) -> str:
     """What was meant, perhaps: a name that begins alike."""
-    start = str(label)[:2].casefold()
-    alike = {str(name): name for name in names if str(name)[:2].casefold() == start}
-    near = get_close_matches(str(label), islice(alike, _MOST_ALIKE), 1)
+    start = str(label)[:2]
+    starts = names.astype(object).astype("U2")  # by way of objects: dates have no such short form
+    is_alike = np.isin(starts, [start.lower(), start.upper(), start.capitalize()])
+    alike = {str(name): name for name in names[np.flatnonzero(is_alike)[:_MOST_ALIKE]].tolist()}
+    near = get_close_matches(str(label), alike, 1)
     return f" Did you mean {alike[near[0]]!r}?" if near else ""
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from sklearn.utils.validation import check_is_fitted
 
-from skxc._persistence import HubModel, upload
+from skxc._persistence import HubModel, replaced_folder, upload
 from skxc._validation import check_integer
 
 from ._card import check_told, model_card
@@ -104,7 +104,7 @@ class SharingMixin(SavingMixin):
         Parameters
         ----------
         folder : str or path-like
-            Where to write. An earlier export is replaced.
+            Where to write. An earlier export is replaced once the new one is complete.
         k : int, default=None
             Labels a text; None: the parameter `top_k`. At most n_labels are given.
 
@@ -113,7 +113,9 @@ class SharingMixin(SavingMixin):
         sklearn.exceptions.NotFittedError
             If the estimator is not fitted.
         FileExistsError
-            If `folder` is a file, or holds anything but an earlier export.
+            If `folder` is a file, or holds the working directory or anything but an earlier export.
+        OSError
+            If a file cannot be written.
         ImportError
             If onnx is not installed; of a transformer, also onnxscript.
         TypeError
@@ -121,15 +123,15 @@ class SharingMixin(SavingMixin):
         ValueError
             If torch cannot export the transformer.
         """
-        from skxc._onnx._export import model_graph, new_folder, write_export
+        from skxc._onnx._export import EXPORT, model_graph, write_export
 
         check_is_fitted(self)
         name, k = ("top_k", self.top_k) if k is None else ("k", k)
         check_integer(name, k, 1)
-        target = new_folder(folder)
         is_classes = self._target_kind == "classes"
-        graph = model_graph(
-            self.encoder_, self._method, vars(self).copy(), int(k), is_classes=is_classes
-        )
-        metadata = {"skxc_version": version(), "class": type(self).__name__}
-        write_export(target, graph, self.encoder_, self.label_names_, metadata)
+        with replaced_folder(folder, kind=EXPORT) as path:
+            graph = model_graph(
+                self.encoder_, self._method, vars(self).copy(), int(k), is_classes=is_classes
+            )
+            metadata = {"skxc_version": version(), "class": type(self).__name__}
+            write_export(path, graph, self.encoder_, self.label_names_, metadata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,16 @@ import torch
 from numpy.typing import NDArray
 
 from skxc._methods._method import Method
-from skxc._persistence import real_path, replaced_file, write_json
+from skxc._persistence import Kind, write_json
 from skxc._search._reranker import Reranker
 from skxc.encoders._base import Encoder
 
 from ._encoders import TOKEN_FILES, WORD_FILES, Encoded, encoded, plain, write_reading
-from ._graph import DATA, Graph
+from ._graph import DATA, Graph, onnx
 from ._heads import head
 from ._scores import Words, best_labels, scores_of_all, token_words
 
 MODEL, LABELS = "model.onnx", "labels.json"
-_FILES = {MODEL, DATA, LABELS, *WORD_FILES, *TOKEN_FILES}
 
 
 def model_graph(
@@ -67,38 +65,45 @@ def _words(reranker: Reranker | None, parts: Encoded) -> Words | None:
     return token_words(parts.graph, *parts.tokens, reranker.idf)
 
 
-def new_folder(folder: str | os.PathLike[str]) -> Path:
-    """The folder's path.
-
-    Raises
-    ------
-    FileExistsError
-        If it is a file, or holds anything but an earlier export.
-    """
-    target = real_path(folder)
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target} is a file. Pass the path of a folder.")
-    found = {path.name for path in target.iterdir()} if target.exists() else set[str]()
-    if foreign := sorted(found - _FILES):
-        raise FileExistsError(
-            f"{target} holds {foreign[0]}, which is no part of an export. Pass a folder that does "
-            f"not exist, is empty, or holds an export to be replaced."
-        )
-    return target
-
-
 def write_export(
-    target: Path,
+    folder: Path,
     graph: Graph,
     encoder: Encoder,
     names: NDArray[Any],
     metadata: Mapping[str, str],
 ) -> None:
-    """Write all files, the model last: without it, nothing is taken for an export."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (MODEL, *sorted(_FILES - {MODEL})):
-        (target / name).unlink(missing_ok=True)
-    write_json(target / LABELS, names.tolist())
-    write_reading(encoder, target)
-    with replaced_file(target / MODEL) as path:
-        graph.write(path, **metadata)
+    """Write all files of an export."""
+    write_json(folder / LABELS, names.tolist())
+    write_reading(encoder, folder)
+    graph.write(folder / MODEL, **metadata)
+
+
+def _files(folder: Path) -> set[str]:
+    """The files of the export in a folder.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none.
+    """
+    path = folder / MODEL
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing.")
+    try:
+        model = onnx().load(path, load_external_data=False)
+    except (ImportError, OSError):
+        raise
+    except Exception as error:  # of protobuf, which only onnx knows
+        raise ValueError(f"{path} is no ONNX model: {error}.") from error
+    if "skxc_version" not in {entry.key for entry in model.metadata_props}:
+        raise ValueError(f"{path} was not written by export_onnx.")
+    inputs = {value.name for value in model.graph.input}
+    return {
+        *(MODEL, LABELS),
+        *(DATA for tensor in model.graph.initializer if tensor.data_location),
+        *(WORD_FILES if "word_ids" in inputs else ()),
+        *(TOKEN_FILES if "input_ids" in inputs else ()),
+    }
+
+
+EXPORT = Kind("ONNX export", MODEL, _files, {MODEL, DATA, LABELS, *WORD_FILES, *TOKEN_FILES})

@@ -5,12 +5,12 @@ arrays are views of bytes. What the folder says of itself is checked before anyt
 """
 
 from ._hub import HubModel, is_out_of_reach, local_folder, upload
-from ._leftovers import claimed, locked, try_lock
+from ._leftovers import Kind, claimed, locked, try_lock
 from ._opening import unreplaced
 from ._reading import CONFIG, ENCODER, ModelFolder, read_config, read_tensors, real_path
+from ._replaceable import check_replaceable
 from ._values import LARGEST, Packed, check_numbers
 from ._writing import (
-    check_replaceable,
     new_path,
     replaced_file,
     replaced_folder,
@@ -25,6 +25,7 @@ __all__ = [
     "ENCODER",
     "LARGEST",
     "HubModel",
+    "Kind",
     "ModelFolder",
     "Packed",
     "check_numbers",

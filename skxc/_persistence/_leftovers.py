@@ -11,9 +11,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ._reading import CONFIG, read_config
 
@@ -25,7 +26,23 @@ except ImportError:  # Windows
 INSIDE = ".skxc-"  # what the names begin with in a folder that stays itself
 _SECONDS, _PAUSE = 60, 0.01  # of waiting for one's turn
 SPARE = INSIDE + "spare"  # a file on its way into the folder, where there are no links
-_PARTS = {CONFIG, "encoder", "labels.json", "model.safetensors", SPARE}  # what a save writes
+
+
+class Kind(NamedTuple):
+    """What a folder holds as a whole."""
+
+    name: str
+    last: str  # the file that comes last and leaves first: without it, nothing is taken for one
+    files: Callable[[Path], set[str]]  # of the one in a folder; raises if there is none
+    parts: set[str]  # what may be in a folder while one is written to it
+
+
+MODEL = Kind(
+    "model",
+    CONFIG,
+    lambda folder: {CONFIG, *read_config(folder)["files"]},
+    {CONFIG, "encoder", "labels.json", "model.safetensors", "search.safetensors"},
+)
 
 
 def stem(target: Path, place: Path) -> str:
@@ -151,7 +168,7 @@ def is_being_saved(target: Path) -> bool:
 
 def complete_leftovers(target: Path) -> list[Path]:
     """Those of dead saves that hold a complete model."""
-    return [path for path in leftovers(target) if _is_dead(path) and model_files(path)]
+    return [path for path in leftovers(target) if _is_dead(path) and whole_files(path, MODEL)]
 
 
 def _is_dead(path: Path) -> bool:
@@ -161,19 +178,19 @@ def _is_dead(path: Path) -> bool:
         return is_free is not False or not new.exists()
 
 
-def model_files(folder: Path) -> set[str] | None:
-    """The files of a complete model, config.json among them; None where there is none."""
+def whole_files(folder: Path, kind: Kind) -> set[str] | None:
+    """The files of a complete one; None where there is none."""
     try:
-        files = {CONFIG: {}, **read_config(folder)["files"]}
+        files = kind.files(folder)
     except (KeyError, OSError, TypeError, ValueError):
         return None
-    return set(files) if all((folder / name).is_file() for name in files) else None
+    return files if all((folder / name).is_file() for name in files) else None
 
 
-def collect(target: Path) -> None:
+def collect(target: Path, kind: Kind) -> None:
     """Delete what dead saves of `target`, which stands, have left; what is foreign stays."""
     for path in leftovers(target):
         with suppress(OSError), locked(path.with_suffix(".new")) as is_free:
             is_dead = is_free or (is_free is False and not path.with_suffix(".new").exists())
-            if is_dead and _PARTS.issuperset(os.listdir(path)):
+            if is_dead and {*os.listdir(path)} <= {*kind.parts, SPARE}:
                 shutil.rmtree(path)

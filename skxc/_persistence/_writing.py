@@ -10,34 +10,24 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._exchange import exchange
-from ._leftovers import (
-    INSIDE,
-    SPARE,
-    claimed,
-    collect,
-    in_turn,
-    is_leftover,
-    leftovers,
-    model_files,
-)
+from ._leftovers import MODEL, SPARE, Kind, claimed, collect, in_turn, whole_files
 from ._reading import (
     CONFIG,
     DIGEST,
     FORMAT_VERSION,
-    config_bytes,
     parts_in_c_order,
-    read_config,
     real_path,
     tensor_entry,
     tensors_digest,
 )
+from ._replaceable import check_replaceable, own_paths
 from ._values import dtype_name
 
 # another save puts its folder at the same place at the same time
@@ -123,21 +113,23 @@ def seal(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True) -> Iterator[Path]:
+def replaced_folder(
+    folder: str | os.PathLike[str], *, may_replace: bool = True, kind: Kind = MODEL
+) -> Iterator[Path]:
     """A new folder to write into, which takes the place of `folder` once it is complete.
 
-    The old model is not deleted unless the new one stands, nor unless `may_replace`.
+    The old one is not deleted unless the new one stands, nor a model unless `may_replace`.
 
     Raises
     ------
     FileExistsError
-        If `folder` holds anything but a model of ours.
+        If `folder` holds anything but one of this kind.
     OSError
-        If a file cannot be written. Where neither the new model nor the old one could be put under
+        If a file cannot be written. Where neither the new one nor the old one could be put under
         the name, the message tells where they are.
     """
     target = real_path(folder)
-    check_replaceable(target, may_replace=may_replace)
+    check_replaceable(target, may_replace=may_replace, kind=kind)
     place = staging_folder(target)
     lacking = [path for path in (place, *place.parents) if not path.exists()]
     if lacking:
@@ -150,30 +142,31 @@ def replaced_folder(folder: str | os.PathLike[str], *, may_replace: bool = True)
             yield new
             _flush_to_disk(new)
             is_complete = True
-            check_replaceable(target, may_replace=may_replace)  # writing may have taken long
-            if place == target or not _took_place(target, new, old, may_replace=may_replace):
-                _refill(target, new, old, may_replace=may_replace)
+            # writing may have taken long
+            check_replaceable(target, may_replace=may_replace, kind=kind)
+            if place == target or not _took_place(target, new, old, kind, may_replace=may_replace):
+                _refill(target, new, old, kind, may_replace=may_replace)
             _flush(place)
         except OSError as error:
-            kept = [path for path in (new, old) if model_files(path) is not None]
-            if is_complete and kept and not _stands(target):
+            kept = [path for path in (new, old) if whole_files(path, kind) is not None]
+            if is_complete and kept and not _stands(target, kind):
                 raise OSError(
                     f"{target} could not be written ({error}). Complete are "
                     f"{' and '.join(map(str, kept))}: move one of them to {target}."
                 ) from error
             raise
         finally:
-            if not is_complete or _stands(target):
+            if not is_complete or _stands(target, kind):
                 for leftover in (new, old):
                     shutil.rmtree(leftover, ignore_errors=True)
                 for parent in lacking:
                     with suppress(OSError):  # where something is in it
                         parent.rmdir()
-    collect(target)
+    collect(target, kind)
 
 
-def _stands(target: Path) -> bool:
-    return model_files(target) is not None
+def _stands(target: Path, kind: Kind) -> bool:
+    return whole_files(target, kind) is not None
 
 
 def _take_over_permissions(target: Path, new: Path) -> None:
@@ -197,11 +190,11 @@ def staging_folder(target: Path) -> Path:
     return target if is_working or os.path.ismount(target) else target.parent
 
 
-def _took_place(target: Path, new: Path, old: Path, *, may_replace: bool) -> bool:
+def _took_place(target: Path, new: Path, old: Path, kind: Kind, *, may_replace: bool) -> bool:
     """Have `new` stand where `target` does; False where that folder cannot be renamed."""
     try:
         if may_replace:
-            _take_place(target, new, old)
+            _take_place(target, new, old, kind)
         else:
             new.rename(target)  # which fails if another save has put its folder there
     except OSError as error:
@@ -211,7 +204,7 @@ def _took_place(target: Path, new: Path, old: Path, *, may_replace: bool) -> boo
     return True
 
 
-def _take_place(target: Path, new: Path, old: Path) -> None:
+def _take_place(target: Path, new: Path, old: Path, kind: Kind) -> None:
     """Have `new` stand where `target` does, which becomes `new` or `old`."""
     for attempt in range(_TRIES):
         try:
@@ -221,7 +214,7 @@ def _take_place(target: Path, new: Path, old: Path) -> None:
         except OSError as error:
             if error.errno not in _MET or attempt == _TRIES - 1:
                 raise
-        if _stands(target):
+        if _stands(target, kind):
             shutil.rmtree(old, ignore_errors=True)
 
 
@@ -236,22 +229,21 @@ def _rename_both(target: Path, new: Path, old: Path) -> None:
             old.rename(target)
 
 
-def _refill(target: Path, new: Path, old: Path, *, may_replace: bool) -> None:
+def _refill(target: Path, new: Path, old: Path, kind: Kind, *, may_replace: bool) -> None:
     """Put the files of `new` into `target` in the place of its own; `old` gets links to those.
 
-    Both stay complete beside. config.json leaves first and comes last: without it, nothing is taken
-    for a model.
+    Both stay complete beside.
     """
     with in_turn(target):
-        check_replaceable(target, may_replace=may_replace)
+        check_replaceable(target, may_replace=may_replace, kind=kind)
         old.mkdir()
         before = _own_files(target)
         for name in before:
             _link(target / name, old / name, old / SPARE)
         try:
-            _put_files(target, new, before)
+            _put_files(target, new, before, kind)
         except BaseException:
-            _put_files(target, old, _own_files(target))
+            _put_files(target, old, _own_files(target), kind)
             raise
         finally:
             with suppress(OSError):
@@ -260,33 +252,17 @@ def _refill(target: Path, new: Path, old: Path, *, may_replace: bool) -> None:
 
 def _own_files(target: Path) -> list[str]:
     """The files of a folder, but for those of saves."""
-    return [name for name in _own_paths(target) if not (target / name).is_dir()]
+    return [name for name in own_paths(target) if not (target / name).is_dir()]
 
 
-def _own_paths(target: Path) -> list[str]:
-    """What is in a folder, but for what saves that are under way or dead have there."""
-    paths = []
-    for folder, folders, files in os.walk(target, onerror=_raise_unless_gone):
-        inside = Path(folder).relative_to(target)
-        if inside == Path():
-            folders[:] = [name for name in folders if not is_leftover(name, INSIDE)]
-        paths += [(inside / name).as_posix() for name in (*folders, *files) if name != SPARE]
-    return paths
-
-
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # another save has replaced the folder
-        raise error
-
-
-def _put_files(target: Path, source: Path, before: Sequence[str]) -> None:
+def _put_files(target: Path, source: Path, before: Sequence[str], kind: Kind) -> None:
     """Links to the files of `source` in the place of those of before."""
-    (target / CONFIG).unlink(missing_ok=True)
+    (target / kind.last).unlink(missing_ok=True)
     files = [p.relative_to(source).as_posix() for p in source.rglob("*") if p.is_file()]
     for name in {*before} - {*files}:
         (target / name).unlink(missing_ok=True)
-    for name in sorted(files, key=CONFIG.__eq__):
-        if name == CONFIG:  # the others are to be on the disk before it
+    for name in sorted(files, key=kind.last.__eq__):
+        if name == kind.last:  # the others are to be on the disk before it
             for folder in {(target / name).parent for name in files}:
                 _flush(folder)
         _link(source / name, target / name, target / SPARE)
@@ -309,69 +285,6 @@ def _link(source: Path, target: Path, spare: Path) -> None:
         shutil.copy2(source, spare)
         _flush(spare)
         spare.replace(target)
-
-
-def check_replaceable(target: Path, *, may_replace: bool = True) -> None:
-    """Raise unless a model may be written to `target`, in the place of what is there.
-
-    Raises
-    ------
-    FileExistsError
-        If `target` holds anything but a model of ours, or one that must not be replaced.
-    """
-    try:
-        is_folder = stat.S_ISDIR(target.stat().st_mode)
-    except FileNotFoundError:
-        return
-    if not is_folder:
-        raise FileExistsError(f"{target} is a file. Pass the path of a folder, new or a model's.")
-    if not may_replace and config_bytes(target) is not None:
-        raise FileExistsError(f"{target} holds a model, which must not be replaced.")
-    cwd = _working_directory()
-    if cwd is not None and target in cwd.parents:
-        raise FileExistsError(
-            f"{target} holds the working directory, {cwd}, which would be lost. Change to another "
-            f"one, or pass another folder."
-        )
-    while True:
-        before = config_bytes(target)
-        found = set(_own_paths(target))
-        try:
-            files = _expected_files(target) if found else set()
-            problem = None
-        except (KeyError, OSError, TypeError, ValueError) as error:
-            problem = error
-        if config_bytes(target) == before:  # else another save has put its folder there
-            break
-    if problem is not None:
-        raise FileExistsError(
-            f"{target} is not empty and holds no intact model of skxc ({problem}) Pass a folder "
-            f"that does not exist, is empty, or holds a model to be replaced."
-        ) from problem
-    folders = {path.as_posix() for name in files for path in PurePosixPath(name).parents}
-    if foreign := sorted(found - files - folders):
-        raise FileExistsError(
-            f"{target} holds {foreign[0]}, which is no part of its model and would be lost. "
-            f"Move it elsewhere, or pass another folder."
-        )
-
-
-def _expected_files(target: Path) -> set[str]:
-    """The files of the model in `target`, or of those that a killed save has left in it."""
-    try:
-        return {CONFIG, *read_config(target)["files"]}
-    except (FileNotFoundError, ValueError):
-        complete = [files for path in leftovers(target) if (files := model_files(path))]
-        if not complete:
-            raise
-        return set[str]().union(*complete)
-
-
-def _working_directory() -> Path | None:
-    try:
-        return Path(os.path.realpath(os.curdir))
-    except FileNotFoundError:  # somebody deleted it
-        return None
 
 
 def _flush_to_disk(folder: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.parsers.expat import ParserCreate
 
 from numpy.typing import NDArray
 
@@ -16,7 +17,9 @@ from ._files import read_lines
 from ._line_columns import listed
 from ._tables import suffix_of
 
-_RDF = (".ttl", ".rdf", ".nt", ".n3", ".xml", ".jsonld")
+# rdflib's names of the formats; not JSON-LD, which may name contexts to be downloaded
+_RDF = {".ttl": "turtle", ".rdf": "xml", ".nt": "nt", ".n3": "n3", ".xml": "xml"}
+_LONGEST_ENTITY = 1000  # characters; they stand for namespaces
 _PREFIX = "label_"  # of the columns of a CSV file; a language follows
 
 
@@ -146,12 +149,14 @@ def _csv_pairs(path: Path, language: str | None) -> Iterator[tuple[str, str]]:
 
 def _rdf_pairs(path: Path, language: str | None) -> Iterator[tuple[str, str]]:
     """Concepts of SKOS, but the deprecated ones: preferred labels, or else RDFS's."""
-    rdflib = _rdflib(path)
+    rdflib, format = _rdflib(path), _RDF[suffix_of(path)]
     from rdflib.namespace import OWL, RDF, RDFS, SKOS
 
     graph = rdflib.Graph()
     try:
-        graph.parse(str(path), format=rdflib.util.guess_format(str(path)))
+        if format == "xml":
+            _check_entities(path)
+        graph.parse(str(path), format=format)
     except Exception as error:  # each of its parsers has its own kinds
         raise ValueError(f"{path} cannot be read as RDF: {error}") from error
     deprecated = set(graph.subjects(OWL.deprecated, rdflib.Literal(True)))
@@ -168,6 +173,27 @@ def _rdf_pairs(path: Path, language: str | None) -> Iterator[tuple[str, str]]:
         yield str(concept), str(order[0]).strip() if order else ""
 
 
+def _check_entities(path: Path) -> None:
+    """Raise for entities in XML that may grow without bounds, or name another file."""
+    is_over = False
+
+    def check(name: str, is_parameter: bool, value: str | None, *_: object) -> None:
+        if is_parameter or value is None or "&" in value or len(value) > _LONGEST_ENTITY:
+            raise ValueError(
+                f"the entity {name!r} is more than a short text. Write out what it stands for."
+            )
+
+    def end(*_: object) -> None:
+        nonlocal is_over
+        is_over = True
+
+    parser = ParserCreate()
+    parser.EntityDeclHandler, parser.StartElementHandler = check, end
+    with path.open("rb") as file:
+        while not is_over and (part := file.read(2**16)):
+            parser.Parse(part)
+
+
 def _chosen(path: Path, language: str | None, languages: list[str]) -> str:
     """The language, or the only one there is."""
     if language is None and len(languages) == 1:
@@ -181,7 +207,6 @@ def _chosen(path: Path, language: str | None, languages: list[str]) -> str:
 def _rdflib(path: Path) -> Any:
     try:
         import rdflib
-        import rdflib.util
     except ImportError as error:
         raise ImportError(
             f"Reading {path} needs the package rdflib, which is not installed. Install it with "
