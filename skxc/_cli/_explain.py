@@ -20,7 +20,7 @@ def explain(
     *,
     model: str,
     texts: str | None,
-    text: str | list[str] | None,
+    text: list[str] | None,
     encoding: str,
     label: list[str] | None,
     top_k: int,
