@@ -84,6 +84,10 @@ def test_a_printed_config_explains_the_same_labels(model, texts, tmp_path, capsy
     assert explained(capsys, "--config", tmp_path / "explain.yaml") == expected
 
 
+def test_texts_are_not_replaced_by_their_explanations(model, texts, capsys):
+    assert "is the file of texts" in failing(capsys, "explain", model, texts, "--out", texts)
+
+
 def test_labels_that_are_numbers_are_named_by_them(tmp_path, texts, capsys):
     clf = skxc.ReneeClassifier(epochs=1).fit(TEXTS, [[7], [8], [9], [9], [8]] * 4)
     clf.save(tmp_path / "numbers")

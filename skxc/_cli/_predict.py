@@ -16,6 +16,7 @@ from ._resuming import check_unchanged, fingerprint, opened_part
 from ._streams import (
     TEXTS_AT_ONCE,
     batches,
+    check_not_input,
     is_special,
     opened_input,
     opened_output,
@@ -44,6 +45,7 @@ def predict(
     ending = Path(out or "").suffix.lower()
     task = Task(model, device, top_k, format or _FORMATS.get(ending, "jsonl"))
     is_stream = path == "-" or is_special(path)
+    check_not_input(out, path)
     _check_options(task, out, workers, resume=resume)
     with ExitStack() as stack:
         if is_stream:
