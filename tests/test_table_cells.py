@@ -197,6 +197,25 @@ def test_tables_are_read_as_spreadsheets_and_people_write_them(content, name, tm
         assert [list(texts.rows(start)) for start in (0, 1, 2)] == [["a", "b"], ["b"], []]
 
 
+@pytest.mark.parametrize(("end", "n_rows"), [("\n", 3), ("\r\n", 3), ("\n", 3000)])
+def test_a_blank_cell_between_quotation_marks_is_a_row(end, n_rows, tmp_path):
+    cells = [["a", " ", "", "b\n ", "\n"][i % 5] for i in range(n_rows)]
+    lines = ["text", *(f'"{cell}"{end}  ' for cell in cells)]  # and a blank line after each
+    (tmp_path / "a.csv").write_bytes(end.join(lines).encode())
+    texts = FileColumn(tmp_path / "a.csv", "text")
+    assert len(texts) == n_rows
+    assert list(texts) == cells
+    assert list(texts.rows(n_rows - 1)) == cells[-1:]
+
+
+@pytest.mark.parametrize("content", ["text,labels\ra,x\rb,y\r", '"text","labels"\r"a","x"\r'])
+def test_lines_that_end_in_a_carriage_return_alone_are_told_as_such(content, tmp_path):
+    match = r"a.csv, line 1: a carriage return stands alone. If all lines end in one, save the file"
+    with pytest.raises(ValueError, match=match) as told:
+        read(tmp_path, content)
+    assert "universal" not in str(told.value)
+
+
 @pytest.mark.filterwarnings("ignore:1 of 3 rows have no label")
 def test_cells_that_a_row_lacks_at_its_end_are_empty_and_told_once(tmp_path):
     with pytest.warns(UserWarning, match=r"a.csv, line 3: the row has 1 cells, but .* names 3"):

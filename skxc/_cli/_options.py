@@ -86,7 +86,8 @@ def add_columns(parser: Parser) -> None:
         metavar="FILE",
         type=str | None,
         default=None,
-        help="All labels and their texts: .tsv, .csv, or SKOS (.ttl, .rdf). (default: None)",
+        help="All labels and their texts, in UTF-8: .tsv, .csv, or SKOS (.ttl, .rdf). "
+        "(default: None)",
     )
     group.add_argument(
         "--language",
@@ -102,7 +103,7 @@ def add_encoding(parser: Any) -> None:
         "--encoding",
         type=str,
         default="utf-8",
-        help="Of .csv and .tsv, such as cp1252. (str, default: utf-8)",
+        help="Of tables in .csv and .tsv, such as cp1252. (str, default: utf-8)",
     )
 
 
