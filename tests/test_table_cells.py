@@ -101,6 +101,11 @@ def test_cells_that_are_cut_may_still_be_told_as_joined_by_something_else(tmp_pa
         read(tmp_path, 'text,labels\na,"[""u;v""]"\nb,x;y|z\n', separator=";")
 
 
+@pytest.mark.parametrize("cell", ["[" + "9" * 5000 + "]", "[" + "9" * 5000 + " 1]"])
+def test_a_list_of_a_number_that_python_does_not_read_is_a_text(cell, tmp_path):
+    assert read(tmp_path, f"text,labels\na,{cell}\n").label_names.tolist() == [cell]
+
+
 # -------------------------------------------------------------------------------------- indicators
 @pytest.mark.filterwarnings("ignore:1 of 3 rows have no label")
 @pytest.mark.parametrize(
