@@ -41,7 +41,8 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
     label_texts : array-like of shape (n_labels,), dict, "auto" or None, default="auto"
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists), or
         a dict or Series of each label's text by its name. "auto": the labels' names, where y has
-        names (label lists, 1-d classes, a DataFrame's columns) and they are words. Needed by `fit`.
+        names (label lists, 1-d classes, a DataFrame's columns) and they are words,
+        no addresses. Needed by `fit`.
     epochs : int, default=None
         Passes over the training texts. None: 8 with a bag, 5 with a pretrained encoder.
         0: labels are ranked as the encoder embeds them (zero-shot; a frozen one's vectors less the

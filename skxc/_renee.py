@@ -33,7 +33,8 @@ class ReneeClassifier(XCEstimator):
     label_texts : array-like of shape (n_labels,), dict, "auto" or None, default="auto"
         One text per label, in the order of y's columns (of `classes_` where y is 1-d or lists), or
         a dict or Series of each label's text by its name. "auto": the labels' names, where y has
-        names (label lists, 1-d classes, a DataFrame's columns) and they are words. None: none.
+        names (label lists, 1-d classes, a DataFrame's columns) and they are words,
+        no addresses. None: none.
     epochs : int, default=None
         Passes over the training texts. None: 6 with a bag, 5 with a pretrained encoder, 10 with
         a frozen one.

@@ -27,6 +27,7 @@ class Hub(ThreadingHTTPServer):
         self.private: dict[str, bool] = {}
         self.requests: list[str] = []
         self.accepts_tokens, self.is_broken = True, False
+        self.web_page: bytes | None = None  # what is answered whatever is asked
         self.meanwhile: Callable[[], object] | None = None  # called once, before a commit
 
     def commit(self, repo_id: str, files: dict[str, bytes], branch: str = "main") -> str:
@@ -58,7 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {}
         try:
-            if path.startswith("/api/"):
+            if self.server.web_page is not None:
+                body = self.server.web_page
+            elif path.startswith("/api/"):
                 body = json.dumps(self._api(path, content)).encode()
             else:
                 body, headers = self._file(path)
@@ -144,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             raise RefusedError(404, "RepoNotFound")
         repo_id, revision, name = map(unquote, found.groups())
+        if not self.server.accepts_tokens:
+            raise RefusedError(401, "")
         if self.server.is_broken:
             raise RefusedError(500, "")
         self._branches(repo_id)

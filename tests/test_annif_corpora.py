@@ -156,6 +156,7 @@ def test_subjects_may_be_named_by_their_labels(tmp_path):
     [
         "a text without a tab\nb\t\nc\t<http://x.org/1> http://x.org/2\n",
         "a\t<urn:nbn:1>\nb\turn:nbn:2\n",
+        "a\t<x>\nb\tURN:NBN:2\n",
     ],
 )
 def test_a_corpus_is_known_by_the_uris_of_its_first_lines(content, tmp_path):
@@ -186,6 +187,11 @@ def test_texts_without_subjects_are_left_out_and_told(tmp_path):
     [
         ("a.tsv", "one\ntwo\n", "2 of 2 rows have no label, and none is left"),
         ("a.tsv", b"a\t<http://x>\nb\xe9\t<http://x>\n", "a.tsv, line 2: byte 0xe9 is not UTF-8"),
+        (
+            "a.csv",
+            b"text,subject_uris\nb\xe9,<http://x>\n",
+            "a.csv, line 2: byte 0xe9 is not UTF-8",
+        ),
         ("a.csv", "text,subjects\na,b\n", "a.csv has no column 'subject_uris'"),
         ("a.jsonl", '{"text": "a", "subjects": ["b"]}', "a.jsonl, line 1: 'b' is no subject"),
         ("a.jsonl", '{"text": 3, "subjects": []}', "a.jsonl, line 1: 'text' is 3"),
@@ -201,6 +207,8 @@ def test_wrong_corpora_are_refused_with_their_line(name, content, words, tmp_pat
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
+        ("v.csv", b"uri,label\nx,\xe9\n", "Convert the file to UTF-8."),
+        ("v.tsv", b"x\t\xe9\n", "Convert the file to UTF-8."),
         ("v.tsv", "a label\n", "v.tsv, line 1: 'a label' has no tab"),
         ("v.csv", "id,name\n1,a\n", "v.csv has the columns 'id', 'name'. It needs uri, and"),
         ("v.csv", "uri,label_en\nu,a\nu,b\n", "names 'u' twice: 'a' and 'b'"),
@@ -218,7 +226,7 @@ def test_wrong_corpora_are_refused_with_their_line(name, content, words, tmp_pat
 def test_wrong_vocabularies_are_refused(name, content, words, tmp_path):
     if name.endswith((".ttl", ".rdf", ".xml")):
         pytest.importorskip("rdflib", reason="SKOS is read by rdflib")
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=words):
         load_annif_corpus(write(tmp_path / "a.tsv"), vocabulary=tmp_path / name)
 
@@ -234,6 +242,9 @@ def test_without_rdflib_the_extra_is_named(tmp_path, monkeypatch):
     ("name", "content"),
     [
         ("a.csv", "text,labels\na,b\n"),
+        ("a.csv", "caf\u00e9,labels\na,b\n".encode("cp1252")),
+        ("a.csv", "text,subject_uris\na,b\n".encode("utf-16")),
+        ("a.tsv", "caf\u00e9\tna\u00efve\n".encode("cp1252")),
         ("a.tsv", "text\tlabels\na\tb\n"),
         ("a.tsv", "text\turl\na\thttp://x.org\n"),
         ("a.tsv", "a\tb\n"),
@@ -246,5 +257,5 @@ def test_without_rdflib_the_extra_is_named(tmp_path, monkeypatch):
     ],
 )
 def test_other_files_are_no_corpora(name, content, tmp_path):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert not is_annif_corpus(tmp_path if name.endswith(".json") else tmp_path / name)

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 from importlib.util import find_spec
@@ -143,6 +144,30 @@ def test_a_pipe_of_texts_is_answered_and_has_no_columns(model, tmp_path, capsys)
         assert told == (
             f"{word} is not possible with {pipe}, a pipe or device, as TEXTS. Pass a file.\n"
         )
+
+
+@pytest.mark.parametrize("option", [(), ("--resume",), ("--workers=2",)])
+def test_texts_are_not_replaced_by_their_answers_under_any_name(option, model, tmp_path, capsys):
+    texts, link, other = (tmp_path / name for name in ("texts.txt", "link.txt", "hard.txt"))
+    texts.write_text("red\n")
+    link.symlink_to(texts)
+    other.hardlink_to(texts)
+    for out in (texts, link, other):
+        told = failing(capsys, "predict", model, texts, "--out", out, *option)
+        assert told == f"--out {out} is the file of texts. Pass another name.\n"
+    assert texts.read_text() == "red\n"
+    assert len(named(tmp_path)) == 3
+
+
+def test_a_file_that_is_standard_input_is_not_replaced(model, tmp_path):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("red\n")
+    argv = [sys.executable, "-m", "skxc", "predict", model, "--out", str(texts)]
+    with texts.open() as file:
+        ended = subprocess.run(argv, stdin=file, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "is the file of texts" in ended.stderr
+    assert texts.read_text() == "red\n"
 
 
 # ------------------------------------------------------------------------------------ wrong inputs

@@ -11,6 +11,8 @@ from test_cli import TEXTS, TINY, failing, write_data
 
 import skxc
 from skxc._cli import main
+from skxc._cli._parsers import explain_parser
+from skxc._cli._parsing import parsed
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,35 @@ def test_labels_are_named_one_by_one(model, texts, capsys):
     for line in explained(capsys, *argv).splitlines():
         assert {label["label"] for label in json.loads(line)["labels"]} == {"red", "fruit"}
     assert "Did you mean 'fruit'?" in failing(capsys, "explain", model, texts, "--label", "fruits")
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ('["true", "1"]', ["true", "1"]),
+        ('["[", "null"]', ["[", "null"]),
+        ('"1"', ["1"]),
+        ("null", None),
+    ],
+)
+def test_labels_of_a_config_are_read_as_they_are_written(written, labels, tmp_path):
+    (tmp_path / "explain.yaml").write_text(f"label: {written}\n")
+    argv = [f"--config={tmp_path / 'explain.yaml'}", "m"]
+    assert parsed(explain_parser(), argv)["label"] == labels
+    assert parsed(explain_parser(), [*argv, "--label=z"])["label"] == [*(labels or []), "z"]
+
+
+def test_a_printed_config_explains_the_same_labels(model, texts, tmp_path, capsys):
+    argv = [model, texts, "--label", "red", "--label", "fruit"]
+    expected = explained(capsys, *argv)
+    with pytest.raises(SystemExit):
+        main(["explain", *argv, "--print-config"])
+    (tmp_path / "explain.yaml").write_text(capsys.readouterr().out)
+    assert explained(capsys, "--config", tmp_path / "explain.yaml") == expected
+
+
+def test_texts_are_not_replaced_by_their_explanations(model, texts, capsys):
+    assert "is the file of texts" in failing(capsys, "explain", model, texts, "--out", texts)
 
 
 def test_labels_that_are_numbers_are_named_by_them(tmp_path, texts, capsys):

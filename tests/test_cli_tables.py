@@ -13,7 +13,6 @@ from test_cli import failing, write_data
 
 import skxc
 from skxc._cli import main
-from skxc._cli._data import columns
 from skxc._cli._fit_parser import fit_parser
 from skxc._cli._parsing import parsed
 from skxc.datasets import load_table
@@ -318,12 +317,32 @@ def test_every_separator_is_a_text(word, separator):
     ("value", "names"),
     [
         ("a,b", ["a", "b"]), ("a, b", ["a", "b"]), ("[a,b]", ["a", "b"]), ('["a,b"]', ["a,b"]),
-        ("Main text", ["Main text"]),
+        ("Main text", ["Main text"]), ("null", ["null"]), ("~", ["~"]), ("&a", ["&a"]),
+        ("- x", ["- x"]), ("2020", ["2020"]), ("[a", ["[a"]), ("[*a]", ["[*a]"]),
+        ('["null"]', ["null"]),
     ],
 )  # fmt: skip
 def test_columns_stand_between_commas_or_in_a_list(value, names):
     options = parsed(fit_parser("unidec", skxc.UniDEC), ["a", "--out=m", f"--text={value}"])
-    assert columns(options["text"]) == names
+    assert options["text"] == names
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [("a,b", ["a", "b"]), ('"null"', ["null"]), ("null", None), ('[a, "b,c"]', ["a", "b,c"])],
+)
+def test_a_config_names_columns_as_the_command_line_does(value, names, tmp_path):
+    (tmp_path / "fit.yaml").write_text(f"text: {value}\n")
+    argv = ["a", "--out=m", f"--config={tmp_path / 'fit.yaml'}"]
+    assert parsed(fit_parser("unidec", skxc.UniDEC), argv)["text"] == names
+
+
+@pytest.mark.parametrize("value", ["2020", "[a, 1]", "{a: b}"])
+def test_what_is_no_name_in_a_config_is_refused(value, tmp_path, capsys):
+    (tmp_path / "fit.yaml").write_text(f"text: {value}\n")
+    told = failing(capsys, "fit", "unidec", "a", "--out=m", f"--config={tmp_path / 'fit.yaml'}")
+    assert "--text: " in told
+    assert "holds no names. Write each between quotation marks." in told
 
 
 def test_a_printed_config_trains_on_the_same_table(table, tmp_path, capsys):

@@ -191,6 +191,7 @@ def test_other_values_of_json_are_refused_with_their_line(value, tmp_path):
     [
         (b"{", "Expecting property name"),
         (b"[1]", "[1] is no JSON object"),
+        (b'{"text": "a", "n": ' + b"9" * 5000 + b"}", "line 2: a number has thousands of digits."),
         (b'{"title": "a"}', "there is no field 'text'. The fields are 'title'."),
         (b'{"text": "\xff"}', "byte 0xff is not UTF-8"),
         (b"[" * 100_000, "line 2: "),

@@ -306,6 +306,17 @@ def test_a_token_that_may_not_write_is_told(hub: Hub, clf: skxc.UniDEC) -> None:
     hub.accepts_tokens = False
     with pytest.raises(PermissionError, match=r"the hub refuses access\. To upload, log in with"):
         clf.push_to_hub("owner/topics")
+    with pytest.raises(PermissionError, match=r"To download, log in with .* that may read\.$"):
+        skxc.load(NAME)
+
+
+@pytest.mark.parametrize("page", [b"", b"<html>Log in</html>", b'{"a": 1}', b"[]", b"3"])
+def test_what_is_no_hub_is_told(hub: Hub, clf: skxc.UniDEC, page: bytes) -> None:
+    hub.web_page = page
+    with pytest.raises(ConnectionError, match=f"what answers at {hub.url} is not the hub"):
+        clf.push_to_hub("owner/topics")
+    with pytest.raises(ConnectionError, match="the hub cannot be reached"):
+        skxc.load(NAME)
 
 
 @pytest.mark.parametrize(

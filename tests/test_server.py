@@ -144,6 +144,7 @@ def test_health_says_what_is_served(port, models):
         ({"text": "a", "k": 0}, 400, '"k" is 0. Pass a whole number from 1 to 1,000'),
         ({"text": "a", "k": True}, 400, '"k" is true'),
         ({"text": "a", "k": 2.0}, 400, '"k" is 2.0'),
+        (b'{"text": "a", "k": ' + b"9" * 5000 + b"}", 400, r"no JSON \(a number has thousands of"),
         ({"text": "a", "top_k": 3}, 400, '"top_k" is not known here'),
         ({"texts": ["a"] * 1001}, 413, "1,001 texts are more than .* 1,000"),
         ({"texts": ["a"] * 101, "k": 1000}, 413, "101 texts with 1,000 labels .* the 100,000 lab"),
@@ -163,7 +164,8 @@ def test_a_wrong_request_is_refused_in_words(body, status, words, port):
         ({"texts": ["a"]}, 400, '"texts" is not known here'),
         ({"text": "a", "labels": []}, 400, '"labels" is \\[\\]. Pass a list of 1 to 20'),
         ({"text": "a", "labels": ["tree"]}, 400, "tree"),
-        ({"text": "a", "labels": [True]}, 400, r'"labels" is \[true\]'),
+        ({"text": "a", "labels": [True]}, 400, "True, which is no label of this model"),
+        ({"text": "a", "labels": [None]}, 400, r'"labels" is \[null\]'),
         ({"text": "a", "k": 21}, 400, "from 1 to 20"),
         ({"text": "a" * 20_001}, 413, "20,001 characters, more than this server takes: 20,000"),
     ],
@@ -171,6 +173,19 @@ def test_a_wrong_request_is_refused_in_words(body, status, words, port):
 )
 def test_a_wrong_request_for_an_explanation_is_refused_in_words(body, status, words, port):
     refused(port, "/explain", body, status, words)
+
+
+@pytest.mark.parametrize("classes", [[False, True], [0.5, 1.5], [7, 9], ["a", "b"]])
+def test_labels_of_any_type_are_explained_by_the_names_that_predict_gives(classes, tmp_path):
+    y = np.array([[row[0] == 0, row[0] > 0] for row in LABELS], int)
+    clf = skxc.ReneeClassifier(epochs=1).partial_fit(TEXTS, y, classes=classes)
+    clf.save(tmp_path / "model")
+    with serving(ModelWatch(str(tmp_path / "model"))) as port:
+        names = asked(port, "/predict", {"text": "a car"})["results"][0]["labels"]
+        assert sorted(names) == classes
+        for name in names:
+            answer = asked(port, "/explain", {"text": "a car", "labels": [name]})
+            assert [label["label"] for label in answer["labels"]] == [name]
 
 
 @pytest.mark.parametrize("path", ["/predict", "/explain"])
@@ -783,6 +798,7 @@ def test_annif_learns_that_the_project_is_trained(port):
     [
         (b"limit=3", 400, "no field text"),
         (b"text=a&limit=many", 400, "is no number"),
+        (b"text=a&limit=" + b"9" * 5000, 400, r"is no number \(a number has thousands of digits"),
         (b"text=a&limit=0", 400, "limit=0 or"),
         (b"text=a&threshold=nan", 400, "threshold=nan is out of range"),
         (b"text=%ff", 400, "cannot be read .*utf-8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.util import find_spec
 
 import pytest
 from test_tables import read
@@ -46,6 +47,63 @@ def test_a_cell_is_a_label_or_is_cut_or_holds_a_written_list(
     data = load_table(tmp_path / "a.csv", text="text", labels="labels", test_size=0, **options)
     assert data.label_names.tolist() == names
     assert data.Y.toarray().tolist() == matrix
+
+
+@pytest.mark.parametrize(
+    ("cells", "names"),
+    [
+        ([(1, "x"), (3, "y"), (None, "z")], ["1", "3", "x", "y", "z"]),
+        ([(-1, 2.0), (None, None)], ["-1", "2"]),
+        ([(3, None), (None, 3)], ["3"]),
+        ([(1.5, "x"), (3, "y"), (None, "z")], ["1.5", "3.0", "x", "y", "z"]),
+        ([("1.0", "x"), ("1.1", "y"), (None, "z")], ["1.0", "1.1", "x", "y", "z"]),
+        ([("1.0", "x"), ("2.0", "y")], ["1.0", "2.0", "x", "y"]),
+        ([("v1.0", "x"), (None, "y")], ["v1.0", "x", "y"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:. of . rows have no label")
+def test_whole_numbers_with_gaps_are_the_labels_that_they_were_before_pandas(
+    cells, names, tmp_path
+):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(cells, columns=["l1", "l2"]).assign(text="a")
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    data = load_table(tmp_path / "a.csv", text="text", labels=["l1", "l2"], test_size=0)
+    assert data.label_names.tolist() == names
+    expected = [{str(x).removesuffix(".0") for x in row if x is not None} for row in cells]
+    found = [{str(names[i]).removesuffix(".0") for i in row.indices} for row in data.Y]
+    assert found == expected
+
+
+def test_whole_numbers_with_gaps_are_found_in_a_vocabulary(tmp_path):
+    with pytest.warns(UserWarning, match="1 of 3 rows have no label"):
+        data = read(tmp_path, "text,labels\na,1.0\nb,\nc,3.0\n", vocabulary={1: "fish", 3: "jam"})
+    assert data.Y.toarray().tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("separator", [None, ";"])
+def test_labels_in_lists_that_hold_a_separator_are_no_joined_ones(separator, tmp_path):
+    rows = [["text", "labels"], ["a", '["x;1", "y"]'], ["b", "z"]]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    tables = [tmp_path / "a.csv"]
+    if find_spec("pandas"):
+        import pandas as pd
+
+        tables.append(pd.DataFrame({"text": ["a", "b"], "labels": [["x;1", "y"], ["z"]]}))
+    for table in tables:
+        data = load_table(table, text="text", labels="labels", separator=separator, test_size=0)
+        assert data.label_names.tolist() == ["x;1", "y", "z"]
+
+
+def test_cells_that_are_cut_may_still_be_told_as_joined_by_something_else(tmp_path):
+    with pytest.warns(UserWarning, match=r"line 3: 'y\|z' looks .* pass '\|' as separator"):
+        read(tmp_path, 'text,labels\na,"[""u;v""]"\nb,x;y|z\n', separator=";")
+
+
+@pytest.mark.parametrize("cell", ["[" + "9" * 5000 + "]", "[" + "9" * 5000 + " 1]"])
+def test_a_list_of_a_number_that_python_does_not_read_is_a_text(cell, tmp_path):
+    assert read(tmp_path, f"text,labels\na,{cell}\n").label_names.tolist() == [cell]
 
 
 # -------------------------------------------------------------------------------------- indicators
@@ -142,6 +200,25 @@ def test_tables_are_read_as_spreadsheets_and_people_write_them(content, name, tm
         texts = FileColumn(tmp_path / name, column)
         assert len(texts) == 2
         assert [list(texts.rows(start)) for start in (0, 1, 2)] == [["a", "b"], ["b"], []]
+
+
+@pytest.mark.parametrize(("end", "n_rows"), [("\n", 3), ("\r\n", 3), ("\n", 3000)])
+def test_a_blank_cell_between_quotation_marks_is_a_row(end, n_rows, tmp_path):
+    cells = [["a", " ", "", "b\n ", "\n"][i % 5] for i in range(n_rows)]
+    lines = ["text", *(f'"{cell}"{end}  ' for cell in cells)]  # and a blank line after each
+    (tmp_path / "a.csv").write_bytes(end.join(lines).encode())
+    texts = FileColumn(tmp_path / "a.csv", "text")
+    assert len(texts) == n_rows
+    assert list(texts) == cells
+    assert list(texts.rows(n_rows - 1)) == cells[-1:]
+
+
+@pytest.mark.parametrize("content", ["text,labels\ra,x\rb,y\r", '"text","labels"\r"a","x"\r'])
+def test_lines_that_end_in_a_carriage_return_alone_are_told_as_such(content, tmp_path):
+    match = r"a.csv, line 1: a carriage return stands alone. If all lines end in one, save the file"
+    with pytest.raises(ValueError, match=match) as told:
+        read(tmp_path, content)
+    assert "universal" not in str(told.value)
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 rows have no label")

@@ -201,7 +201,7 @@ def test_wrong_vocabularies_are_refused(vocabulary, error, words, tmp_path):
 
 
 def test_names_that_are_numbers_or_addresses_are_no_texts(tmp_path):
-    for labels in (["12", "13"], ["http://x.org/1", "http://x.org/2"]):
+    for labels in (["12", "13"], ["http://x.org/1", "http://x.org/2"], ["urn:x:1", "urn:x:2"]):
         data = read(tmp_path, "text,labels\n" + "".join(f"a,{label}\n" for label in labels))
         assert data.label_names.tolist() == labels
         assert data.label_texts is None

@@ -239,6 +239,8 @@ def test_label_texts_are_one_text_per_label():
         (np.array(["fruit", "jam", "1990"]), ["fruit", "jam", "1990"]),
         (np.array(["果物", "魚"]), ["果物", "魚"]),
         (np.array(["1", "2", "x"]), None),
+        (np.array(["http://x.org/apple", "urn:x:1", "URN:x:2"]), None),
+        (np.array(["http://x.org/a", "urns", "jam"]), ["http://x.org/a", "urns", "jam"]),
         (np.arange(3), None),
         (np.array([7, 2**63 + 1], np.uint64), None),
         (np.array([0.5, 1.5]), None),

@@ -64,6 +64,19 @@ def _check_growth(text: str) -> None:
             raise InputError(f"A number of {len(event.value):,} characters is not accepted.")
 
 
+def loaded_list(text: str) -> list[Any] | None:
+    """What a list between brackets holds; None: the text is none."""
+    import yaml
+
+    if not (text.startswith("[") and text.endswith("]")):
+        return None
+    try:
+        value = _load(text)
+    except yaml.YAMLError:
+        return None
+    return value if isinstance(value, list) else None
+
+
 def register() -> None:
     """Make the mode known to jsonargparse."""
     import yaml

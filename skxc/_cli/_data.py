@@ -20,8 +20,8 @@ class Source(NamedTuple):
     data: str
     layout: str
     fields: str | list[str]
-    text: str | list[str] | None
-    labels: str | list[str] | None
+    text: list[str] | None
+    labels: list[str] | None
     separator: str
     vocabulary: str | None
     language: str | None
@@ -54,19 +54,14 @@ def read(source: Source, test_size: float | None, default: float = 0.1) -> Bunch
             return load_annif_corpus(source.data, **options)
         return load_table(
             source.data,
-            text=columns(source.text),
-            labels=columns(source.labels),
+            text=source.text,
+            labels=source.labels or [],
             separator={"": None, "\\t": "\t"}.get(source.separator, source.separator),
             encoding=source.encoding,
             **options,
         )
     except ImportError as error:
         raise InputError(str(error)) from error
-
-
-def columns(given: Any) -> list[str]:
-    """Names of columns, between commas or in a list."""
-    return [x.strip() for x in given.split(",")] if isinstance(given, str) else list(given)
 
 
 def _is_of_layout(source: Source) -> bool:

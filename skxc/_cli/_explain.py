@@ -11,7 +11,7 @@ from typing import Any
 from ._answers import loaded
 from ._errors import InputError, input_checked
 from ._predict import text_blocks
-from ._streams import opened_output
+from ._streams import check_not_input, opened_output
 
 _FORMATS = {".html": "html", ".jsonl": "jsonl"}  # by the ending of --out
 
@@ -20,7 +20,7 @@ def explain(
     *,
     model: str,
     texts: str | None,
-    text: str | list[str] | None,
+    text: list[str] | None,
     encoding: str,
     label: list[str] | None,
     top_k: int,
@@ -31,6 +31,7 @@ def explain(
     """Explain each text as it arrives; a page of HTML is written at the end."""
     if top_k < 1:
         raise InputError(f"--top_k is {top_k}. Pass at least 1.")
+    check_not_input(out, texts or "-")
     format = format or _FORMATS.get(Path(out or "").suffix.lower(), "text")
     clf = loaded(model, device)
     asked = None if label is None else _as_names(clf, label)

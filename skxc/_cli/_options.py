@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ._config_files import loaded_list
 from ._parsing import Parser
 
 DATA_HELP = (
     "Table (.csv, .tsv, .jsonl, .ndjson, .parquet, .arrow), document corpus of Annif, folder in a "
     'layout that skxc.datasets.load_xc_folder reads, or "library-subjects", the packaged set.'
 )
-_NAMES = str | list[str] | None  # of columns
 MODEL_HELP = "Folder of a saved model, or hf://owner/name[@revision] on the Hugging Face hub."
 DEVICE_HELP = "Where to compute: auto, cpu, cuda, cuda:1 ... (default: as set for training)"
+
+
+def names(given: Any) -> list[str]:
+    """A name of the command line, which no YAML makes anything else of, or several of a file.
+
+    Raises
+    ------
+    ValueError
+        If they are no texts.
+    """
+    found = [given] if isinstance(given, str) else given
+    if not isinstance(found, list) or {*map(type, found)} - {str}:
+        raise ValueError(f"{given!r:.60} holds no names. Write each between quotation marks")
+    return found
+
+
+def column_names(given: Any) -> list[str]:
+    """Names of columns, between commas or in a list."""
+    found = loaded_list(given) if isinstance(given, str) else given
+    return [x.strip() for x in given.split(",")] if found is None else names(found)
 
 
 def add_layout(parser: Parser) -> None:
@@ -42,7 +62,7 @@ def add_columns(parser: Parser) -> None:
     group.add_argument(
         "--text",
         metavar="NAMES",
-        type=_NAMES,
+        type=column_names,
         default=None,
         help="Columns of a table that make up a text, joined by a space: title,body. A name that "
         "holds a comma: '[\"a,b\"]'. (names, default: None)",
@@ -50,7 +70,7 @@ def add_columns(parser: Parser) -> None:
     group.add_argument(
         "--labels",
         metavar="NAMES",
-        type=_NAMES,
+        type=column_names,
         default=None,
         help="Columns of a table that hold labels; or 0 and 1, for the label that the column is "
         "named after. (names, default: None)",
@@ -66,7 +86,8 @@ def add_columns(parser: Parser) -> None:
         metavar="FILE",
         type=str | None,
         default=None,
-        help="All labels and their texts: .tsv, .csv, or SKOS (.ttl, .rdf). (default: None)",
+        help="All labels and their texts, in UTF-8: .tsv, .csv, or SKOS (.ttl, .rdf). "
+        "(default: None)",
     )
     group.add_argument(
         "--language",
@@ -82,7 +103,7 @@ def add_encoding(parser: Any) -> None:
         "--encoding",
         type=str,
         default="utf-8",
-        help="Of .csv and .tsv, such as cp1252. (str, default: utf-8)",
+        help="Of tables in .csv and .tsv, such as cp1252. (str, default: utf-8)",
     )
 
 
@@ -99,10 +120,10 @@ def add_texts(parser: Parser) -> None:
         "--text",
         "--column",
         metavar="NAMES",
-        type=_NAMES,
+        type=column_names,
         default=None,
         help="Columns of a table that make up a text, joined by a space: title,body. (default: the "
-        "only one; lines have none)",
+        "only one; that of .csv and .tsv has to be named; lines have none)",
     )
     add_encoding(parser)
 

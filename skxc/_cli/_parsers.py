@@ -13,6 +13,7 @@ from ._options import (
     add_layout,
     add_out,
     add_texts,
+    names,
 )
 from ._parsing import Parser, new_parser
 
@@ -72,8 +73,8 @@ def explain_parser() -> Parser:
     parser.add_argument(
         "--label",
         metavar="NAME",
-        type=str,
-        action="append",
+        type=names,
+        action="extend",
         default=None,
         help="A label to explain; may be given several times. (default: each text's best)",
     )

@@ -12,11 +12,18 @@ from typing import Any
 from skxc._persistence import local_folder
 
 from ._answers import Answers, Task, answering, header
-from ._data import columns
 from ._errors import InputError, input_checked
 from ._parquet import arrow, parquet_file, write_parquet
 from ._resuming import check_unchanged, fingerprint, opened_part
-from ._streams import TEXTS_AT_ONCE, batches, is_special, opened_input, opened_output, tell
+from ._streams import (
+    TEXTS_AT_ONCE,
+    batches,
+    check_not_input,
+    is_special,
+    opened_input,
+    opened_output,
+    tell,
+)
 from ._workers import Answering, opened_workers
 
 _FORMATS = {".tsv": "tsv", ".csv": "csv", ".parquet": "parquet"}  # by the ending of --out
@@ -26,7 +33,7 @@ def predict(
     *,
     model: str,
     texts: str | None,
-    text: str | list[str] | None,
+    text: list[str] | None,
     encoding: str,
     top_k: int,
     format: str | None,
@@ -40,6 +47,7 @@ def predict(
     ending = Path(out or "").suffix.lower()
     task = Task(model, device, top_k, format or _FORMATS.get(ending, "jsonl"))
     is_stream = path == "-" or is_special(path)
+    check_not_input(out, path)
     _check_options(task, out, workers, resume=resume)
     with ExitStack() as stack:
         if is_stream:
@@ -60,9 +68,7 @@ def predict(
 
 
 @contextmanager
-def text_blocks(
-    path: str, text: str | list[str] | None, encoding: str
-) -> Iterator[Iterator[list[str]]]:
+def text_blocks(path: str, text: list[str] | None, encoding: str) -> Iterator[Iterator[list[str]]]:
     """The texts of a file or of standard input, in blocks."""
     if path == "-" or is_special(path):
         _check_stream(path, text, encoding, 1, resume=False)
@@ -113,13 +119,13 @@ def _check_stream(path: str, text: Any, encoding: str, workers: int, *, resume: 
         raise InputError(f"{option} is not possible with {source} as TEXTS. Pass a file.")
 
 
-def _file_column(path: str, text: str | list[str] | None, encoding: str) -> Any:
+def _file_column(path: str, text: list[str] | None, encoding: str) -> Any:
     """Columns of texts, of which one that a row lacks is empty."""
     from skxc.datasets import FileColumn
 
     try:
         with input_checked():
-            names = FileColumn(path, None, encoding).column if text is None else columns(text)
+            names = FileColumn(path, None, encoding).column if text is None else text
             return FileColumn(path, [names] if isinstance(names, str) else names, encoding)
     except ImportError as error:
         raise InputError(str(error)) from error

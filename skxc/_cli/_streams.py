@@ -119,6 +119,16 @@ def checked_target(out: str) -> Path:
     return target
 
 
+def check_not_input(out: str | None, path: str) -> None:
+    """Raise if --out is the file of texts, under this name or another: they would be lost."""
+    if out is None or not Path(out).is_file():
+        return
+    source = 0 if path == "-" else path  # the file that standard input is, perhaps
+    with suppress(OSError):  # there is none: told when it is opened
+        if os.path.samefile(out, source):
+            raise InputError(f"--out {out} is the file of texts. Pass another name.")
+
+
 def is_special(path: str) -> bool:
     """Whether it is there, but neither a file nor a folder: a pipe, /dev/null."""
     return Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir()

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from urllib.parse import urlsplit
@@ -177,7 +178,7 @@ def upload(folder: Path, model: HubModel, *, private: bool, message: str) -> str
     if is_out_of_reach():
         raise OSError(f"{model}: there is no connection to the hub. Nothing was uploaded.")
     api = HfApi(library_name="skxc")
-    with _told(model):
+    with _told(model, to="upload"):
         replaced = _replaceable(api, model)
         if replaced is None:
             api.create_repo(repo_id, private=private, exist_ok=True)
@@ -232,9 +233,9 @@ def _refuse(model: HubModel, what: str) -> NoReturn:
 
 
 @contextmanager
-def _told(model: HubModel, file: str = CONFIG) -> Iterator[None]:
+def _told(model: HubModel, file: str = CONFIG, to: str = "download") -> Iterator[None]:
     """Errors of the hub's client, in words."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
         yield
@@ -265,8 +266,8 @@ def _told(model: HubModel, file: str = CONFIG) -> Iterator[None]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise PermissionError(
-                f"{model}: the hub refuses access. To upload, {_LOG_IN}, with a token that may "
-                f"write."
+                f"{model}: the hub refuses access. To {to}, {_LOG_IN}, with a token that may "
+                f"{'write' if to == 'upload' else 'read'}."
             ) from error
         if status == 412:
             raise ConnectionError(
@@ -275,3 +276,8 @@ def _told(model: HubModel, file: str = CONFIG) -> Iterator[None]:
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise ConnectionError(f"{model}: the hub answers with an error ({reason}).") from error
+    except (JSONDecodeError, LookupError, TypeError, AttributeError) as error:  # of a web page
+        raise ConnectionError(
+            f"{model}: what answers at {constants.ENDPOINT} is not the hub ({error!r:.300}). Check "
+            f"HF_ENDPOINT, and the proxy or login page of this network."
+        ) from error

@@ -6,6 +6,8 @@ import json
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qs
 
+from skxc._validation import reason
+
 from ._limits import (
     MAX_CHARACTERS_EXPLAINED,
     MAX_K,
@@ -71,7 +73,7 @@ def explanation(body: bytes, content_type: str, limits: Limits) -> Question:
     most = min(limits.max_characters, MAX_CHARACTERS_EXPLAINED)
     _check_text(asked["text"], most, '"text"')
     labels = asked.get("labels")
-    is_list = isinstance(labels, list) and all(type(x) in (str, int) for x in labels)
+    is_list = isinstance(labels, list) and all(isinstance(x, str | int | float) for x in labels)
     if labels is not None and not (is_list and 1 <= len(labels) <= MAX_K_EXPLAINED):
         raise RefusalError(
             400,
@@ -103,7 +105,7 @@ def suggestion(body: bytes, content_type: str, limits: Limits) -> Suggestion:
         limit = int(values.get("limit", _ANNIF_LIMIT))
         threshold = float(values.get("threshold", 0))
     except ValueError as error:
-        raise RefusalError(400, f"limit or threshold is no number ({error}).") from error
+        raise RefusalError(400, f"limit or threshold is no number ({reason(error)}).") from error
     if limit < 1 or not 0 <= threshold <= 1:
         raise RefusalError(
             400, f"limit={limit} or threshold={threshold} is out of range. Pass 1 or more; 0 to 1."
@@ -122,7 +124,7 @@ def _json_object(body: bytes, content_type: str, known: tuple[str, ...]) -> dict
     try:
         asked = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise RefusalError(400, f"The request is no JSON ({error}).") from error
+        raise RefusalError(400, f"The request is no JSON ({reason(error)}).") from error
     if not isinstance(asked, dict):
         raise RefusalError(
             400, f'The request is {_shown(asked)}. Send an object, {{"text": "..."}}.'

@@ -23,6 +23,7 @@ from ._parameters import (
     check_seed,
     is_auto,
     is_number,
+    reason,
     resolve_device,
     short,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "merge_duplicates",
     "names_of",
     "native",
+    "reason",
     "refuse_masked",
     "resolve_device",
     "short",

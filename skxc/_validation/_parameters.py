@@ -140,6 +140,12 @@ def _local_rank() -> int | None:
     return int(os.environ["LOCAL_RANK"]) if is_launched else None
 
 
+def reason(error: Exception) -> str:
+    """What an error says, but not Python's advice to its programmers on very long integers."""
+    text = str(error)
+    return "a number has thousands of digits" if "set_int_max_str_digits" in text else text
+
+
 def short(value: Any) -> str:
     try:
         text = repr(value)

@@ -136,11 +136,17 @@ def _not_a_text(name: str, position: int, text: Any) -> Exception:
 
 
 def are_words(classes: NDArray[Any] | range) -> bool:
-    """Whether labels' names can serve as their texts: str, and most of them with a letter."""
+    """Whether labels' names can serve as their texts: str, most with a letter and no addresses."""
     names = names_of(classes)
     if not all(isinstance(name, str) for name in names):
         return False
-    return 2 * sum(any(map(str.isalpha, name)) for name in names) > len(names)
+    n_words = sum(any(map(str.isalpha, name)) and not is_address(name) for name in names)
+    return 2 * n_words > len(names)
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is a URI, which says nothing of what it stands for."""
+    return "://" in name or name[:4].lower() == "urn:"
 
 
 def is_missing(value: Any) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from sklearn.utils import Bunch
 
 from skxc._validation import short
+from skxc._validation._texts import is_address
 
 from ._delimited import DelimitedTable
 from ._files import read_text
@@ -26,7 +27,6 @@ _SUBJECT_FILES = (".tsv", ".key")  # beside a text, in the order in which they a
 _CSV_COLUMNS = ["text", "subject_uris"]
 _JSON_COLUMNS = ["text", "subjects"]
 _FIRST_LINES = 100  # that tell whether a file is a corpus: all subjects are URIs
-_URI = re.compile(rb"^<.+>$|://|^urn:")
 
 _Rows = Iterator[tuple[int, str, list[str]]]
 
@@ -59,9 +59,9 @@ def load_annif_corpus(
         The file or folder.
     vocabulary : str, path-like or mapping, default=None
         The subjects, all of which become labels, in the vocabulary's order: a file of Annif's,
-        or a dict of each subject's text by its URI. ``.tsv``: URI, tab, label; ``.csv``: columns
-        ``uri`` and ``label_en`` or those of other languages; SKOS in ``.ttl``, ``.rdf``, ``.nt``
-        and other forms of RDF (``pip install "skxc[skos]"``). A subject without a label is
+        or a dict of each subject's text by its URI. In UTF-8, ``.tsv``: URI, tab, label; ``.csv``:
+        columns ``uri`` and ``label_en`` or those of other languages; SKOS in ``.ttl``, ``.rdf``,
+        ``.nt`` and other forms of RDF (``pip install "skxc[skos]"``). A subject without a label is
         deprecated and left out. None: the subjects that there are, without texts where they are
         URIs.
     language : str, default=None
@@ -133,14 +133,18 @@ def is_annif_corpus(path: Path) -> bool:
             return True
         return any(map(_is_document, sorted(path.glob("*.json"))[:1]))
     if suffix == ".csv":
-        return {*_CSV_COLUMNS} <= {*DelimitedTable(path).names()}
+        with suppress(ValueError):  # a table in another encoding
+            return {*_CSV_COLUMNS} <= {*DelimitedTable(path).names()}
+        return False
     if suffix in (".jsonl", ".ndjson"):
         return {*_JSON_COLUMNS} <= {*JsonTable(path).names()}
     if suffix != ".tsv":
         return False
     lines = islice(numbered_lines(path), _FIRST_LINES)
-    subjects = [line.partition(b"\t")[2].split() for _, line in lines]
-    return any(subjects) and all(map(_URI.search, chain.from_iterable(subjects)))
+    subjects = [line.partition(b"\t")[2].decode(errors="replace").split() for _, line in lines]
+    return any(subjects) and all(
+        bare(name) != name or is_address(name) for name in chain.from_iterable(subjects)
+    )
 
 
 def _is_document(path: Path) -> bool:

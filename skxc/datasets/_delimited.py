@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,9 @@ from ._line_columns import listed
 _DELIMITERS = ",;\t|"
 _FIRST_LINES = 100  # in which the first row ends, also where its cells hold line feeds
 _EXCELS = re.compile(r'"?sep=(.)"?[\r\n]*')  # a first line that tells Excel the delimiter
+_LONE_RETURN = (
+    "a carriage return stands alone. If all lines end in one, save the file with line feeds"
+)
 _ROWS_AT_ONCE = 1024
 _LONGEST_CELL = 1 << 27  # characters; longer ones begin with a mark that nothing closes
 
@@ -29,7 +32,7 @@ class DelimitedTable(NamedTuple):
     """A file whose first row names the columns."""
 
     path: Path
-    encoding: str = "utf-8"
+    encoding: str | None = None  # None: UTF-8, and none can be passed
 
     def names(self) -> list[str]:
         return _names(self, self._delimiter())
@@ -135,26 +138,34 @@ def _records(table: DelimitedTable, delimiter: str) -> Generator[tuple[int, list
     """All rows with the number of their first line; those before a wrong one, then its error."""
     with closing(_lines(table)) as lines:
         _allow_long_cells()
-        first = next(lines, "")
-        first = "\n" if _EXCELS.fullmatch(first) else first
-        reader = csv.reader(chain([first], lines), delimiter=delimiter, strict=True)
+        text = next(lines, "")
+        text = "\n" if _EXCELS.fullmatch(text) else text
+
+        def remembered() -> Iterator[str]:
+            nonlocal text  # the last line of the row that is read
+            yield text
+            for text in lines:
+                yield text
+
+        reader = csv.reader(remembered(), delimiter=delimiter, strict=True)
         line, is_over = 1, False
         while not is_over:
             n_read, block, problem = 0, list[tuple[int, list[str]]](), None
             try:
                 for cells in islice(reader, _ROWS_AT_ONCE):
                     n_read += 1
-                    if cells and not (len(cells) == 1 and cells[0].isspace()):
+                    if cells and not (len(cells) == 1 and text.isspace()):
                         block.append((line, cells))
                     line = reader.line_num + 1
             except (csv.Error, ValueError) as error:
                 problem = error
             yield from block
             if isinstance(problem, csv.Error):
+                what = _LONE_RETURN if "new-line character" in str(problem) else problem
                 raise ValueError(
-                    f"{table.place(line)}: {problem}. A cell that holds the delimiter "
-                    f"{delimiter!r}, a line feed or a quotation mark stands between quotation "
-                    f"marks, and those in it are doubled."
+                    f"{table.place(line)}: {what}. A cell that holds the delimiter {delimiter!r}, "
+                    f"a line feed or a quotation mark stands between quotation marks, and those in "
+                    f"it are doubled."
                 ) from problem
             if problem is not None:
                 raise problem
@@ -163,7 +174,7 @@ def _records(table: DelimitedTable, delimiter: str) -> Generator[tuple[int, list
 
 def _lines(table: DelimitedTable) -> Generator[str]:
     """Decoded one by one, so that an error can name the line."""
-    path, encoding = table.path, table.encoding
+    path, encoding = table.path, table.encoding or "utf-8"
     with opened(path) as file:
         if "\n".encode(encoding) != b"\n":  # UTF-16: its lines do not end in that byte
             with io.TextIOWrapper(file, encoding, newline="") as text:
@@ -182,7 +193,7 @@ def _lines(table: DelimitedTable) -> Generator[str]:
                     (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
                 )
                 others = ["utf-16"] if is_utf_16 else ["cp1252", "latin-1"]
-                raise _not_decoded(what, encoding, others, error) from error
+                raise _not_decoded(what, table.encoding, others, error) from error
 
 
 def _decoded(path: Path, encoding: str, text: io.TextIOWrapper) -> Iterator[str]:
@@ -192,9 +203,11 @@ def _decoded(path: Path, encoding: str, text: io.TextIOWrapper) -> Iterator[str]
         raise _not_decoded(str(path), encoding, ["utf-8"], error) from error
 
 
-def _not_decoded(place: str, encoding: str, others: list[str], error: UnicodeError) -> ValueError:
-    reason = getattr(error, "reason", error)
+def _not_decoded(
+    place: str, encoding: str | None, others: list[str], error: UnicodeError
+) -> ValueError:
+    remedy = f", or pass its encoding, such as {listed(others)}" if encoding else " to UTF-8"
     return ValueError(
-        f"{place} is not {encoding} ({reason}). Convert the file, or pass its encoding, such as "
-        f"{listed(others)}."
+        f"{place} is not {encoding or 'UTF-8'} ({getattr(error, 'reason', error)}). Convert the "
+        f"file{remedy}."
     )

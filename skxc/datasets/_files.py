@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 import scipy.sparse as sp
 
-from skxc._validation import csr_with_duplicates, merge_duplicates, sound_sparse
+from skxc._validation import csr_with_duplicates, merge_duplicates, reason, sound_sparse
 
 _MAX_COUNT = np.iinfo(np.int32).max  # of labels
 # OAK's and X-Transformer's files of texts, which some versions of their code write with ids
@@ -202,7 +202,8 @@ def _read_json_lines(path: Path, add: Callable[[dict[str, Any]], None]) -> None:
                 add(row)
             except (ValueError, OverflowError, RecursionError) as error:
                 raise ValueError(
-                    f"{path}, line {number}: {error}. Each line must be a JSON object in UTF-8."
+                    f"{path}, line {number}: {reason(error)}. Each line must be a JSON object in "
+                    f"UTF-8."
                 ) from error
 
 

@@ -14,7 +14,6 @@ from sklearn.model_selection import ShuffleSplit
 from sklearn.utils import Bunch
 
 from skxc._validation import callers_stack_level, is_number, short
-from skxc._validation._label_names import joined_names
 from skxc._validation._texts import are_words
 
 from ._labelled_rows import LabelledRows
@@ -35,7 +34,7 @@ def data_set(
     label_names, Y = _columns(rows, name, vocabulary)
     _warn_of_unlabelled(rows, Y)
     label_texts = [vocabulary.texts[label] for label in label_names] if vocabulary else None
-    if vocabulary is None and _can_be_texts(label_names):
+    if vocabulary is None and are_words(label_names):
         label_texts = label_names.tolist()
     train, test = _parts(Y, name, test_size, random_state)
     texts = [rows.texts[row] for row in train]
@@ -84,13 +83,6 @@ def _columns(
         )
     if vocabulary is None:
         names = rows.columns()
-        joined = joined_names(names.tolist()) if isinstance(names[0], str) else None
-        if joined is not None:
-            label, separator = joined
-            _warn(
-                f"{rows.place_of_label(label)}: {short(label)} looks like several labels in one "
-                f"cell, and is read as one. To cut them apart, pass {separator!r} as separator."
-            )
         return names, rows.matrix({x: i for i, x in enumerate(names.tolist())}, len(names))
     names, place_of = vocabulary.names(), vocabulary.places()
     column_of = {x: place for x in rows.ids if (place := place_of(x)) is not None}
@@ -128,12 +120,6 @@ def _warn_of_unlabelled(rows: LabelledRows, Y: sp.csr_matrix) -> None:
             f"{len(empty):,} of {Y.shape[0]:,} rows have no label. They are kept, as texts to "
             f"which no label applies. The first: {rows.place_of_row(empty[0])}."
         )
-
-
-def _can_be_texts(names: NDArray[Any]) -> bool:
-    """Whether names say what labels mean: words, and no addresses."""
-    labels = names.tolist()
-    return are_words(names) and 2 * sum("://" in label for label in labels) < len(labels)
 
 
 def _parts(

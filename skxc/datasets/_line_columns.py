@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skxc._validation import short
+from skxc._validation import reason, short
 
 from ._files import opened
 from ._lines import blocks_of_lines, count_lines, line_text
@@ -158,7 +158,7 @@ def json_object(place: str, text: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place}: {error}. Each line must be a JSON object.") from error
+        raise ValueError(f"{place}: {reason(error)}. Each line must be a JSON object.") from error
     if not isinstance(row, dict):
         raise ValueError(f"{place}: {short(row)} is no JSON object. Each line must be one.")
     return row

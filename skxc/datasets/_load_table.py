@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
 
-from skxc._validation import callers_stack_level
+from skxc._validation import callers_stack_level, short
+from skxc._validation._label_names import joined_names
 from skxc._validation._texts import is_missing
 
+from ._delimited import DelimitedTable
 from ._held_out import data_set
 from ._labelled_rows import LabelledRows, labels_of
 from ._line_columns import checked_columns
 from ._tables import Table, joined_texts, opened_table, wrong_text
 from ._vocabulary import as_vocabulary
+from ._written_lists import written_list
 
 # cells, in lower case, that say whether the label of their column applies
 _BITS: dict[Any, bool] = {"0": False, "1": True, "0.0": False, "1.0": True}
 _BITS |= {"false": False, "true": True, 0: False, 1: True}
 _UNKNOWN = {"-1", "-1.0", -1}  # beside these
+_FLOAT = re.compile(r"-?\d+\.0")
 
 _Rows = Iterator[tuple[int, str, list[Any]]]
 
@@ -52,10 +57,11 @@ def load_table(
     labels : str or list of str
         Columns of labels. A cell holds a label, or several: a list (in JSON, Parquet and
         DataFrames, or written out by JSON, Python or NumPy, as ``["a", "b"]``), or a text that
-        `separator` cuts. Spaces around names are dropped, and so are empty and missing names. The
-        labels of several columns are put together; if these hold nothing but 0 and 1 (or 0.0,
-        false, TRUE, ...; an empty cell is 0), each is the indicator of one label, by the column's
-        name.
+        `separator` cuts. Spaces around names are dropped, and so are empty and missing names. Where
+        pandas wrote whole numbers with gaps to ``.csv`` (1.0, 3.0, an empty cell), they are 1 and
+        3. The labels of several columns are put together; if these hold nothing but 0 and 1 (or
+        0.0, false, TRUE, ...; an empty cell is 0), each is the indicator of one label, by the
+        column's name.
     separator : str, default=None
         What stands between the labels in a cell. None: a cell is one label.
     vocabulary : mapping, str or path-like, default=None
@@ -67,7 +73,8 @@ def load_table(
     language : str, default=None
         Of the vocabulary's texts, where the file has several.
     encoding : str, default="utf-8"
-        Of ``.csv`` and ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8.
+        Of a `table` in ``.csv`` or ``.tsv``, such as "cp1252" or "utf-16"; all else is UTF-8, a
+        vocabulary, too.
     test_size : float or int, default=0.1
         Share, or number, of the rows to hold out; 0 for none. They are drawn at random, but a
         label of two rows or more has at least one in the training part; where labels are rare,
@@ -147,9 +154,14 @@ def load_table(
     known = as_vocabulary(vocabulary, language)
     rows = LabelledRows(opened.place)
     rows.gather(_rows(opened, text_columns, label_columns, separator))
+    if floats := _floats(opened, rows, label_columns):
+        rows = LabelledRows(opened.place)
+        rows.gather(_rows(opened, text_columns, label_columns, separator, floats))
     if _are_indicators(rows, label_columns, has_vocabulary=known is not None):
         rows = LabelledRows(opened.place)
         rows.gather(_indicator_rows(opened, text_columns, label_columns, separator))
+    elif known is None:
+        _warn_of_joined(opened, rows, label_columns, separator)
     return data_set(rows, name, known, test_size, random_state)
 
 
@@ -160,17 +172,55 @@ def _as_list(name: str, columns: str | Sequence[str]) -> list[str]:
     return list(given)
 
 
-def _rows(table: Table, text: list[str], labels: list[str], separator: str | None) -> _Rows:
+def _rows(
+    table: Table,
+    text: list[str],
+    labels: list[str],
+    separator: str | None,
+    floats: Collection[str] = (),
+) -> _Rows:
     """The number, the text and the labels of each row."""
     n_texts = len(text)
     for number, cells in table.rows([*text, *labels]):
         found = list[Any]()
         for column, cell in zip(labels, cells[n_texts:], strict=True):
+            if column in floats:
+                cell = cell.strip().removesuffix(".0")
             try:
                 found += labels_of(cell, separator)
             except ValueError as error:
                 raise ValueError(f"{table.place(number)}: {column!r}: {error}.") from error
         yield number, _text(table, number, text, cells[:n_texts]), found
+
+
+def _floats(table: Table, rows: LabelledRows, columns: list[str]) -> list[str]:
+    """Columns of whole numbers with gaps, as pandas writes them to CSV: 1.0, and nothing."""
+    names = (label for label in rows.ids if isinstance(label, str))
+    if not isinstance(table, DelimitedTable) or not any(map(_FLOAT.fullmatch, names)):
+        return []
+    kinds = [set[str | bool]() for _ in columns]
+    for _, cells in table.rows(columns):
+        for kind, cell in zip(kinds, map(str.strip, cells), strict=True):
+            kind.add(cell and _FLOAT.fullmatch(cell) is not None)
+    return [column for column, kind in zip(columns, kinds, strict=True) if kind == {"", True}]
+
+
+def _warn_of_joined(
+    table: Table, rows: LabelledRows, columns: list[str], separator: str | None
+) -> None:
+    """Tell of cells that look like several labels: those of lists are not cut by any separator."""
+    names = [label for label in rows.ids if isinstance(label, str)]
+    if joined_names(names) is None:
+        return
+    cells = (cell for _, row in table.rows(columns) for cell in row if isinstance(cell, str))
+    plain = (cell for cell in cells if written_list(cell.strip()) is None)
+    found = {label for cell in plain for label in labels_of(cell, separator)}
+    if joined := joined_names(sorted(found.intersection(names))):
+        label, between = joined
+        _warn(
+            f"{rows.place_of_label(label)}: {short(label)} looks like several labels in one "
+            f"cell, and is read as one. To cut them apart, pass {between!r} as separator."
+        )
 
 
 def _are_indicators(rows: LabelledRows, columns: list[str], *, has_vocabulary: bool) -> bool:

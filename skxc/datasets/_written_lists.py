@@ -57,15 +57,15 @@ def _items(text: str) -> list[Any] | None:
         return None
     values = list[Any]()
     for item in _ITEMS.findall(text[1:-1]):
-        if item[-1] in "'\"":
-            try:
+        try:
+            if item[-1] in "'\"":
                 values.append(literal_eval(item))
-            except (ValueError, SyntaxError):  # of its escapes
+            elif _WHOLE.fullmatch(item):
+                values.append(int(item.split(".")[0]))
+            elif item in _MISSING:
+                values.append(None)
+            else:
                 return None
-        elif _WHOLE.fullmatch(item):
-            values.append(int(item.split(".")[0]))
-        elif item in _MISSING:
-            values.append(None)
-        else:
+        except (ValueError, SyntaxError):  # of escapes, or of thousands of digits
             return None
     return values
