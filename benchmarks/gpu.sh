@@ -72,12 +72,10 @@ if python3 -c "import xdist" 2> /dev/null; then
     [ -z "$small" ] || workers=(-n 2)
 fi
 # SIGINT: what has failed is told even where the limit ends the tests
-# a rehearsal runs the benchmark itself, below
 signal=INT part 150 tests tests.txt \
     env --default-signal=INT OMP_NUM_THREADS=1 CUBLAS_WORKSPACE_CONFIG=:4096:8 \
     python3 -m pytest -q "${workers[@]}" --tb=short -p no:cacheprovider \
     -o filterwarnings=default -o faulthandler_timeout=60 \
-    ${small:+-k "not gpu_benchmark"} \
     tests/test_gpu.py tests/test_triton.py tests/test_triton_compiler.py \
     tests/test_fused_linear.py tests/test_kernels.py
 failed=$?

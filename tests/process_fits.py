@@ -2,16 +2,22 @@
 
     python tests/process_fits.py OUT [CASE ...]
     torchrun --nproc-per-node 2 tests/process_fits.py OUT [CASE ...]
+    python tests/process_fits.py
+
+The last one has imported all, and forks such processes for each line of its standard input: they
+start in a hundredth of the time. A line has the arguments, and the environment of each process.
 
 Training is in float64: sums in another order then differ by nothing that a later step enlarges.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +26,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
+import transformers.models.bert.modeling_bert  # noqa: F401  # once, not in every forked process
 from torch import nn
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -33,7 +40,7 @@ from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder, _pooled
 
 BAG = BagOfWordsEncoder(dim=12, min_df=1)
-DATA = make_extreme_classification(252, 123, random_state=0)
+DATA = make_extreme_classification(253, 125, random_state=0)
 TEXTS, Y, LABEL_TEXTS = list(DATA.texts), DATA.Y, list(DATA.label_texts)
 FEW = make_extreme_classification(70, 2, random_state=1)
 COMMON = {"encoder": BAG, "epochs": 3, "batch_size": 50, "random_state": 0}
@@ -109,7 +116,7 @@ def again(clf: Any) -> Any:
 
 
 def stream(clf: Any) -> Any:
-    for rows in (slice(0, 120), slice(120, 252)):
+    for rows in (slice(0, 120), slice(120, 253)):
         clf.partial_fit(TEXTS[rows], sp.csr_array(Y[rows]))
     return clf
 
@@ -158,7 +165,7 @@ CASES = {
     ).fit(TEXTS, Y),
     "renee, two labels": lambda: renee(label_texts=None, batch_size=2).fit(FEW.texts, FEW.Y),
     "renee, weights and excluded pairs": weighted,
-    "renee, classes": lambda: renee(label_texts=None).fit(TEXTS, np.arange(252) % 7),
+    "renee, classes": lambda: renee(label_texts=None).fit(TEXTS, np.arange(253) % 7),
     "renee, bfloat16": lambda: renee(precision="bfloat16", momentum=0.9).fit(TEXTS, Y),
     "renee, twice": lambda: again(renee()),
     "renee, a stream": lambda: stream(renee(momentum=0.9)),
@@ -276,5 +283,26 @@ def main() -> None:
         np.savez(f"{folder}/{number}.{rank}.npz", labels=labels, scores=scores, **found)
 
 
+def fork_fits() -> None:
+    """Once the processes of a line have ended, tell their exit codes and the times of the ends."""
+    for line in sys.stdin:
+        arguments, environments = json.loads(line)
+        ranks = dict[int, int]()
+        for rank, environment in enumerate(environments):
+            process = os.fork()
+            if not process:
+                os.environ |= environment
+                sys.argv[1:] = arguments
+                os.dup2(os.open(environment["STDERR"], os.O_WRONLY | os.O_CREAT), 2)
+                os.dup2(2, 1)
+                return main()
+            ranks[process] = rank
+        ends = dict[int, tuple[int, float]]()
+        while len(ends) < len(ranks):
+            process, status = os.wait()
+            ends[ranks[process]] = os.waitstatus_to_exitcode(status), time.monotonic()
+        print(json.dumps([ends[rank] for rank in sorted(ends)]), flush=True)
+
+
 if __name__ == "__main__":
-    main()
+    main() if len(sys.argv) > 1 else fork_fits()

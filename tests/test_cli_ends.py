@@ -197,13 +197,11 @@ def test_the_space_needed_counts_the_dim_of_any_encoder(tiny_bert, tmp_path, mon
 
 
 # --------------------------------------------------------------------------------- closed streams
-@pytest.mark.parametrize("streams", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-def test_no_file_gets_the_number_of_a_closed_stream(streams, model, data, tmp_path):
+def test_no_file_gets_the_number_of_a_closed_stream(model, data, tmp_path):
+    streams = "<&- >&- 2>&-"
     (tmp_path / "texts.txt").write_text("car\nred\n")
     out, labels = str(tmp_path / "model"), tmp_path / "labels.jsonl"
-    code, _, error = ran("fit", "renee", data, "--out", out, *TINY[:-1], redirected=streams)
-    assert code == 0
-    assert b"Traceback" not in error
+    assert ran("fit", "renee", data, "--out", out, *TINY[:-1], redirected=streams)[0] == 0
     np.testing.assert_array_equal(scores(out), scores(model))
     predict = ("predict", model, str(tmp_path / "texts.txt"), "--out", str(labels))
     assert ran(*predict, redirected=streams)[0] == 0
@@ -219,7 +217,7 @@ prepare_output()
 with open({str(tmp_path / "told")!r}, "w") as file:
     file.write(str(file.fileno()))
 """
-    for streams in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+    for streams in ("<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"):
         command = ["sh", "-c", f'exec "$@" {streams}', "sh", sys.executable, "-c", code]
         subprocess.run(command, check=True)
         assert int((tmp_path / "told").read_text()) >= 3
@@ -237,15 +235,14 @@ def _hanging_up_is_not_ignored():
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
-def test_a_terminated_fit_leaves_nothing_behind(number, data, tmp_path):
+def test_a_terminated_fit_leaves_nothing_behind(data, tmp_path):
     fit = ("fit", "renee", data, "--out", str(tmp_path / "model"), "--epochs=1000000")
     with started(*fit, stderr=subprocess.PIPE) as process:
         while b"epoch 1 of" not in process.stderr.readline():
             assert process.poll() is None
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         assert process.stderr.read().splitlines()[-1] == b"skxc: terminated"
-    assert process.returncode == ENDS[number]
+    assert process.returncode == 143
     assert list(tmp_path.iterdir()) == []
 
 
@@ -263,13 +260,14 @@ def test_a_terminated_prediction_leaves_no_part(model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_second_signal_does_not_break_off_the_end_and_handlers_come_back():
+@pytest.mark.parametrize("number", ENDS, ids=lambda number: number.name)
+def test_a_second_signal_does_not_break_off_the_end_and_handlers_come_back(number):
     cleaned = []
 
     def ended():
         with orderly_end():
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
                 os.kill(os.getpid(), signal.SIGHUP)
@@ -278,7 +276,7 @@ def test_a_second_signal_does_not_break_off_the_end_and_handlers_come_back():
     with pytest.raises(Terminated) as end:
         ended()
     assert cleaned
-    assert end.value.exit_code == 143
+    assert end.value.exit_code == ENDS[number]
     assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
@@ -344,9 +342,10 @@ def test_a_config_of_an_odd_kind_is_refused_in_words(data, tmp_path, capsys):
 
 
 def test_a_config_from_a_pipe_is_read(data, tmp_path):
-    fit = ["fit", "renee", data, "--out", str(tmp_path / "m"), "--config", "/dev/stdin"]
-    with started(*fit, "--bag.dim=8", stdin=subprocess.PIPE) as process:
-        process.stdin.write(b"epochs: 3\n")
-        process.stdin.close()
-    assert process.returncode == 0
+    reads, writes = os.pipe()
+    with open(reads), open(writes, "w") as file:
+        file.write("epochs: 3\n")
+        file.close()
+        fit = ["fit", "renee", data, "--out", str(tmp_path / "m"), "--bag.dim=8"]
+        assert main([*fit, "--config", f"/dev/fd/{reads}"]) == 0
     assert skxc.load(tmp_path / "m").n_iter_ == 3

@@ -232,8 +232,6 @@ def test_a_csv_goes_on_after_what_a_killed_run_has_written(model, tmp_path, caps
     assert "has 1,024 rows: going on after them" in capsys.readouterr().err
     assert out.read_bytes() == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["labels.csv", "long.csv"]
-    assert main(["predict", *argv, "--resume", "--workers=2"]) == 0
-    assert out.read_bytes() == expected
 
 
 # -------------------------------------------------------------------------------------------- annif

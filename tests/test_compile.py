@@ -82,7 +82,7 @@ def no_graphs() -> Iterator[None]:
 def test_dropout_is_the_same_with_and_without_a_graph_and_uncompiled(tiny_bert: str) -> None:
     tokens = fitted(tiny_bert).tokenize(TEXTS)
     plain, compiled = modules(tiny_bert)
-    for rows in (*CHUNKS, [0]):
+    for rows in CHUNKS:
         chunk = tokens.take(np.array(rows))
         first, state = embed(compiled, chunk, has_graph=False), torch.get_rng_state()
         second = embed(compiled, chunk, has_graph=True)
@@ -141,23 +141,32 @@ def test_two_pass_step_has_the_gradient_of_the_uncompiled_encoder(tiny_bert: str
 # --- graphs ---------------------------------------------------------------------------------
 
 
-@needs_compiler
 @pytest.mark.usefixtures("no_graphs")
-def test_one_graph_serves_all_blocks_sizes_and_modules(tiny_bert: str) -> None:
+def test_one_graph_serves_all_blocks_sizes_and_modules(
+    tiny_bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the graphs as torch traces them: compiling those of a single text takes as long as all others
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", lambda graph, *_, **__: graph)
     tokens = fitted(tiny_bert).tokenize(TEXTS)
     before = n_graphs()
+
+    def assert_right(modules: list[EncoderModule], rows: list[int]) -> None:
+        for has_graph in (True, False):
+            chunk = tokens.take(np.array(rows))
+            expected, found = (embed(module, chunk, has_graph=has_graph) for module in modules)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
     for _ in range(2):
-        _, compiled = modules(tiny_bert)
+        made = modules(tiny_bert)
         for rows in ([0, 1], [0, 1, 2], [5, 6, 7, 8], [2, 5, 3, 4, 8, 0]):  # with padding
-            compiled(tokens.take(np.array(rows)))
-            embed(compiled, tokens.take(np.array(rows)), has_graph=False)
+            assert_right(made, rows)
         assert n_graphs() - before == 1
-    compiled(tokens.take(np.array([3, 4])))
-    compiled(tokens.take(np.array([5, 8, 5])))
+    assert_right(made, [3, 4])
+    assert_right(made, [5, 8, 5])
     assert n_graphs() - before == 2  # without padding
     limit = torch._dynamo.config.cache_size_limit
-    compiled(tokens.take(np.array([5])))
-    compiled(tokens.take(np.array([2])))
+    assert_right(made, [5])
+    assert_right(made, [2])
     assert n_graphs() - before == 3  # a single text
     assert torch._dynamo.config.cache_size_limit == limit
 

@@ -7,8 +7,6 @@ import logging
 import pickle
 import random
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
@@ -124,14 +122,6 @@ def test_fit_changes_no_parameter(make, data):
 def test_nothing_is_printed_where_stderr_is_no_terminal(make, data, capfd, verbose):
     make(verbose=verbose).fit(data.texts, data.Y).predict(data.texts)
     assert capfd.readouterr() == ("", "")
-
-
-def test_importing_the_package_does_not_import_torch():
-    code = "import sys, skxc, skxc.metrics, skxc.datasets; print('torch' in sys.modules)"
-    result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert (result.stdout, result.stderr) == ("False\n", "")
 
 
 # --------------------------------------------------------------------------------------- broken off

@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -1185,17 +1183,3 @@ def test_generator_parameters_out_of_range_are_refused(parameters: dict[str, Any
 def test_generator_parameters_of_a_wrong_kind_are_refused() -> None:
     with pytest.raises(TypeError, match="n_samples must be an instance of"):
         make_extreme_classification(10.0)
-
-
-# ---------------------------------------------------------------- the import
-
-
-def test_datasets_import_without_torch() -> None:
-    code = (
-        "import sys\n"
-        "from skxc.datasets import load_library_subjects\n"
-        "assert load_library_subjects().Y.shape == (9683, 1500)\n"
-        "assert not {'torch', 'transformers'} & set(sys.modules)"
-    )
-    root = Path(skxc.__file__).parents[1]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)

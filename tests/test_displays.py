@@ -571,12 +571,6 @@ for draw in (
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
-def test_importing_the_displays_imports_neither_torch_nor_matplotlib():
-    code = "import sys, skxc.metrics; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize(("n_samples", "n_labels"), [(1, 1), (3, 1), (1, 4), (2, 30)])
 def test_tiny_problems_are_drawn(n_samples, n_labels):
     rng = np.random.default_rng(0)

@@ -1,13 +1,7 @@
-"""What a GPU needs of the rest: transfers, attention, optimiser; and the script that measures."""
+"""What a GPU needs of the rest: transfers, attention, optimiser."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from gpu import no_waiting
@@ -16,8 +10,6 @@ from skxc._kernels import to_device, to_host
 from skxc._training._optim import make_optimizers
 from skxc.encoders import TransformerEncoder
 from skxc.encoders._base import autocast
-
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 
 
 @pytest.fixture(scope="module")
@@ -105,18 +97,3 @@ def test_adamw_is_fused_on_a_gpu(device):
     before = module.weight.detach().clone()
     optimizer.step()
     assert not torch.equal(module.weight, before)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="measures for real where there is a GPU")
-def test_the_gpu_benchmark_runs_end_to_end_without_a_gpu(tmp_path):
-    command = [sys.executable, str(BENCHMARK), "--small", "--out", str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    title, *rows = json.loads((tmp_path / "gpu.json").read_text())
-    assert "TFLOP/s" in title
-    assert {row["part"] for row in rows} == {
-        "classifier", "renee", "unidec", "scoring", "host", "dual",
-    }  # fmt: skip
-    measured = [row for row in rows if row["note"] != "not available"]
-    assert all(np.isfinite(row["ms"]) and row["floor_ms"] > 0 for row in measured)
-    assert len((tmp_path / "gpu.md").read_text().splitlines()) == len(rows) + 4

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 
 import joblib
 import numpy as np
@@ -389,9 +387,3 @@ def test_a_matrix_whose_indices_point_outside_is_refused_by_name(renee, data):
         train_test_split(data.texts, Y)
     with pytest.raises(ValueError, match="stratify is a damaged csr matrix"):
         train_test_split(data.texts, stratify=Y)
-
-
-# ------------------------------------------------------------------------------- the import
-def test_model_selection_imports_without_torch():
-    code = "import sys, skxc.model_selection; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

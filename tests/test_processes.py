@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from process_failures import REFUSED
 from process_fits import CASES
 
 import skxc
+from skxc._cli import main
 
 TESTS = Path(__file__).parent
 # seconds: tests run beside others on few cores
@@ -49,10 +50,53 @@ def run(script, *arguments, n=1, timeout=PATIENCE, on_gpus=False, **environment)
     return process.returncode, output
 
 
-def fits(folder, *cases, n=1, **options):
-    folder.mkdir(exist_ok=True)
-    code, output = run(TESTS / "process_fits.py", folder, *cases, n=n, **options)
-    assert code == 0, output[-3000:]
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def forked():
+    """As `run` for fits, but no launcher ends the others: codes, errors, seconds between ends."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)} | NO_GPU
+    with subprocess.Popen(
+        [sys.executable, TESTS / "process_fits.py"], env=environment,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as server:  # fmt: skip
+
+        def forked(folder, *cases, n=2, of_each=({}, {}), **environment):
+            folder.mkdir(exist_ok=True)
+            errors = [folder / f"stderr.{rank}" for rank in range(n)]
+            ranks = [environment | {"STDERR": str(path)} for path in errors]
+            if n > 1:
+                common = {"WORLD_SIZE": str(n), "LOCAL_WORLD_SIZE": str(n), "MASTER_ADDR":
+                          "127.0.0.1", "MASTER_PORT": str(free_port()),
+                          "TORCHELASTIC_RUN_ID": "none"}  # fmt: skip
+                for rank in range(n):
+                    ranks[rank] |= common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            for rank, own in zip(ranks, of_each, strict=False):
+                rank |= own
+            watchdog = threading.Timer(PATIENCE, os.killpg, (server.pid, signal.SIGKILL))
+            watchdog.start()
+            print(json.dumps([[str(folder), *cases], ranks]), file=server.stdin, flush=True)
+            codes, ends = zip(*json.loads(server.stdout.readline()), strict=True)
+            watchdog.cancel()
+            told = [path.read_text() for path in errors]
+            for path in errors:
+                path.unlink()
+            return list(codes), told, ends[0] - ends[-1]
+
+        yield forked
+
+
+@pytest.fixture(scope="module")
+def fits(forked):
+    def fits(folder, *cases, n=1, **environment):
+        codes, errors, _ = forked(folder, *cases, n=n, **environment)
+        assert codes == [0] * n, "".join(errors)[-3000:]
+
+    return fits
 
 
 def left(folder, case, rank=0):
@@ -91,14 +135,21 @@ def bert(tiny_bert, tmp_path_factory):
     return str(folder)
 
 
-def test_many_processes_give_the_model_of_one(bert, tmp_path):
-    """Two and three, of 252 texts and 123 labels, and of two labels: nothing divides them."""
+UNDISTURBED = [case for case in CASES if "checkpoint" not in case]
+# of three processes: shares that are no halves, in each method; sparser than the processes; a rest
+THREE = [
+    "renee, momentum, early stopping", "renee, two labels", "renee, a stream",
+    "dual, mined", "dual, all labels", "dual, two labels", "dual, a transformer, few labels",
+    "unidec, mined and clustered", "unidec, two labels", "unidec, a file", "unidec, hosts apart",
+]  # fmt: skip
+
+
+def test_many_processes_give_the_model_of_one(fits, bert, tmp_path):
+    """Two and three, of 253 texts and 125 labels, and of two labels: nothing divides them."""
     fits(tmp_path / "1", TINY_BERT=bert)
-    for n in (2, 3):
-        fits(tmp_path / f"{n}", n=n, TINY_BERT=bert)
-        for case in CASES:
-            if "checkpoint" in case:
-                continue
+    for n, cases in ((2, UNDISTURBED), (3, THREE)):
+        fits(tmp_path / f"{n}", *cases, n=n, TINY_BERT=bert)
+        for case in cases:
             first = left(tmp_path / f"{n}", case)
             assert_close(first, left(tmp_path / "1", case), f"{n} processes, {case}")
             for rank in range(1, n):
@@ -108,14 +159,13 @@ def test_many_processes_give_the_model_of_one(bert, tmp_path):
 CHECKPOINTED = [case for case in CASES if "checkpoint" in case]
 
 
-def test_killed_fits_of_two_processes_go_on_in_any_number_of_them(tmp_path):
+def test_killed_fits_of_two_processes_go_on_in_any_number_of_them(forked, fits, tmp_path):
     for i, case in enumerate(CHECKPOINTED):
-        code, output = run(
-            TESTS / "process_fits.py", tmp_path, case, n=2, KILL=f"{i % 2}:{9 + i}",
-            CHECKPOINT_DIR=str(tmp_path / "checkpoints"),
-        )  # fmt: skip
-        assert code != 0
-        assert "exitcode  : -9" in output
+        codes, *_ = forked(
+            tmp_path, case, KILL=f"{i % 2}:{9 + i}", CHECKPOINT_DIR=str(tmp_path / "checkpoints")
+        )
+        assert codes[i % 2] == -signal.SIGKILL
+        assert codes[1 - i % 2] == 1
         assert not list(tmp_path.glob("*.npz"))  # the other one has ended, too
     for n in ("one", "two"):
         shutil.copytree(tmp_path / "checkpoints", tmp_path / f"of_{n}")
@@ -204,38 +254,9 @@ def test_all_processes_may_save_one_model(found):
     assert all(of_one["saved"].get("value") is True for of_one in found)
 
 
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def two_by_hand(folder, case, of_each=({}, {}), **environment):
-    """Two processes that nothing else ends: their exit codes, errors, and seconds between ends."""
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none",
-              "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1",
-              "PYTHONPATH": str(TESTS.parent)} | NO_GPU | environment  # fmt: skip
-    command = [sys.executable, TESTS / "process_fits.py", folder, case]
-    ranks = [
-        subprocess.Popen(
-            command, env=os.environ | common | own | {"RANK": str(r), "LOCAL_RANK": str(r)},
-            stderr=subprocess.PIPE, text=True,
-        )
-        for r, own in enumerate(of_each)
-    ]  # fmt: skip
-    try:
-        errors = [ranks[1].communicate(timeout=PATIENCE)[1]]
-        began = time.monotonic()
-        errors.insert(0, ranks[0].communicate(timeout=PATIENCE)[1])
-    finally:
-        for process in ranks:
-            process.kill()
-    return [process.returncode for process in ranks], errors, time.monotonic() - began
-
-
-def test_a_dead_process_is_told_where_no_launcher_ends_the_others(tmp_path):
+def test_a_dead_process_is_told_where_no_launcher_ends_the_others(forked, tmp_path):
     """Killed by the system, say: it leaves no words."""
-    codes, errors, seconds = two_by_hand(
+    codes, errors, seconds = forked(
         tmp_path, "renee, from a checkpoint", KILL="1:5", CHECKPOINT_DIR=str(tmp_path)
     )
     assert codes == [1, -signal.SIGKILL]
@@ -243,8 +264,8 @@ def test_a_dead_process_is_told_where_no_launcher_ends_the_others(tmp_path):
     assert seconds < 60
 
 
-def test_a_signal_to_one_process_while_it_writes_ends_all_after_that(tmp_path):
-    codes, errors, _ = two_by_hand(
+def test_a_signal_to_one_process_while_it_writes_ends_all_after_that(forked, tmp_path):
+    codes, errors, _ = forked(
         tmp_path, "renee, from a checkpoint", TERMINATE="3", CHECKPOINT_DIR=str(tmp_path)
     )
     assert codes == [-signal.SIGTERM] * 2
@@ -252,12 +273,12 @@ def test_a_signal_to_one_process_while_it_writes_ends_all_after_that(tmp_path):
     assert len(list(tmp_path.rglob("checkpoint.safetensors"))) == 1
 
 
-def test_a_checkpoint_that_one_process_does_not_see_is_refused(tmp_path):
+def test_a_checkpoint_that_one_process_does_not_see_is_refused(forked, tmp_path):
     folders = [{"CHECKPOINT_DIR": str(tmp_path / name)} for name in ("first", "second")]
     case = "dual, from a checkpoint"
-    codes, *_ = two_by_hand(tmp_path, case, TERMINATE="3", **folders[0])
+    codes, *_ = forked(tmp_path, case, TERMINATE="3", **folders[0])
     assert codes == [-signal.SIGTERM] * 2
-    codes, errors, _ = two_by_hand(tmp_path, case, folders)
+    codes, errors, _ = forked(tmp_path, case, of_each=folders)
     assert codes == [1, 1]
     assert all("is not the same folder for all processes" in error for error in errors)
 
@@ -271,13 +292,11 @@ def test_the_command_line_trains_in_many_processes_and_saves_once(tmp_path):
     (data / "trn_X_Y.txt").write_text("60 2\n" + "0:1\n1:1\n" * 30)
     (data / "tst_X_Y.txt").write_text("2 2\n0:1\n1:1\n")
     options = ["--encoder", "bag", "--epochs", "3", "--random-state", "0"]
-    for n in (1, 2):
-        code, output = run(
-            *(["-m", "skxc"] if n == 1 else ["--module", "skxc"]),
-            "fit", "unidec", data, "--out", tmp_path / f"model{n}", *options, n=n,
-        )  # fmt: skip
-        assert code == 0, output[-3000:]
-        assert output.count("Saved UniDEC") == 1
+    fit = ["fit", "unidec", str(data), *options, "--out"]
+    assert main([*fit, str(tmp_path / "model1")]) == 0
+    code, output = run("--module", "skxc", *fit, tmp_path / "model2", n=2)
+    assert code == 0, output[-3000:]
+    assert output.count("Saved UniDEC") == 1
     one, two = (skxc.load(tmp_path / f"model{n}") for n in (1, 2))
     np.testing.assert_allclose(two.label_embeddings_, one.label_embeddings_, atol=1e-4)
     assert two.predict_labels(["a red apple"], k=1) == [["fruit"]]
@@ -301,8 +320,12 @@ def test_processes_that_share_a_gpu_or_find_none_are_refused(monkeypatch):
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_give_the_model_of_one(bert, tmp_path):
     cases = [case for case in CASES if case.count(",") < 2 and "checkpoint" not in case]
-    fits(tmp_path / "1", *cases, on_gpus=True, TINY_BERT=bert)
-    fits(tmp_path / "2", *cases, n=2, on_gpus=True, TINY_BERT=bert)
+    for n in (1, 2):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        script = TESTS / "process_fits.py"
+        code, output = run(script, folder, *cases, n=n, on_gpus=True, TINY_BERT=bert)
+        assert code == 0, output[-3000:]
     for case in cases:
         assert_close(left(tmp_path / "2", case), left(tmp_path / "1", case), case, 1e-4)
 

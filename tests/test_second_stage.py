@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -386,15 +384,6 @@ def test_a_model_with_an_unsound_second_stage_is_not_saved(trained, change, mess
         model.reranker_[name] = value
     with pytest.raises(ValueError, match=message):
         model.save(tmp_path / "model")
-
-
-def test_without_a_second_stage_numba_is_not_imported():
-    code = (
-        "import sys; from skxc import ReneeClassifier;"
-        "m = ReneeClassifier(rerank_weight=0, epochs=1).fit(['a b', 'c d'], ['x', 'y']);"
-        "m.predict(['a']); assert 'numba' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_without_numba_auto_gives_no_second_stage_and_says_so(monkeypatch, caplog):

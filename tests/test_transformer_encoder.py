@@ -7,8 +7,6 @@ import pickle
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -465,14 +463,6 @@ def test_fit_is_silent_and_restores_the_settings_of_transformers(
     finally:
         logging.set_verbosity(level)
         (logging.enable_progress_bar if has_bar else logging.disable_progress_bar)()
-
-
-def test_transformers_is_imported_only_by_fit() -> None:
-    code = (
-        "import sys; from skxc.encoders._transformer import TransformerEncoder; "
-        "TransformerEncoder('x').get_params(); assert 'transformers' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_protocol_attributes(tiny_bert: str) -> None:
