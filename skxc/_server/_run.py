@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
@@ -19,12 +18,10 @@ from ._model import ModelWatch
 
 if TYPE_CHECKING:
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
 # seconds: longer than proxies keep theirs, which would else send into one that just ends
 _KEEP_ALIVE = 75
 _CONNECTIONS = 500  # fewer than most systems let a process have open
-_SECONDS_TO_ARRIVE = 1  # for the rest of a request, once a signal ends the server
 
 
 def check_installed() -> None:
@@ -77,11 +74,17 @@ def make_server(
     """What `run` runs; `host` is how the user calls the socket's address."""
     import uvicorn
 
+    from ._protocol import TimedProtocol
+
     own = host if is_loopback(listening.getsockname()[0]) else None
-    bodies = Bodies(limits)
+    unanswered = Bodies(limits)
+
+    class Protocol(TimedProtocol):
+        seconds, bodies = limits.max_seconds, unanswered
+
     config = uvicorn.Config(
-        make_app(watch, limits, bodies, own),
-        http=_timed_protocol(limits.max_seconds, bodies),
+        make_app(watch, limits, unanswered, own),
+        http=Protocol,
         log_config=None,
         access_log=False,
         ws="none",
@@ -92,81 +95,6 @@ def make_server(
         limit_concurrency=_CONNECTIONS,
     )
     return uvicorn.Server(config)
-
-
-def _timed_protocol(seconds: float, bodies: Bodies) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP, which waits for ever for bytes to come or to be taken, with a time.
-
-    On h11, wherever httptools is installed, too: that one reads heads of any size.
-    """
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class TimedProtocol(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
-        _unread_timer: asyncio.TimerHandle | None = None
-        _n_unread = 0
-
-        @property
-        def _is_asked(self) -> bool:
-            """Whether a head is complete, and its request not answered."""
-            return self.cycle is not None and not self.cycle.response_complete
-
-        def _time_head(self) -> None:
-            """Let the connection end unless a head is complete in time, from its first byte on."""
-            if self._is_asked:
-                self._end_timer()
-            elif self._timer is None:
-                self._timer = self.loop.call_later(seconds, self.transport.close)
-
-        def _end_timer(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            # pause_writing is called for the first byte that the client does not take: a
-            # connection that is closed, too, waits for its last one
-            transport.set_write_buffer_limits(0)
-            super().connection_made(transport)
-            self._time_head()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._time_head()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._end_timer()
-            self._end_unread()
-            super().connection_lost(exc)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._n_unread = self.transport.get_write_buffer_size()
-            bodies.n_bytes += self._n_unread
-            self._unread_timer = self.loop.call_later(seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            self._end_unread()
-
-        def _end_unread(self) -> None:
-            """The client has taken all bytes, or has gone."""
-            bodies.n_bytes -= self._n_unread
-            self._n_unread = 0
-            if self._unread_timer is not None:
-                self._unread_timer.cancel()
-                self._unread_timer = None
-
-        def shutdown(self) -> None:
-            super().shutdown()
-            if self._is_asked and self.cycle.more_body:
-                self.loop.call_later(_SECONDS_TO_ARRIVE, self._leave_unless_whole, self.cycle)
-
-        def _leave_unless_whole(self, cycle: RequestResponseCycle) -> None:
-            if cycle.more_body:
-                self.transport.close()
-
-    return TimedProtocol
 
 
 def run(watch: ModelWatch, limits: Limits, listening: socket.socket, host: str) -> None:

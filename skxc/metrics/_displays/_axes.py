@@ -30,7 +30,7 @@ exclude : sparse matrix of shape (n_samples, n_labels), default=None
 PARAMETERS = f"""
 Parameters
 ----------
-{DATA}metric : {"P", "PSP", "recall"}, default="P"
+{DATA}metric : {{"P", "PSP", "recall"}}, default="P"
     "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
     the share of the bin's true pairs that were found.
 metrics : str or iterable of str, default="P"
