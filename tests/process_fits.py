@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-import transformers.models.bert.modeling_bert  # noqa: F401  # once, not in every forked process
 from torch import nn
 
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
@@ -285,6 +284,8 @@ def main() -> None:
 
 def fork_fits() -> None:
     """Once the processes of a line have ended, tell their exit codes and the times of the ends."""
+    import transformers.models.bert.modeling_bert  # noqa: F401  # once, not in each of them
+
     for line in sys.stdin:
         arguments, environments = json.loads(line)
         ranks = dict[int, int]()

@@ -23,9 +23,9 @@ from skxc._kernels import RowNoise, fused_step_for, stochastic_round_
 
 HAS_GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
 if not HAS_GPU:
-    if "triton" in sys.modules and "TRITON_INTERPRET" not in os.environ:
-        pytest.skip("triton came before the choice of its interpreter", allow_module_level=True)
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
+    # read when triton is imported: no module of tests before this one may do that, directly or not
+    assert "triton" not in sys.modules or "TRITON_INTERPRET" in os.environ
+    os.environ["TRITON_INTERPRET"] = "1"
 triton = pytest.importorskip("triton", reason="needs triton")
 tl = pytest.importorskip("triton.language", reason="needs triton")
 if not HAS_GPU and Version(triton.__version__) < Version("3.7"):
