@@ -55,6 +55,10 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         AdamW's, or row-wise Adagrad's for a bag. None: 0.05 (pretrained: 5e-5, frozen: 3e-3).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
+    paper : dict, default=None
+        Details of the paper's code that serve its recipes, each by its name. "schedule": "cosine"
+        or "linear", how the learning rates fall; theirs is linear. "adam_epsilon": 1e-8 or another
+        of AdamW's. "shortlist_size": 100, labels that a text's hard negatives are drawn from.
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.2 (pretrained: 0).
     precision : {"auto", "float32", "bfloat16"}, default="auto"

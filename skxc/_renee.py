@@ -46,6 +46,10 @@ class ReneeClassifier(XCEstimator):
         3e-4).
     weight_decay : float, default=0.01
         Of the encoder under AdamW.
+    paper : dict, default=None
+        Details of the paper's code that serve its recipes, each by its name. "schedule": "cosine"
+        or "linear", how the learning rates fall: the code's, and the paper's. "adam_epsilon": 1e-8
+        or another of AdamW's; theirs is 1e-6.
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.6 (pretrained: 0.5).
     precision : {"auto", "float32", "bfloat16"}, default="auto"

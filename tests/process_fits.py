@@ -63,9 +63,9 @@ def in_float64() -> None:
         begin(self, setup, heads=heads, classifier=rows, log_scale=log_scale, **parts)
 
     def cast(method: Any) -> Any:
-        def of_cast(self: Heads, embeddings: Any) -> Any:
+        def of_cast(self: Heads, embeddings: Any, *drop: Any) -> Any:
             dtype = embeddings.dtype if self.is_shared else self.of_classifier.weight.dtype
-            return method(self, embeddings.to(dtype))
+            return method(self, embeddings.to(dtype), *drop)
 
         return of_cast
 
@@ -154,6 +154,11 @@ def on_hosts_apart() -> Any:
         platform.node = node
 
 
+PAPER = {
+    "schedule": "linear", "adam_epsilon": 1e-6, "head_dropout": 0.1, "row_dropout": 0.1,
+    "head_learning_rate": 0.002, "head_weight_decay": 0.05, "random_labels": False,
+    "one_vs_all_weight": 1.0,
+}  # fmt: skip
 TRANSFORMER_TEXTS, TRANSFORMER_Y = TEXTS[:60], sp.csr_array(Y[:60])
 # batches of which no text has a label
 OF_FEW = TRANSFORMER_TEXTS, sp.vstack([Y[:10], sp.csr_array((50, Y.shape[1]))], format="csr")
@@ -199,6 +204,7 @@ CASES = {
         learn_temperature=True, early_stopping=True, both_directions=True,
     ).fit(TEXTS, Y),
     "unidec, one-vs-all": lambda: unidec(classifier_loss="one-vs-all", epochs=2).fit(TEXTS, Y),
+    "unidec, the paper's details": lambda: unidec(paper=PAPER, projection_dim=5).fit(TEXTS, Y),
     "unidec, two labels": lambda: unidec(
         label_texts=list(FEW.label_texts), batch_size=2, epochs=1
     ).fit(FEW.texts, FEW.Y),

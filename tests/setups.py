@@ -42,6 +42,7 @@ _OWN = {
 def make_setup(cls, module, rows, *, label_tokens=None, encoder=None, fitted=None, **settings):
     """A setup of settings of this class: those given, else the defaults of the tests."""
     encoder = encoder or SimpleNamespace(has_words=False, is_pretrained=False)
+    settings["paper"] = cls.details.of(settings.pop("paper", None))
     return TrainingSetup(
         settings=cls(**_COMMON | _OWN[cls] | {"dim": getattr(module, "dim", 0)} | settings),
         module=module,

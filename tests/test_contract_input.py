@@ -287,6 +287,26 @@ BAD_PARAMETERS = [
         ValueError,
         "max_grad_norm=0 is out of range. Pass a number in (0, inf)",
     ),
+    (
+        {"paper": "linear"},
+        TypeError,
+        "paper='linear' is no mapping. Pass None, or a dict of some of",
+    ),
+    (
+        {"paper": {"shedule": "linear"}},
+        ValueError,
+        "paper has no 'shedule'. Pass a dict of some of schedule, adam_epsilon",
+    ),
+    (
+        {"paper": {"schedule": "constant"}},
+        ValueError,
+        "paper['schedule']='constant' is unknown. Pass one of 'cosine', 'linear'.",
+    ),
+    (
+        {"paper": {"adam_epsilon": 0}},
+        ValueError,
+        "paper['adam_epsilon']=0 is out of range. Pass a number in (0, inf)",
+    ),
     ({"dropout": 1}, ValueError, "dropout=1 is out of range. Pass a number in [0, 1)."),
     ({"top_k": 0}, ValueError, "top_k=0 is too small. Pass an integer of at least 1."),
     ({"top_k": "all"}, TypeError, "top_k must be an integer of at least 1, got 'all'."),

@@ -18,8 +18,8 @@ from skxc._training._optim import (
     RowAdagrad,
     clip_gradients_,
     make_optimizers,
+    rate_factor,
     summed_rows,
-    warmup_cosine,
 )
 from skxc.encoders._bag_module import bag_of_rows
 
@@ -88,7 +88,7 @@ def test_rows_of_zeros_that_fill_up_a_gradient_change_nothing():
 
 
 def test_warmup_rises_to_one_and_the_cosine_falls_to_zero():
-    rates = [warmup_cosine(step, 100, 0.1) for step in range(101)]
+    rates = [rate_factor(step, 100, 0.1, "cosine") for step in range(101)]
     assert rates[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert rates[10] == 1
     assert rates[55] == pytest.approx(0.5)
@@ -96,9 +96,15 @@ def test_warmup_rises_to_one_and_the_cosine_falls_to_zero():
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
+def test_warmup_is_followed_by_a_line_or_by_nothing():
+    rates = [rate_factor(step, 14, 0.3, "linear") for step in range(15)]
+    assert rates == pytest.approx([0.25, 0.5, 0.75, 1, *(1 - i / 10 for i in range(11))])
+    assert {rate_factor(step, 14, 0.3, "constant") for step in range(15)} == {1.0}
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 3])
 def test_short_schedules_never_start_at_zero(n_steps):
-    assert all(0 < warmup_cosine(step, n_steps, 0.05) <= 1 for step in range(n_steps))
+    assert all(0 < rate_factor(step, n_steps, 0.05, "cosine") <= 1 for step in range(n_steps))
 
 
 @pytest.mark.parametrize("max_norm", [0.5, 100.0])
@@ -118,6 +124,11 @@ def test_no_weight_decay_on_one_dimensional_parameters():
     (optimizer,) = make_optimizers(module, 1e-3, 0.1)
     decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
     assert decayed == {id(module[0].weight)}
+
+
+def test_adams_epsilon_is_that_of_the_settings():
+    (optimizer,) = make_optimizers(nn.Linear(3, 2), 1e-3, 0.1, 1e-6)
+    assert [group["eps"] for group in optimizer.param_groups] == [1e-6, 1e-6]
 
 
 def test_row_sparse_tables_get_row_adagrad():

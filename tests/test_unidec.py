@@ -24,7 +24,6 @@ from step_problem import (
     TEMPERATURE,
     Data,
     StepProblem,
-    dropout_mask,
     gradients,
 )
 from torch import nn
@@ -149,13 +148,30 @@ class Problem(StepProblem):
         slices = list(step._slices(tokens.lengths, len(tokens)))
         joint = torch.cat([step.module(tokens.take(rows)) for rows in slices])
         joint = joint[np.argsort(np.concatenate(slices))]
-        spaces = [joint, joint]
+        generator, paper = torch.Generator().manual_seed(seed), step.settings.paper
+
+        def dropped(vectors, rate):
+            if not rate:
+                return vectors
+            return (
+                vectors
+                * torch.empty_like(vectors).bernoulli_(1 - rate, generator=generator)
+                / (1 - rate)
+            )
+
+        of_texts, of_labels = joint.split([len(texts), len(pool)])
+        text_space, row_space = torch.clone, torch.clone
         if not step.heads.is_shared:
-            spaces = [torch.tanh(step.heads.of_label_texts(joint)), step.heads.of_classifier(joint)]
-        spaces = [F.normalize(space, dim=1) for space in spaces]
-        labels = spaces[0][len(texts) :]
-        mask = dropout_mask((len(texts), rows.shape[1]), step.settings.dropout, seed)
-        a, b = (space[: len(texts)] * mask * step.log_scale.exp() for space in spaces)  # one mask
+            text_space = lambda e: torch.tanh(step.heads.of_label_texts(e))  # noqa: E731
+            row_space = step.heads.of_classifier
+        a = F.normalize(dropped(text_space(of_texts), paper.head_dropout), dim=1)
+        mask = dropped(torch.ones_like(a), step.settings.dropout)  # of both spaces
+        b = a
+        if not step.heads.is_shared:
+            b = F.normalize(dropped(row_space(of_texts), paper.head_dropout), dim=1)
+        a, b = (space * mask * step.log_scale.exp() for space in (a, b))
+        labels = F.normalize(dropped(text_space(of_labels), paper.head_dropout), dim=1)
+        picked = dropped(rows, paper.row_dropout)
         targets = torch.from_numpy(self.targets[texts][:, pool].astype(float))
         others = targets, torch.from_numpy(self.is_ignored[texts][:, pool])
         weights = torch.from_numpy(batch.sample_weight[texts].astype(float))
@@ -170,13 +186,17 @@ class Problem(StepProblem):
 
         dual_weight = step.settings.dual_weight
         total = dual_weight * softmax(a @ labels.T)
-        if step.is_one_vs_all:
-            scores = b @ rows.T - math.log(len(rows))
+        scores = b @ (picked if step.is_one_vs_all else F.normalize(picked, dim=1)).T
+
+        def one_vs_all(scores):  # the mean over the texts, not over the pool
             terms = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-            by_text = torch.where(others[1], 0.0, terms).sum(1)
-            total = total + (1 - dual_weight) * (by_text * weights).mean()
-        else:
-            total = total + (1 - dual_weight) * softmax(b @ F.normalize(rows, dim=1).T)
+            return (torch.where(others[1], 0.0, terms).sum(1) * weights).mean()
+
+        of_rows = (
+            one_vs_all(scores - math.log(len(rows))) if step.is_one_vs_all else softmax(scores)
+        )
+        of_rows = of_rows + paper.one_vs_all_weight * one_vs_all(scores) / len(rows)
+        total = total + (1 - dual_weight) * of_rows
         total.backward()
         heads, scale = gradient_of(*step.heads.parameters()), gradient_of(step.log_scale)
         return (gradients(step.module), heads, scale, gradient_of(rows)), total.detach()
@@ -227,6 +247,62 @@ def test_a_step_equals_autograd_of_both_naive_losses_with_dropout_on(
     torch.testing.assert_close(value.double(), wanted_value, rtol=1e-6, atol=1e-6)
     assert all(g.abs().max() > 1e-4 for g in got if len(g))
     assert (problem.by_step(step, seed=4)[0][0] - got[0]).abs().max() > 1e-4  # dropout is on
+
+
+@pytest.mark.parametrize(
+    "paper",
+    [{"head_dropout": 0.4}, {"row_dropout": 0.3}, {"one_vs_all_weight": 2.0},
+     {"head_dropout": 0.4, "row_dropout": 0.3, "one_vs_all_weight": 1.0}],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("is_one_vs_all", [False, True])
+@pytest.mark.parametrize("dim", [None, 5])
+def test_a_step_equals_autograd_with_the_papers_details(problem, paper, is_one_vs_all, dim):
+    step = problem.step(DecoupledSoftmax(), dim=dim, is_one_vs_all=is_one_vs_all, paper=paper)
+    got, value = problem.by_step(step)
+    want, wanted_value = problem.by_autograd(step)
+    torch.testing.assert_close(got, want, **EXACT)
+    torch.testing.assert_close(value.double(), wanted_value, rtol=1e-6, atol=1e-6)
+    without = problem.step(DecoupledSoftmax(), dim=dim, is_one_vs_all=is_one_vs_all)
+    plain, _ = problem.by_step(without)
+    assert (got[0] - plain[0]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("dim", [None, 5])
+def test_heads_and_temperature_have_the_papers_rates_decay_and_epsilon(dim):
+    problem, rate = Problem(BagOfWordsEncoder(dim=8, min_df=1)), 0.5
+    paper = {"head_learning_rate": 0.03, "head_weight_decay": 0.2, "adam_epsilon": 1e-2}
+    step = problem.step(Softmax(), dim=dim, paper=paper)
+    want = copy.deepcopy(step)
+    _, of_heads, of_scale, of_rows = problem.by_step(step)[0]
+    step.generator = torch.Generator().manual_seed(3)
+    step(problem.batch, rate, with_loss=False)
+    pool = torch.from_numpy(copy.deepcopy(want)._pick(problem.batch).pool)
+    rows = want.classifier[pool].requires_grad_()
+    heads, every = [*want.heads.parameters()], torch.cat([of_heads, of_scale, of_rows])
+    parameters = [*heads, want.log_scale, rows]
+    for p, gradient in zip(parameters, every.split([p.numel() for p in parameters]), strict=True):
+        p.grad = gradient.view(p.shape)
+    if heads:
+        torch.optim.AdamW(heads, 0.03 * rate, eps=1e-2, weight_decay=0.2).step()
+    torch.optim.AdamW([want.log_scale, rows], 0.01 * rate, eps=1e-2, weight_decay=0).step()
+    updated = want.classifier.index_copy(0, pool, rows.detach())
+    torch.testing.assert_close(flushed(step), updated, **EXACT)
+    torch.testing.assert_close(step.log_scale, want.log_scale, **EXACT)
+    for got, wanted in zip(step.heads.parameters(), heads, strict=True):
+        torch.testing.assert_close(got, wanted, **EXACT)
+
+
+@pytest.mark.parametrize("pool_size", [100, 4])
+def test_the_pool_has_no_random_labels_on_request(pool_size):
+    problem = Problem(BagOfWordsEncoder(dim=8, min_df=1))
+    step = problem.step(Softmax(), pool_size=pool_size, paper={"random_labels": False})
+    pool = step._pick(problem.batch).pool
+    own = np.unique(problem.batch.positives.labels)
+    assert set(pool) <= set(own)
+    assert len(pool) == min(pool_size, len(own))
+    others = problem.step(Softmax(), pool_size=pool_size)._pick(problem.batch).pool
+    assert (len(others) > len(own)) == (pool_size > len(own))
 
 
 @pytest.mark.parametrize("dual_weight", [0.0, 1.0])
@@ -370,8 +446,8 @@ def test_mined_negatives_are_the_best_wrong_labels_refreshed_every_interval(
 ):
     seen = spy(monkeypatch, Ranker, "hard_negatives")
     begun = spy(monkeypatch, UniDECMethod, "begin_epoch")
-    monkeypatch.setattr("skxc._methods._two_towers.SHORTLIST", 5)
-    model = make(negatives="mined", epochs=7, mining_interval=2)
+    paper = {"shortlist_size": 5}
+    model = make(negatives="mined", epochs=7, mining_interval=2, paper=paper)
     model.fit(data.texts, data.Y, exclude=data.exclude if excludes else None)
     assert len(begun) == 7
     assert len(seen) == 3  # before epochs 2, 4 and 6

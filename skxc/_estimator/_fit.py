@@ -233,7 +233,10 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
     def _optimizers(self, setup: TrainingSetup[Any], method: Method[Any]) -> list[Optimizer]:
         """Of the encoder: new ones, or as the fit left them that training goes on from."""
         settings: Settings = setup.settings
-        optimizers = make_optimizers(setup.module, settings.learning_rate, settings.weight_decay)
+        epsilon = settings.paper.adam_epsilon
+        optimizers = make_optimizers(
+            setup.module, settings.learning_rate, settings.weight_decay, epsilon
+        )
         if setup.fitted is not None and not setup.module.has_new_parameters:
             restore_(optimizers, method, self._optimizer_state)
         return optimizers
@@ -254,7 +257,7 @@ class FitMixin(SetupMixin, CallbackSupportMixin):
             batch_size=settings.batch_size,
             warmup_fraction=settings.warmup_fraction,
             max_grad_norm=settings.max_grad_norm,
-            is_constant=setup.is_partial,
+            decay="constant" if setup.is_partial else settings.paper.schedule,
             is_bucketed=setup.encoder.is_padded,
             is_verbose=bool(self.verbose),
         )

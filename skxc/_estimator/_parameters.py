@@ -43,6 +43,9 @@ class CommonParameters:
         and as many as take a quarter of a GPU's memory.
     warmup_fraction : float, default=0.05
         Share of the steps over which the learning rates rise; then they fall along a cosine.
+    paper : dict, default=None
+        Details of a paper's code that serve its recipes, each by its name. "schedule": "cosine" or
+        "linear", how the learning rates fall. "adam_epsilon": 1e-8 or another of AdamW's.
     max_grad_norm : float, default=None
         Clip the encoder's gradient to this norm; None: no clipping.
     top_k : int, default=100
@@ -143,6 +146,7 @@ class CommonParameters:
     weight_decay: float = 0.01
     warmup_fraction: float = 0.05
     max_grad_norm: float | None = None
+    paper: dict[str, bool | int | float | str | None] | None = None
     dropout: float | None = None
     top_k: int = 100
     threshold: Any = "auto"  # or a float, or one for each label
@@ -200,6 +204,7 @@ class CommonParameters:
         check_seed("random_state", self.random_state)
         if not isinstance(self.verbose, bool | np.bool_):
             check_integer("verbose", self.verbose, 0)
+        self._method.Settings.details.of(self.paper)
         self._check_checkpoint_parameters()
         self._check_own_parameters()
 
@@ -238,4 +243,5 @@ class CommonParameters:
             elif isinstance(value, Real):  # NumPy's, and a Fraction
                 value = int(value) if isinstance(value, Integral) else float(value)
             values[name] = value
+        values["paper"] = self._method.Settings.details.of(self.paper)
         return self._method.Settings(**values)

@@ -7,7 +7,8 @@ from words that are added to them.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -167,6 +168,7 @@ def one_vs_all_pool_step(
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores
+    is_shifted: bool = True,
 ) -> PoolGradients:
     """As `dense_pool_step`, of binary cross-entropy: summed over the pool, mean over the texts.
 
@@ -175,7 +177,9 @@ def one_vs_all_pool_step(
     """
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
-        scores = _scores(texts, labels, added).sub_(math.log(len(labels)))
+        scores = _scores(texts, labels, added)
+        if is_shifted:
+            scores.sub_(math.log(len(labels)))
         index = (positives.labels, positives.rows)
         if ignored is not None:  # softplus and sigmoid of -inf are 0
             mask_(scores, (ignored.labels, ignored.rows))
@@ -187,6 +191,23 @@ def one_vs_all_pool_step(
         value -= (weights[positives.rows] * values) @ scores[index]
         errors = scores.sigmoid_().index_put_(index, -values, accumulate=True)
         return _pool_gradients(errors.mul_(weights), texts, labels, temperature, value)
+
+
+def with_mean_one_vs_all(
+    step: Callable[..., PoolGradients], weight: float
+) -> Callable[..., PoolGradients]:
+    """A step whose loss has binary cross-entropy beside it: the mean over the pool and the texts.
+
+    UniDEC's code adds it to the classifier's loss on request, with the weight 1.
+    """
+
+    def both(texts: Tensor, labels: Tensor, *args: Any, **keywords: Any) -> PoolGradients:
+        of_step = step(texts, labels, *args, **keywords)
+        others = one_vs_all_pool_step(texts, labels, *args, **keywords, is_shifted=False)
+        share = weight / len(labels)
+        return PoolGradients(*(a + share * b for a, b in zip(of_step, others, strict=True)))
+
+    return both
 
 
 def _scaled(texts: Tensor, labels: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,13 @@ def heads_attribute(name: str, value: Any, sizes: Sizes) -> None:
     sizes["width"] = 2 * sizes["dim"]
 
 
+Drop = Callable[[Tensor], Tensor]  # dropout, before the scaling to length 1
+
+
+def _whole(vectors: Tensor) -> Tensor:
+    return vectors
+
+
 class Heads(nn.Module):
     """A linear layer for each of the two spaces, or none.
 
@@ -75,17 +82,17 @@ class Heads(nn.Module):
                 nn.init.orthogonal_(linear.weight, generator=generator)
             nn.init.zeros_(linear.bias)
 
-    def label_text_space(self, embeddings: Tensor) -> Tensor:
+    def label_text_space(self, embeddings: Tensor, drop: Drop = _whole) -> Tensor:
         """Unit vectors of texts and label texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return self.units(embeddings)
-        return _unit_rows(torch.tanh(self.of_label_texts(embeddings)), embeddings)
+            return self.units(drop(embeddings))
+        return _unit_rows(drop(torch.tanh(self.of_label_texts(embeddings))), embeddings)
 
-    def classifier_space(self, embeddings: Tensor) -> Tensor:
+    def classifier_space(self, embeddings: Tensor, drop: Drop = _whole) -> Tensor:
         """Unit vectors of texts, (n, dim); 0 where no word is known."""
         if self.is_shared:
-            return self.units(embeddings)
-        return _unit_rows(self.of_classifier(embeddings), embeddings)
+            return self.units(drop(embeddings))
+        return _unit_rows(drop(self.of_classifier(embeddings)), embeddings)
 
     def units(self, vectors: Tensor) -> Tensor:  # (n, dim)
         """Rows of length 1 in each view."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -19,15 +19,15 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._pairs import Pairs, Positives
 from skxc._kernels import to_device
 from skxc._search._ranker import search_bytes
+from skxc._training._paper import Paper
 from skxc._training._setup import Settings, TrainingSetup
-from skxc._validation import callers_stack_level
+from skxc._validation import callers_stack_level, check_integer
 from skxc.encoders._base import trained_state
 
 from ._method import Method, encoder_bytes, seen_labels
 from ._pools import pairs_in_pool
 
-# labels that a text's hard negatives are drawn from; of each, label (int64 and int32) and score
-SHORTLIST = 100
+# of each label of a shortlist: label (int64 and int32) and score
 _BYTES_A_MINED = 8 + 4 + 4
 # texts embedded at once where no tokens bound them; of each, tensors of an embedding's size
 _TEXTS_AT_ONCE = 1 << 12
@@ -35,9 +35,23 @@ _TENSORS_A_TEXT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwoTowerPaper(Paper):
+    """Likewise, of methods that mine hard negatives."""
+
+    shortlist_size: int = 100  # labels that a text's hard negatives are drawn from
+
+    def check(self) -> None:
+        """Raise where a value is out of what is accepted."""
+        super().check()
+        check_integer("paper['shortlist_size']", self.shortlist_size, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TwoTowerSettings(Settings):
     """What both methods that embed label texts have; see the estimators' parameters."""
 
+    details: ClassVar[type[Paper]] = TwoTowerPaper
+    paper: TwoTowerPaper
     loss: str
     temperature: float
     negatives: str
@@ -82,7 +96,7 @@ class TwoTowerMethod(Method[S]):
     def _mine(self) -> None:
         """The hardest negatives of every training text, by an exact search over all labels."""
         self.module.eval()
-        n = min(SHORTLIST, len(self.label_tokens))
+        n = min(self.settings.paper.shortlist_size, len(self.label_tokens))
         self.shortlists = self.ranker().hard_negatives(self.rows, n)
         self.module.train()
 
@@ -162,7 +176,8 @@ class TwoTowerMethod(Method[S]):
     def _mining_bytes(cls, setup: TrainingSetup[S], settings: S) -> int:
         """What the shortlists hold when they are made, between epochs."""
         is_mined = settings.negatives == "mined" and settings.pool_size < setup.n_labels
-        return _BYTES_A_MINED * len(setup.rows) * min(SHORTLIST, setup.n_labels) * is_mined
+        n_mined = min(settings.paper.shortlist_size, setup.n_labels)
+        return _BYTES_A_MINED * len(setup.rows) * n_mined * is_mined
 
 
 def warn_of_unknown_words(is_known: NDArray[np.bool_], label_texts: list[str]) -> None:

@@ -19,7 +19,12 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._backward import backward
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._losses import Softmax, make_loss
-from skxc._functional._pool_step import PoolGradients, one_vs_all_pool_step, softmax_pool_step
+from skxc._functional._pool_step import (
+    PoolGradients,
+    one_vs_all_pool_step,
+    softmax_pool_step,
+    with_mean_one_vs_all,
+)
 from skxc._kernels import to_device
 from skxc._search._explaining import Part
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
@@ -32,25 +37,24 @@ from skxc._training._state import joined_rows, split_rows
 from skxc.encoders._base import EncoderModule
 
 from ._attributes import Check, a_number, a_positive_number, an_array
-from ._clusters import balanced_clusters, cluster_bytes
+from ._clusters import balanced_clusters
 from ._heads import Heads, heads_attribute, text_head
-from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute, words_memory
+from ._lexical_weights import LexicalWeights, as_csr, with_new_labels, words_attribute
 from ._method import Ended, seen_labels
 from ._pools import draw_negatives, draw_positives, fill_pool, pairs_in_pool, pick_some_labels
 from ._two_towers import TwoTowerMethod, warn_of_unknown_words
+from ._unidec_memory import labels_memory
 from ._unidec_parts import unidec_parts
-from ._unidec_score import ScoreParts, ScoreWeights, joined_words, texts_at_once
+from ._unidec_score import ScoreParts, ScoreWeights, joined_words
 from ._unidec_start import (
     UniDECSettings,
     check_decay,
-    classifier_device,
     fitted_weights,
     initial_classifier,
     initial_heads,
     initial_log_scale,
     initial_weights,
     initial_words,
-    projection_dim,
 )
 from ._unidec_views import OutputGradients, PickedLabels, PoolShare, View, WordScores
 
@@ -96,9 +100,18 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         settings = self.settings
         self.heads, self.classifier, self.words = heads, classifier, words
         self.log_scale, self.is_seen, self.weights = log_scale, is_seen, weights
-        rate = settings.classifier_learning_rate
-        self.optimizer = RowAdam([classifier], rate, weight_decay=settings.weight_decay)
-        self.head_optimizer = adam_with_state([*heads.parameters(), log_scale], rate)
+        rate, paper = settings.classifier_learning_rate, settings.paper
+        self.optimizer = RowAdam(
+            [classifier], rate, eps=paper.adam_epsilon, weight_decay=settings.weight_decay
+        )
+        of_heads = {"params": [*heads.parameters()], "lr": paper.head_learning_rate or rate}
+        self.head_optimizer = adam_with_state(
+            [
+                of_heads | {"weight_decay": paper.head_weight_decay},
+                {"params": [log_scale], "lr": rate},
+            ],
+            paper.adam_epsilon,
+        )
         self.dual_step: Callable[..., PoolGradients] = partial(
             softmax_pool_step,
             loss=cast(Softmax, make_loss(settings.loss, settings)),
@@ -106,6 +119,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
         )
         self.is_one_vs_all = settings.classifier_loss == "one-vs-all"
         self.classifier_step = one_vs_all_pool_step if self.is_one_vs_all else self.dual_step
+        if paper.one_vs_all_weight:
+            self.classifier_step = with_mean_one_vs_all(
+                self.classifier_step, paper.one_vs_all_weight
+            )
         self.temperature: float | Tensor = 1 / float(log_scale.detach().exp())
         self.candidates = np.arange(len(is_seen))
         self.clusters: list[NDArray[np.int64]] | None = None
@@ -156,9 +173,10 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             shortlists = self.shortlists[batch.index]
             hard = draw_negatives(shortlists, settings.negatives_per_text, self.rng)
         pool = pick_some_labels(positives, drawn, hard, settings.pool_size)
-        n_random = max(math.ceil(_RANDOM_PER_LABEL * len(pool)), _LEAST_RANDOM)
-        n_filled = min(len(pool) + n_random, settings.pool_size)
-        pool = fill_pool(pool, self.candidates, n_filled, self.rng)
+        if settings.paper.random_labels:
+            n_random = max(math.ceil(_RANDOM_PER_LABEL * len(pool)), _LEAST_RANDOM)
+            n_filled = min(len(pool) + n_random, settings.pool_size)
+            pool = fill_pool(pool, self.candidates, n_filled, self.rng)
         kept, _ = pairs_in_pool(positives, pool)
         texts = np.unique(positives.rows[kept])
         if len(texts) < len(batch):
@@ -178,17 +196,23 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
 
         Each view has losses of its own: the better one does not keep the other from learning.
         """
-        texts = self.heads.label_text_space(raw_texts)
+        paper, heads = self.settings.paper, self.heads
+        drop = partial(self._dropped, rate=paper.head_dropout)
+        texts = heads.label_text_space(raw_texts, drop)
         mask = self._dropout_mask(texts)
         texts = of_classifier = texts * mask
-        if not self.heads.is_shared:
-            of_classifier = self.heads.classifier_space(raw_texts) * mask
-        labels = self.heads.label_text_space(raw_labels)
+        if not heads.is_shared:
+            of_classifier = heads.classifier_space(raw_texts, drop) * mask
+        labels = heads.label_text_space(raw_labels, drop)
+        rows = self._dropped(rows, rate=paper.row_dropout)
         rows = rows if self.is_one_vs_all else self.heads.units(rows)
         parts = (p.split(self.heads.views, 1) for p in (texts, labels, of_classifier, rows))
         for i, (of_texts, of_labels, seen, of_rows) in enumerate(zip(*parts, strict=True)):
             scale = _VECTORS_TEMPERATURE if i else 1.0
             yield View(of_texts, of_labels, scale), View(seen, of_rows, scale, None if i else words)
+
+    def _dropped(self, vectors: Tensor, rate: float) -> Tensor:
+        return vectors * dropout_mask(vectors, rate, self.generator) if rate else vectors
 
     def _dropout_mask(self, texts: Tensor) -> Tensor:
         """Of a joined encoder less for the vectors: fewer of their numbers say the same."""
@@ -240,12 +264,11 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
 
     def _update(self, ids: Tensor, gradient: Tensor, rate: float) -> None:
         """Step what the loop does not: the picked rows, the heads and the temperature."""
-        learning_rate = self.settings.classifier_learning_rate * rate
-        self.optimizer.param_groups[0]["lr"] = learning_rate
+        self.optimizer.param_groups[0]["lr"] = self.settings.classifier_learning_rate * rate
         self.optimizer.step_rows_(self.classifier, ids, gradient, is_ascending=True)
         if self.head_optimizer is not None:
             for group in self.head_optimizer.param_groups:
-                group["lr"] = learning_rate
+                group["lr"] = group["full_lr"] * rate
             self.head_optimizer.step()
             self.head_optimizer.zero_grad()
             if self.log_scale.requires_grad:  # a tensor: a GPU is not waited for
@@ -455,40 +478,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
     @classmethod
     def memory(cls, setup: TrainingSetup[UniDECSettings], settings: UniDECSettings) -> Memory:
         """The rows and Adam's moments, a step over the pool, the clusters, and the table."""
-        n_labels, dim = processes.n_share(setup.n_labels), projection_dim(setup)
-        batch_size, pool_size = settings.batch_size, min(settings.pool_size, setup.n_labels)
-        rows = 4 * n_labels * (settings.dim if dim is None else dim)
-        table = rows if dim is None else 2 * rows
-        classifier = {
-            "weights": rows,
-            "optimizer": 2 * rows,
-            "copies": 3 * rows * settings.early_stopping,
-        }
-        is_on_host = classifier_device(setup, rows).type == "cpu"
-        has_words = bool(settings.lexical_learning_rate) and setup.encoder.has_words
-        n_words = setup.word_pairs.nnz if has_words else 0
-        activations = 4 * 4 * batch_size * pool_size
-        activations += cls._encoder_bytes(setup, settings, batch_size, pool_size)
-        published = cls._search_bytes(setup, settings, table // (4 * n_labels), n_words)
-        if setup.device.type != "cpu":
-            # both halves, and both joined where labels are searched in training; then the table,
-            # when the classifier is gone
-            is_searched = settings.early_stopping or settings.negatives == "mined"
-            gone = 0 if is_on_host else 3 * rows
-            published += max(2 * rows + table * is_searched, table - gone)
-        memory = Memory({"activations": activations, "published": published})
-        memory += Memory({}, classifier) if is_on_host else Memory(classifier)
-        if has_words:
-            memory += words_memory(n_words, is_copied=settings.early_stopping)
-        host = {
-            "published": 2 * rows + table,  # the two halves, and both joined
-            "epoch": cls._mining_bytes(setup, settings),
-        }
-        if settings.batches == "clustered":
-            width = settings.dim if dim is None else 2 * dim
-            host["epoch"] += cluster_bytes(len(setup.rows), width)
-        if setup.tuning_rows is not None:  # either half joined alone, and all scores of some texts
-            n_texts = min(len(setup.tuning_rows), texts_at_once(n_labels))
-            n_parts = 2 * len(setup.module.views) + 2  # of scores, each held twice
-            host["published"] += 2 * table + 2 * 4 * n_parts * n_texts * n_labels
-        return memory + Memory({}, host)
+        of_labels = labels_memory(setup, settings, partial(cls._search_bytes, setup, settings))
+        pool_size = min(settings.pool_size, setup.n_labels)
+        step = cls._encoder_bytes(setup, settings, settings.batch_size, pool_size)
+        mined = cls._mining_bytes(setup, settings)
+        return of_labels + Memory({"activations": step}, {"epoch": mined})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,18 +14,45 @@ from skxc import _distributed as processes
 from skxc._kernels import RowNoise
 from skxc._search._ranker import as_read_only_tensor
 from skxc._training._memory import device_share
+from skxc._training._paper import Paper
 from skxc._training._setup import TrainingSetup
+from skxc._validation import check_choice, check_real
 
 from ._heads import Heads
 from ._lexical_weights import LexicalWeights, as_csr
-from ._two_towers import TwoTowerSettings
+from ._two_towers import TwoTowerPaper, TwoTowerSettings
 from ._unidec_score import ScoreWeights
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniDECPaper(TwoTowerPaper):
+    """See the parameter `paper` of `UniDEC`."""
+
+    head_dropout: float = 0.0
+    row_dropout: float = 0.0
+    head_learning_rate: float | None = None  # the classifier's
+    head_weight_decay: float = 0.0
+    random_labels: bool = True
+    one_vs_all_weight: float = 0.0
+
+    def check(self) -> None:
+        """Raise where a value is out of what is accepted."""
+        super().check()
+        for name in ("head_dropout", "row_dropout"):
+            check_real(f"paper['{name}']", getattr(self, name), high=1, ends="[)")
+        for name in ("head_weight_decay", "one_vs_all_weight"):
+            check_real(f"paper['{name}']", getattr(self, name))
+        if self.head_learning_rate is not None:
+            check_real("paper['head_learning_rate']", self.head_learning_rate, ends="(]")
+        check_choice("paper['random_labels']", self.random_labels, (True, False))
 
 
 @dataclass(frozen=True, kw_only=True)
 class UniDECSettings(TwoTowerSettings):
     """See the parameters of `UniDEC`."""
 
+    details: ClassVar[type[Paper]] = UniDECPaper
+    paper: UniDECPaper
     classifier_loss: str | None
     dual_weight: float
     both_directions: bool

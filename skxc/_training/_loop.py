@@ -22,7 +22,7 @@ from skxc import _distributed as processes
 from skxc._data._batches import Batch, TrainingRows, epoch_batches, padding_share
 from skxc._persistence import LARGEST
 
-from ._optim import clip_gradients_, sum_gradients_, warmup_cosine
+from ._optim import clip_gradients_, rate_factor, sum_gradients_
 
 logger = logging.getLogger("skxc")
 
@@ -86,7 +86,7 @@ class Schedule:
     batch_size: int
     warmup_fraction: float = 0.0
     max_grad_norm: float | None = None
-    is_constant: bool = False  # `partial_fit`: neither warm-up nor decay
+    decay: str = "cosine"  # or "linear"; "constant": `partial_fit` has no warm-up, either
     is_bucketed: bool = False
     is_verbose: bool = False
 
@@ -331,10 +331,8 @@ class _Loop:
 
     def run_step(self, batch: Batch, *, with_loss: bool) -> Tensor | None:
         """One batch: schedule, forward and backward, clip, update."""
-        rate = 1.0
-        if not self.schedule.is_constant:
-            n_done, warmup = self.progress.n_steps, self.schedule.warmup_fraction
-            rate = warmup_cosine(n_done, self.n_steps, warmup)
+        n_done, schedule = self.progress.n_steps, self.schedule
+        rate = rate_factor(n_done, self.n_steps, schedule.warmup_fraction, schedule.decay)
         loss = self.step(batch, rate, with_loss=with_loss)
         if not self.step.is_idle:
             sum_gradients_(self.step.parameters())

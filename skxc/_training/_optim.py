@@ -84,7 +84,7 @@ def summed_rows(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def make_optimizers(
-    module: nn.Module, learning_rate: float, weight_decay: float
+    module: nn.Module, learning_rate: float, weight_decay: float, epsilon: float = 1e-8
 ) -> list[Optimizer]:
     """Row-wise Adagrad for row-sparse tables, AdamW for the rest (no decay on 1-d parameters)."""
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -102,18 +102,25 @@ def make_optimizers(
         # on a GPU one kernel for all parameters of a group; on a CPU torch's default
         is_fused = True if all(p.is_cuda for p in dense) else None
         rate = learning_rate * (_BESIDE_TABLES if tables else 1)
-        optimizers.append(torch.optim.AdamW(groups, rate, fused=is_fused))
+        optimizers.append(torch.optim.AdamW(groups, rate, eps=epsilon, fused=is_fused))
     return optimizers
 
 
-def adam_with_state(parameters: list[nn.Parameter], learning_rate: float) -> Optimizer | None:
-    """Adam on those that are trained, its state there before the first step."""
-    trained = [p for p in parameters if p.requires_grad]
+def adam_with_state(groups: Iterable[dict[str, Any]], epsilon: float) -> Optimizer | None:
+    """Adam on those parameters that are trained, its state there before the first step.
+
+    A group's "full_lr" is its learning rate before the schedule.
+    """
+    trained = [
+        {"weight_decay": 0.0, "full_lr": group["lr"], **group, "params": parameters}
+        for group in groups
+        if (parameters := [p for p in group["params"] if p.requires_grad])
+    ]
     if not trained:
         return None
-    for parameter in trained:
+    for parameter in (p for group in trained for p in group["params"]):
         parameter.grad = torch.zeros_like(parameter)
-    optimizer = torch.optim.AdamW(trained, learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trained, eps=epsilon)
     optimizer.step()  # by a gradient of 0: nothing moves
     optimizer.zero_grad()
     for state in optimizer.state.values():
@@ -121,12 +128,15 @@ def adam_with_state(parameters: list[nn.Parameter], learning_rate: float) -> Opt
     return optimizer
 
 
-def warmup_cosine(step: int, n_steps: int, warmup_fraction: float) -> float:
-    """Factor of every learning rate: linear warm-up to 1, then half a cosine down to 0."""
+def rate_factor(step: int, n_steps: int, warmup_fraction: float, schedule: str) -> float:
+    """Factor of every learning rate: linear warm-up to 1, then down to 0 by a cosine or a line."""
+    if schedule == "constant":
+        return 1.0
     n_warmup = round(n_steps * warmup_fraction)
     if step < n_warmup:
         return (step + 1) / n_warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - n_warmup) / max(n_steps - n_warmup, 1)))
+    share = (step - n_warmup) / max(n_steps - n_warmup, 1)
+    return 1 - share if schedule == "linear" else 0.5 * (1 + math.cos(math.pi * share))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,6 +19,8 @@ from skxc._data._tokens import TokenStore
 from skxc._functional._lexical import co_occurring_pairs
 from skxc.encoders._base import Encoder, EncoderModule
 
+from ._paper import Paper
+
 # fewer texts than this tell too little to tune anything by
 LEAST_TUNING_TEXTS = 50
 MOST_TUNING_TEXTS = 500
@@ -27,6 +29,8 @@ MOST_TUNING_TEXTS = 500
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The estimators' parameters of the same names, with a value for this fit in place of None."""
+
+    details: ClassVar[type[Paper]] = Paper  # what `paper` may name
 
     epochs: int
     batch_size: int
@@ -37,6 +41,7 @@ class Settings:
     max_grad_norm: float | None
     dropout: float
     early_stopping: bool
+    paper: Paper
     dim: int  # of the encoder's embeddings
 
 
