@@ -1,6 +1,7 @@
 """What the choices of an estimator are worth: losses, negatives, words, starts, sizes.
 
     OMP_NUM_THREADS=1 python benchmarks/choices.py UniDEC [FOLDER] [--seeds 3] [--only NAME ...]
+        [--frozen MODEL]
 
 For UniDEC, DualEncoderXC and ReneeClassifier. Every row changes one thing and is trained at the
 default setting otherwise. The figures are means over the seeds, on a tenth of the training rows,
@@ -13,10 +14,12 @@ that it does not train a dual encoder.
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -32,7 +35,7 @@ import skxc
 from skxc._functional._pairs import Positives
 from skxc._functional._pool_step import PoolGradients
 from skxc._methods import _unidec
-from skxc.encoders import BagOfWordsEncoder
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import propensities, ranking_metrics, recall_at_k
 
 
@@ -152,9 +155,7 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
         "words' step 20": Variant({"lexical_learning_rate": 20}),
         "words in one text kept": Variant({"encoder": BagOfWordsEncoder(min_df=1)}),
         "pairs of words": Variant({"encoder": BagOfWordsEncoder(ngram_range=(1, 2))}),
-        "no random labels in the pool (the paper)": Variant(
-            {}, patched("_unidec", fill_pool=lambda pool, *_: pool)
-        ),
+        "no random labels in the pool (the paper)": Variant({"paper": {"random_labels": False}}),
         "64 random labels": Variant({}, patched("_unidec", _RANDOM_PER_LABEL=0.0)),
         "full pool": Variant({}, FULL_POOL),
         "pool of 1,024": Variant({"pool_size": 1024}),
@@ -164,6 +165,26 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
             {"batches": "clustered"}, patched("_unidec.UniDECMethod", batches=one_cluster_a_batch)
         ),
         "batches of 256": Variant({"batch_size": 256}),
+        "mined, from the first 12 (the paper)": Variant(
+            {"negatives": "mined", "paper": {"shortlist_size": 12}}
+        ),
+        "row dropout 0.1 (the paper)": Variant({"paper": {"row_dropout": 0.1}}),
+        "row dropout 0.2 (the paper)": Variant({"paper": {"row_dropout": 0.2}}),
+        "dropout 0.1 of the label texts, too (the paper)": Variant(
+            {"dropout": 0.0, "paper": {"head_dropout": 0.1}}
+        ),
+        "dropout 0.1 of the label texts beside the default": Variant(
+            {"paper": {"head_dropout": 0.1}}
+        ),
+        "heads at twice the encoder's rate, decay 0.05 (the paper)": Variant(
+            {"paper": {"head_learning_rate": 2e-3, "head_weight_decay": 0.05}}
+        ),
+        "heads' decay 0.05": Variant({"paper": {"head_weight_decay": 0.05}}),
+        "linear schedule (the paper)": Variant({"paper": {"schedule": "linear"}}),
+        "Adam's epsilon 1e-6 (the paper)": Variant({"paper": {"adam_epsilon": 1e-6}}),
+        "one-vs-all added to the classifier's loss (the paper)": Variant(
+            {"paper": {"one_vs_all_weight": 1.0}}
+        ),
         "learnt temperature": Variant({"learn_temperature": True}),
         "temperature 1 / 18 (the paper)": Variant({"temperature": 1 / 18}),
         "temperature 0.12": Variant({"temperature": 0.12}),
@@ -176,11 +197,12 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
 }
 
 
-def measures(estimator: str, variant: Variant, data: Bunch, seed: int) -> list[float]:
+def measures(estimator: str, variant: Variant, data: Bunch, seed: int, encoder: Any) -> list[float]:
     """Per cent, on the held-out rows."""
+    parameters = {"encoder": encoder, **variant.parameters}
     with variant.patch:
         clf = getattr(skxc, estimator)(
-            label_texts=data.label_texts, random_state=seed, **variant.parameters
+            label_texts=data.label_texts, random_state=seed, **parameters
         )
         clf.fit(data.texts, data.Y, exclude=data.exclude)
         proba = clf.predict_proba(data.test_texts, exclude=data.test_exclude)
@@ -195,18 +217,26 @@ def main() -> None:
     parser.add_argument("estimator", choices=CHOICES)
     parser.add_argument("folder", nargs="?", help="None: the packaged set")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--frozen", metavar="MODEL", help="its vectors, in place of the bag of words"
+    )
     parser.add_argument("--only", nargs="*", metavar="NAME", help="variants; default: all")
     args = parser.parse_args()
     variants = CHOICES[args.estimator]
     chosen = args.only or list(variants)
     if unknown := [name for name in chosen if name not in variants]:
         parser.error(f"{unknown} are no variants. Pass some of {list(variants)}.")
-    data = held_out(load(args.folder)[1])
+    data, encoder = held_out(load(args.folder)[1]), "bag"
+    if args.frozen:
+        cache = Path(tempfile.gettempdir()) / "skxc-vectors"
+        encoder = TransformerEncoder(args.frozen, trainable=False, cache_dir=cache)
     print(f"means over {args.seeds} seeds, {len(data.test_texts)} held-out rows\n")
     warnings.simplefilter("ignore", UserWarning)  # labels with one text, or none that is known
     for i, name in enumerate(chosen):
         began = time.process_time()
-        rows = [measures(args.estimator, variants[name], data, s) for s in range(args.seeds)]
+        rows = [
+            measures(args.estimator, variants[name], data, s, encoder) for s in range(args.seeds)
+        ]
         seconds = (time.process_time() - began) / args.seeds
         means = map("{:.2f}".format, np.mean(rows, axis=0))
         columns = ("P@1", "P@3", "P@5", "PSP@5", "R@100")

@@ -1,0 +1,93 @@
+"""The benchmark of the papers' findings: its measures and intervals are right, it resumes."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64encode
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zlib import compress
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn.utils import Bunch
+
+from skxc.metrics import propensities, ranking_metrics
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import papers
+from _papers_report import Difference, SetResults, report, text_values
+from _papers_variants import FINDINGS, VARIANTS
+
+
+@pytest.fixture(scope="module")
+def data() -> Bunch:
+    """Labels of 40 texts, one text without any, and scores with excluded pairs."""
+    rng = np.random.default_rng(0)
+    is_true = rng.random((40, 30)) < 0.1
+    is_true[3] = False
+    Y = sp.csr_array(is_true, dtype=np.float32)
+    exclude = sp.csr_array(rng.random(Y.shape) < 0.05, dtype=np.float32)
+    exclude = sp.csr_array(exclude - exclude.multiply(Y))  # pairs that are no labels
+    return Bunch(Y_test=Y, test_exclude=exclude, test_texts=["a"] * 40, scores=rng.random(Y.shape))
+
+
+def ranks(data: Bunch) -> np.ndarray:
+    def predict_top_k(texts: Any, k: int, exclude: Any) -> tuple[np.ndarray, np.ndarray]:
+        scores = np.where(exclude.toarray() > 0, -np.inf, data.scores)
+        return np.argsort(-scores, axis=1)[:, :k], -np.sort(-scores, axis=1)[:, :k]
+
+    return papers.true_ranks(SimpleNamespace(predict_top_k=predict_top_k), data)
+
+
+@pytest.mark.parametrize("measure", ["P@1", "P@5", "R@5", "R@100", "PSP@1", "PSP@5"])
+def test_measures_from_the_ranks_are_those_of_the_metrics(data: Bunch, measure: str) -> None:
+    weights = propensities(data.Y_test)
+    values = text_values(ranks(data), data.Y_test, 1 / weights, measure)
+    ks = (1, 5, 100)
+    wanted = ranking_metrics(
+        data.Y_test, data.scores, ks, propensities=weights, exclude=data.test_exclude
+    )
+    assert values.mean() == pytest.approx(100 * wanted[measure])
+    assert len(values) == 40
+
+
+def test_an_interval_is_as_wide_as_that_of_a_mean() -> None:
+    rng = np.random.default_rng(1)
+    better = {seed: rng.normal(1.0, 4.0, 2000) for seed in range(3)}
+    found = Difference.of(better, {seed: np.zeros(2000) for seed in range(4)})
+    assert found.n_seeds == 3
+    assert found.mean == pytest.approx(np.mean([*better.values()]))
+    standard_error = 4.0 / np.sqrt(3 * 2000)
+    width = (found.high - found.low) / 2
+    assert 1.5 * standard_error < width < 4 * standard_error  # of the seeds, too
+    assert found.verdict == "holds"
+    assert Difference.of({0: -better[0]}, {0: 0 * better[0]}).verdict == "the reverse"
+    assert Difference.of({0: rng.normal(0, 4, 2000)}, {0: np.zeros(2000)}).verdict == "undecided"
+
+
+def test_what_is_not_sampled_is_excluded() -> None:
+    Y = sp.csr_array(np.eye(6, 20) + np.eye(6, 20, 3), dtype=np.float32)
+    exclude = papers.all_but_sampled(Y, 4, seed=0).toarray()
+    assert not (exclude * Y.toarray()).any()
+    assert (exclude == 0).sum(1).tolist() == [6] * 6  # two of its own, four others
+
+
+def test_findings_are_of_variants_that_there_are(data: Bunch) -> None:
+    for finding in FINDINGS:
+        assert {finding.better, finding.worse} <= set(VARIANTS)
+    packed = b64encode(compress(ranks(data).tobytes())).decode()
+    rows = [
+        {"key": ["a set", "bag", name, 0, 9, 40, {}, False], "fit CPU s": 1.0, "MiB": 2,
+         "ranks": packed, **dict.fromkeys(papers.MEASURES, 3.0)}
+        for name in VARIANTS
+    ]  # fmt: skip
+    results = SetResults(rows, data.Y_test, {0: 1 / propensities(data.Y_test)})
+    text = report({"a set": results}, ["a machine"])
+    for finding in FINDINGS:
+        assert f"| {finding.claim} |" in text
+    assert text.count("+0.00 [+0.00, +0.00]") == sum(len(f.measures) for f in FINDINGS)
+    assert "| Renee, warm | 3.00 | 3.00 | 3.00 | 3.00 | 3.00 | 3.00 | 2 | 2 | 1 |" in text
