@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
-from skxc._validation import check_choice, check_integer, check_real, check_texts
+from skxc._validation import check_choice, check_integer, check_real, check_texts, short
 from skxc.encoders._base import Encoder
 
 
@@ -131,7 +131,7 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
     """
 
     loss: str = "decoupled-softmax"
-    k: float = 5
+    k: float | str = 5
     alpha: float = 1.0
     temperature: float | None = None
     normalize: bool = True
@@ -175,10 +175,16 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         return values if self.normalize else values | {"temperature": 1.0}
 
     def _check_own_parameters(self) -> None:
-        check_choice("loss", self.loss, ("decoupled-softmax", "softmax", "soft-top-k"))
+        losses = ("decoupled-softmax", "softmax", "soft-top-k", "one-vs-all")
+        check_choice("loss", self.loss, losses)
         check_choice("negatives", self.negatives, ("in-batch", "mined", "all"))
         check_choice("normalize", self.normalize, (True, False))
-        check_real("k", self.k, ends="(]")
+        if not isinstance(self.k, str):
+            check_real("k", self.k, ends="(]")
+        elif self.k != "n_positives":
+            raise ValueError(
+                f"k={short(self.k)} is unknown. Pass a number in (0, inf) or 'n_positives'."
+            )
         check_real("alpha", self.alpha, ends="(]")
         if self.temperature is not None:
             check_real("temperature", self.temperature, ends="(]")
