@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from _measuring import print_row
 from against_peers import held_out, load

@@ -255,6 +255,14 @@ def test_a_hard_positive_has_its_loss_to_the_last_digits(margin):
     assert math.isclose(value.item(), margin + math.log1p(math.exp(-margin)), rel_tol=1e-14)
 
 
+@pytest.mark.parametrize("score", [0.5, 21.0, 41.0])
+def test_a_hard_negative_has_its_one_vs_all_loss_to_the_last_digits(score):
+    scores, targets = torch.tensor([[score, 0.0]]).double(), torch.tensor([[0.0, 1.0]]).double()
+    value, _ = closed_form(OneVsAll(), scores, targets)
+    want = (score + math.log1p(math.exp(-score)) + math.log(2)) / 2
+    assert math.isclose(value.item(), want, rel_tol=1e-14)
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("scale", [30.0, 1e3])
 def test_float32_survives_large_scores(loss, scale):
