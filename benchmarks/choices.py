@@ -7,8 +7,7 @@ For UniDEC, DualEncoderXC and ReneeClassifier. Every row changes one thing and i
 default setting otherwise. The figures are means over the seeds, on a tenth of the training rows,
 held out: test rows take no part in choices. FOLDER is any that `skxc.datasets.load_xc_folder`
 reads; without it, the packaged set. "The paper" marks what an estimator does otherwise than its
-paper. DualEncoderXC's "one-vs-all" is binary cross-entropy over the pool, of which the paper says
-that it does not train a dual encoder.
+paper. The paper says of DualEncoderXC's "one-vs-all" that it does not train a dual encoder.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from _measuring import print_row
 from against_peers import held_out, load
@@ -32,8 +30,6 @@ from sklearn.utils import Bunch
 from torch import Tensor
 
 import skxc
-from skxc._functional._pairs import Positives
-from skxc._functional._pool_step import PoolGradients
 from skxc._methods import _unidec
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 from skxc.metrics import propensities, ranking_metrics, recall_at_k
@@ -50,24 +46,6 @@ def patched(place: str, **names: Any) -> AbstractContextManager[Any]:
     """Other functions or constants in a module or class of `skxc._methods`."""
     patcher: AbstractContextManager[Any] = patch.multiple(f"skxc._methods.{place}", **names)
     return patcher
-
-
-def one_vs_all_step(
-    texts: Tensor,
-    labels: Tensor,
-    positives: Positives[Tensor],
-    *_: Any,
-    temperature: float,
-    **__: Any,
-) -> PoolGradients:
-    """Mean binary cross-entropy over batch and pool, in place of `dense_pool_step`."""
-    texts, labels = (e.detach().requires_grad_() for e in (texts, labels))
-    scores = labels @ texts.T / temperature
-    targets = torch.zeros_like(scores)
-    targets[positives.labels, positives.rows] = 1
-    mean = F.binary_cross_entropy_with_logits(scores, targets)
-    by_texts, by_labels, by_scores = torch.autograd.grad(mean, (texts, labels, scores))
-    return PoolGradients(by_texts, by_labels, mean.detach(), by_scores)
 
 
 def one_cluster_a_batch(self: Any, batch_size: int, rng: np.random.Generator) -> Any:
@@ -122,7 +100,7 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
         "soft top-1": Variant({"loss": "soft-top-k", "k": 1}),
         "soft top-5, alpha 2 (the paper)": Variant({"loss": "soft-top-k", "alpha": 2.0}),
         "soft top-100": Variant({"loss": "soft-top-k", "k": 100}),
-        "one-vs-all": Variant({}, patched("_dual_encoder", dense_pool_step=one_vs_all_step)),
+        "one-vs-all": Variant({"loss": "one-vs-all"}),
         "one positive a text (the paper's code)": Variant({"positives_per_text": 1}),
         "in-batch without random labels": Variant({"pool_size": 0}),
         "mined": Variant({"negatives": "mined"}),

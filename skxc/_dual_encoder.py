@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from skxc._docstrings import completed_by
 from skxc._estimator import CommonParameters, LabelTextsMixin, XCEstimator
 from skxc._methods._dual_encoder import DualEncoderMethod
-from skxc._validation import check_choice, check_integer, check_real, check_texts
+from skxc._validation import check_choice, check_integer, check_real, check_texts, short
 from skxc.encoders._base import Encoder
 
 
@@ -64,11 +64,14 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         bfloat16: the encoder runs under autocast; its weights and the loss stay float32. "auto":
         bfloat16 on CUDA, float32 elsewhere.
-    loss : {"decoupled-softmax", "softmax", "soft-top-k"}, default="decoupled-softmax"
+    loss : {"decoupled-softmax", "softmax", "soft-top-k", "one-vs-all"}, default="decoupled-softmax"
         "softmax": positives compete, too. "soft-top-k": every text's probabilities sum to `k`, for
-        precision at that place.
-    k : float, default=5
-        Of the soft top-k loss; below the number of labels in a pool.
+        precision at that place. "one-vs-all": binary cross-entropy, the mean over texts and labels;
+        it is there for comparison, for it does not train a dual encoder. Texts without a label are
+        in none of them.
+    k : float or "n_positives", default=5
+        Of the soft top-k loss; below the number of labels in a pool. "n_positives": of each text
+        the number of its labels, or the sum of their relevances, rounded up.
     alpha : float, default=1.0
         Sharpness of the soft top-k loss. The paper has 2.
     temperature : float, default=None
@@ -85,8 +88,10 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         From n_labels on, "in-batch" and "mined" are "all". None: 2048 (pretrained: 256,
         frozen: 1024).
     positives_per_text : int, default=None
-        Labels drawn from each text's own, by relevance, in every step; the others then take no
-        part. None: all, which estimates the same loss with less noise. The paper's code draws 1.
+        Labels drawn from each text's own, by relevance, in every step. The others are negatives of
+        the softmax and of one-vs-all, as far as they are in the pool, and take no part in the other
+        losses. None: all, which has less noise; of the soft top-k it is another loss even on
+        average. The paper's code draws 1 (soft top-k: `k`).
     negatives_per_text : int, default=3
         Hard negatives a text and step, where they are mined.
     mining_interval : int, default=2
@@ -135,7 +140,7 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
     """
 
     loss: str = "decoupled-softmax"
-    k: float = 5
+    k: float | str = 5
     alpha: float = 1.0
     temperature: float | None = None
     normalize: bool = True
@@ -179,10 +184,16 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         return values if self.normalize else values | {"temperature": 1.0}
 
     def _check_own_parameters(self) -> None:
-        check_choice("loss", self.loss, ("decoupled-softmax", "softmax", "soft-top-k"))
+        losses = ("decoupled-softmax", "softmax", "soft-top-k", "one-vs-all")
+        check_choice("loss", self.loss, losses)
         check_choice("negatives", self.negatives, ("in-batch", "mined", "all"))
         check_choice("normalize", self.normalize, (True, False))
-        check_real("k", self.k, ends="(]")
+        if not isinstance(self.k, str):
+            check_real("k", self.k, ends="(]")
+        elif self.k != "n_positives":
+            raise ValueError(
+                f"k={short(self.k)} is unknown. Pass a number in (0, inf) or 'n_positives'."
+            )
         check_real("alpha", self.alpha, ends="(]")
         if self.temperature is not None:
             check_real("temperature", self.temperature, ends="(]")

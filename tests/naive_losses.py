@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from scipy.optimize import brentq
 
-from skxc._functional._losses import BalancedSoftmax, DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._losses import (
+    BalancedSoftmax,
+    DecoupledSoftmax,
+    OneVsAll,
+    Softmax,
+    SoftTopK,
+)
 
-LOSSES = [
+# of one distribution over a row's labels: its gradient sums to 0
+COMPETITIVE = [
     DecoupledSoftmax(),
     Softmax(),
     BalancedSoftmax(),
     SoftTopK(k=3, alpha=2.0),
     SoftTopK(k=1, alpha=1.0),
     SoftTopK(k=4.5, alpha=5.0),
+    SoftTopK(k="n_positives", alpha=1.5),
 ]
+LOSSES = [*COMPETITIVE, OneVsAll()]
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 
 
@@ -22,19 +34,28 @@ def naive_loss(loss, scores, targets, ignored=None, sample_weight=None):
     """The paper's formulas, text by text and positive by positive, for autograd."""
     losses = []
     for i, row in enumerate(scores):
-        positives = targets[i].nonzero().squeeze(1).tolist()
+        if not targets[i].any():
+            continue
         is_pooled = torch.ones_like(row, dtype=torch.bool) if ignored is None else ~ignored[i]
-        log_proba = naive_log_proba(loss, row, targets[i] > 0, is_pooled)
-        total = targets[i].sum()
-        terms = [-targets[i, p] / total * log_proba(p) for p in positives]
         weight = 1.0 if sample_weight is None else sample_weight[i]
-        losses += [weight * sum(terms)] if terms else []
+        losses.append(weight * naive_text_loss(loss, row, targets[i], is_pooled))
     return sum(losses) / max(len(losses), 1) + 0 * scores.sum()
 
 
-def naive_log_proba(loss, row, is_positive, is_pooled):
+def naive_text_loss(loss, row, targets, is_pooled):
+    if isinstance(loss, OneVsAll):
+        terms = F.binary_cross_entropy_with_logits(row, targets.to(row), reduction="none")
+        return terms[is_pooled].mean()
+    log_proba, shares = naive_log_proba(loss, row, targets, is_pooled), targets / targets.sum()
+    return sum(-shares[p] * log_proba(p) for p in targets.nonzero().squeeze(1).tolist())
+
+
+def naive_log_proba(loss, row, targets, is_pooled):
+    is_positive = targets > 0
     if isinstance(loss, SoftTopK):
-        threshold = naive_threshold(row[is_pooled], loss.k, loss.alpha)
+        own = math.ceil(round(targets.sum().item(), 5))
+        k = own if loss.k == "n_positives" else loss.k
+        threshold = naive_threshold(row[is_pooled], k, loss.alpha)
         return lambda p: torch.nn.functional.logsigmoid(loss.alpha * (row[p] + threshold))
     if isinstance(loss, BalancedSoftmax):  # all positives together weigh as one label
         shares = torch.where(is_positive, 1 / is_positive.sum().to(row.dtype), 1.0)

@@ -90,11 +90,11 @@ def unidec(**parameters: Any) -> Any:
     return UniDEC(**{"label_texts": LABEL_TEXTS, "dropout": 0.2} | COMMON | parameters)
 
 
-def all_labels(loss: str) -> Any:
+def all_labels(loss: str, **parameters: Any) -> Any:
     """Two passes over chunks of some labels."""
     _dual_encoder._SCORES_AT_ONCE = 1000
     try:
-        return dual(negatives="all", loss=loss, epochs=2).fit(TEXTS, Y)
+        return dual(negatives="all", loss=loss, epochs=2, **parameters).fit(TEXTS, Y)
     finally:
         _dual_encoder._SCORES_AT_ONCE = 1 << 23
 
@@ -183,6 +183,9 @@ CASES = {
     "dual, all labels": lambda: all_labels("decoupled-softmax"),
     "dual, all labels, softmax": lambda: all_labels("softmax"),
     "dual, all labels, soft top-k": lambda: all_labels("soft-top-k"),
+    "dual, all labels, as many as positives": lambda: all_labels("soft-top-k", k="n_positives"),
+    "dual, all labels, one-vs-all": lambda: all_labels("one-vs-all"),
+    "dual, all labels, one drawn": lambda: all_labels("softmax", positives_per_text=1),
     "dual, two labels": lambda: dual(
         label_texts=list(FEW.label_texts), batch_size=2, negatives="all"
     ).fit(FEW.texts, FEW.Y),

@@ -95,10 +95,12 @@ class StepProblem:
             loss = step(self.batch, 1.0, with_loss=True)
         return loss, gradients(step.module)
 
-    def by_autograd(self, step, chunk_size=None, seed=3):
+    def by_autograd(self, step, chunk_size=None, seed=3, targets=None, ignored=None):
         """The naive formula through one graph; encoded in the step's order, for its dropout."""
+        targets = self.targets if targets is None else targets
+        ignored = self.is_ignored if ignored is None else ignored
         module, batch = copy.deepcopy(self.module), self.batch
-        pool = step._pick(batch).pool  # nothing in it is random
+        pool = copy.deepcopy(step)._pick(batch).pool
         tokens = self.label_tokens.take(pool)
 
         def embed(tokens, chunk_size=None):
@@ -115,8 +117,9 @@ class StepProblem:
                 texts = embed(batch.tokens)
                 labels = embed(tokens, chunk_size)
         texts = texts * dropout_mask(texts.shape, self.dropout, seed)
-        targets, ignored = self.targets[:, pool].astype(float), self.is_ignored[:, pool]
-        others = map(torch.from_numpy, (targets, ignored, batch.sample_weight.astype(float)))
+        targets = targets[:, pool].astype(float)
+        weights = batch.sample_weight.astype(float)
+        others = map(torch.from_numpy, (targets, ignored[:, pool], weights))
         loss = naive_loss(step.loss, texts @ labels.T / TEMPERATURE, *others)
         loss.backward()
         return loss.detach(), gradients(module)

@@ -8,6 +8,7 @@ import pickle
 import re
 import shutil
 from contextlib import suppress
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +18,20 @@ import scipy.sparse as sp
 import torch
 from contract import assert_equal_models
 from naive_losses import EXACT
+from setups import loss_settings
 from sklearn.exceptions import NotFittedError
 from step_problem import N_LABELS, N_TEXTS, SMALL, Data, StepProblem
 
 from skxc import DualEncoderXC, load
 from skxc._data._batches import TrainingRows
+from skxc._functional._losses import SoftTopK
 from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._methods._dual_encoder import DualEncoderMethod
+from skxc.datasets import load_library_subjects
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
 LOSSES = ["decoupled-softmax", "softmax", "soft-top-k"]
+ALL_LOSSES = [*LOSSES, "one-vs-all", SoftTopK(k="n_positives", alpha=1.5)]
 # of embeddings after different orders of the same sums
 CLOSE = {"rtol": 1e-3, "atol": 1e-4}
 
@@ -102,7 +107,7 @@ def set_chunk_size(monkeypatch, problem, chunk_size):
         monkeypatch.delattr(DualEncoderMethod, "_step_on_block")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
 @pytest.mark.parametrize("encode_batch_size", [None, 2])
 @pytest.mark.parametrize("pool_size", [0, 1000], ids=["pool of positives", "pool of all"])
@@ -120,29 +125,72 @@ def test_a_step_equals_autograd_of_the_naive_formula_with_dropout_on(
     assert abs(other[0] - got[0]) > 1e-4  # dropout is on
 
 
+def draws(problem, loss, n):
+    """What the text may draw: the probability of it, loss and gradient."""
+    Y = problem.rows.Y
+    assert Y.nnz > 2
+    found = {}
+    for seed in range(50):
+        step = problem.step(loss, positives_per_text=n)
+        step.rng = np.random.default_rng(seed)
+        labels = copy.deepcopy(step)._pick(problem.batch).positives.labels
+        found.setdefault(tuple(sorted(labels.tolist())), problem.by_step(step))
+    shares = dict(zip(Y.indices.tolist(), Y.data / Y.data.sum(dtype=float), strict=True))
+    drawn = sorted(found)
+    assert drawn == list(combinations(sorted(shares), n))
+    if n == 1:
+        return [(shares[label], *found[label,]) for (label,) in drawn]
+    assert len(set(shares.values())) == 1  # each draw is then as likely as any other
+    return [(1 / len(drawn), *found[labels]) for labels in drawn]
+
+
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize("chunk_size", CHUNK_SIZES)
-def test_one_drawn_positive_gives_the_whole_gradient_on_average(monkeypatch, chunk_size):
-    """Decoupled positives do not see each other: the mean over the draws is exact."""
+@pytest.mark.parametrize("n", [1, 2])
+def test_drawn_positives_give_the_whole_loss_on_average_but_of_the_soft_top_k(
+    monkeypatch, loss, chunk_size, n
+):
+    """Of the pool of all labels. The soft top-k's threshold depends on who is in the row."""
     problem = StepProblem(BagOfWordsEncoder(dim=8, min_df=1), dropout=0.0)
     problem.rows = problem.rows.take(np.array([0]))
+    Y = problem.rows.Y
+    Y.data[:] = 0.5 if n > 1 else np.round(64 * Y.data) / 64  # float32 has their sum
     set_chunk_size(monkeypatch, problem, chunk_size)
-    want = problem.by_step(problem.step("decoupled-softmax"))
-    relevances = problem.rows.Y.data
-    assert len(relevances) > 2
-    by_draw = {}
-    for seed in range(50):
-        step = problem.step("decoupled-softmax", positives_per_text=1)
-        step.rng = np.random.default_rng(seed)
-        label = int(copy.deepcopy(step)._pick(problem.batch).positives.labels[0])
-        by_draw.setdefault(label, problem.by_step(step))
-    assert sorted(by_draw) == problem.rows.Y.indices.tolist()
-    shares = relevances.astype(float) / relevances.sum(dtype=float)
-    results = [by_draw[label] for label in sorted(by_draw)]
-    mean = tuple(sum(s * r[i] for s, r in zip(shares, results, strict=True)) for i in (0, 1))
-    torch.testing.assert_close(mean, want, **EXACT)
+    found = draws(problem, loss, n)
+    value, gradient = problem.by_step(problem.step(loss))
+    mean = sum(share * loss for share, loss, _ in found)
+    mean_gradient = sum(share * gradient for share, _, gradient in found)
+    if "soft-top-k" in (loss, loss_settings(loss)["loss"]):
+        assert abs(mean / value - 1) > 0.01
+        assert (mean_gradient - gradient).norm() > 0.01 * gradient.norm()
+    else:
+        torch.testing.assert_close((mean, mean_gradient), (value, gradient), **EXACT)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
+@pytest.mark.parametrize("chunk_size", [None, 4])
+@pytest.mark.parametrize("pool_size", [0, 1000], ids=["pool of positives", "pool of all"])
+@pytest.mark.parametrize("n", [1, 2])
+def test_undrawn_positives_stay_negatives_of_the_softmax_as_far_as_they_are_in_the_pool(
+    monkeypatch, loss, chunk_size, pool_size, n
+):
+    problem = StepProblem(BagOfWordsEncoder(dim=8, min_df=1))
+    set_chunk_size(monkeypatch, problem, chunk_size)
+    step = problem.step(loss, pool_size=pool_size, positives_per_text=n)
+    is_drawn = np.zeros(problem.targets.shape, bool)
+    _, drawn, _ = copy.deepcopy(step)._pick(problem.batch)
+    is_drawn[drawn.rows, drawn.labels] = True
+    n_positives = (problem.targets > 0).sum(1)
+    assert is_drawn.sum(1).tolist() == np.minimum(n_positives, n).tolist()
+    relevances = problem.targets.sum(1) / is_drawn.sum(1).clip(min=1)
+    ignored = problem.is_ignored
+    if loss not in ("softmax", "one-vs-all"):
+        ignored = ignored | (~is_drawn & (problem.targets > 0))
+    want = problem.by_autograd(step, chunk_size, 3, is_drawn * relevances[:, None], ignored)
+    torch.testing.assert_close(problem.by_step(step), want, rtol=1e-6, atol=1e-8)  # of float32
+
+
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize(("pool_size", "chunk_size"), [(0, None), (3, None), (11, None), (11, 1)])
 def test_a_batch_without_positives_has_no_gradient(monkeypatch, loss, pool_size, chunk_size):
     problem = StepProblem(BagOfWordsEncoder(dim=8, min_df=1))
@@ -171,10 +219,10 @@ def test_label_embeddings_build_no_graph(encode_batch_size):
 
 
 # ----------------------------------------------------------------------------- what must not matter
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize("negatives", ["mined", "in-batch"])
 def test_a_pool_of_all_labels_is_the_same_whatever_its_name(make, data, loss, negatives):
-    settings = {"loss": loss, "mining_interval": 1, "dropout": 0.3}
+    settings = loss_settings(loss) | {"mining_interval": 1, "dropout": 0.3}
     want = make(negatives="all", pool_size=0, **settings).fit(data.texts, data.Y)
     got = make(negatives=negatives, pool_size=N_LABELS, **settings).fit(data.texts, data.Y)
     assert_equal_models(got, want)
@@ -182,12 +230,12 @@ def test_a_pool_of_all_labels_is_the_same_whatever_its_name(make, data, loss, ne
     assert not np.array_equal(smaller.label_embeddings_, want.label_embeddings_)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize("kind", ["bag", "bert"])
 def test_chunks_and_the_order_of_the_labels_do_not_change_the_model(
     make, data, sure_bert, monkeypatch, loss, kind
 ):
-    settings = {"loss": loss, "dropout": 0.3, "encode_batch_size": None}
+    settings = loss_settings(loss) | {"dropout": 0.3, "encode_batch_size": None}
     if kind == "bert":
         settings |= {"encoder": sure_bert, "epochs": 1, "batch_size": 60, "learning_rate": 1e-3}
     want = make(**settings).fit(data.texts, data.Y)
@@ -242,11 +290,24 @@ def test_cosines_have_the_temperature_of_the_kind_of_encoder(make, data, sure_be
 
 
 # ---------------------------------------------------------------------------- learning, and losses
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [*LOSSES, SoftTopK(k="n_positives", alpha=1.0)], ids=str)
 def test_training_recovers_the_labels_of_its_texts(make, data, loss):
-    model = make(loss=loss, epochs=20).fit(data.texts, data.Y)
+    model = make(**loss_settings(loss), epochs=20).fit(data.texts, data.Y)
     assert model.score(data.texts, data.Y) > 0.85
     assert model.history_[-1]["loss"] < 0.7 * model.history_[0]["loss"]
+
+
+def test_one_vs_all_fails_for_a_dual_encoder_as_the_paper_says():
+    library = load_library_subjects()
+    texts, Y = library.texts[:600], library.Y[:600]
+    scores = [
+        DualEncoderXC(
+            SMALL, label_texts=library.label_texts, loss=loss, epochs=2, rerank_weight=0,
+            random_state=0,
+        ).fit(texts, Y).score(texts, Y)
+        for loss in ("one-vs-all", "decoupled-softmax")
+    ]  # fmt: skip
+    assert 3 * scores[0] < scores[1]
 
 
 def test_softmax_loses_the_easy_one_of_five_positives_and_decoupled_softmax_does_not():
@@ -605,6 +666,8 @@ def test_label_texts_are_asked_for_with_the_reason(make, data):
         ({"temperature": 0}, ValueError, "temperature=0 is out of range. Pass a number in (0"),
         ({"temperature": "low"}, TypeError, "temperature must be a number in (0"),
         ({"k": 0}, ValueError, "k=0 is out of range. Pass a number in (0"),
+        ({"k": [5]}, TypeError, "k must be a number in (0, inf), got [5]."),
+        ({"k": "num_pos"}, ValueError, "k='num_pos' is unknown. Pass a number in (0, inf) or 'n_"),
         ({"alpha": -1.0}, ValueError, "alpha=-1.0 is out of range. Pass a number in (0"),
         ({"pool_size": -1}, ValueError, "pool_size=-1 is too small. Pass an integer of at least 0"),
         ({"pool_size": 2.5}, TypeError, "pool_size must be an integer of at least 0, got 2.5."),
@@ -670,7 +733,7 @@ def test_warnings_point_at_the_callers_line(make, fitted, data, about):
 
 
 # ------------------------------------------------------------------------------------------ corners
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ALL_LOSSES, ids=str)
 @pytest.mark.parametrize("negatives", ["all", "in-batch", "mined"])
 @pytest.mark.parametrize("positives_per_text", [None, 1])
 def test_texts_and_labels_without_any_positive_are_fine(
@@ -680,8 +743,8 @@ def test_texts_and_labels_without_any_positive_are_fine(
     Y[::3] = 0
     Y[:, 5] = 0
     model = make(
-        loss=loss, negatives=negatives, positives_per_text=positives_per_text, pool_size=4, k=2,
-        mining_interval=1, epochs=2,
+        negatives=negatives, positives_per_text=positives_per_text, pool_size=4,
+        mining_interval=1, epochs=2, **{"k": 2} | loss_settings(loss),
     )  # fmt: skip
     model.fit(data.texts, Y.tocsr())
     assert np.isfinite(model.label_embeddings_).all()

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loss_problem import SOFTMAXES, TEMPERATURE, Problem
-from naive_losses import EXACT, LOSSES, naive_loss
+from naive_losses import COMPETITIVE, EXACT, LOSSES, naive_loss
 from torch import nn
 
 from skxc._functional._grad_cache import (
@@ -18,7 +18,7 @@ from skxc._functional._grad_cache import (
     LabelChunk,
     two_pass_step,
 )
-from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._losses import DecoupledSoftmax, OneVsAll, Softmax, SoftTopK
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step, one_vs_all_pool_step, softmax_pool_step
 
@@ -162,14 +162,23 @@ def test_a_positive_at_either_end_of_a_chunk_counts(label):
     assert got[0][1].abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("loss", COMPETITIVE, ids=str)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_one_label(loss, batch):
+def test_one_label_has_none_to_compete_with(loss, batch):
     problem = Problem(n_labels=1, batch=batch, dropout=0.0)
     got = problem.by_two_passes(loss, problem.chunks(3))
     zeros = [torch.zeros_like(g) for g in got[2]]
     want = torch.zeros_like(problem.texts), torch.zeros_like(got[1]), zeros
     torch.testing.assert_close(got, want, **EXACT)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_one_label_alone_is_learnt_one_vs_all(batch):
+    problem = Problem(n_labels=1, batch=batch, dropout=0.0)
+    chunks = problem.chunks(3)
+    want = problem.by_autograd(OneVsAll(), chunks)
+    torch.testing.assert_close(problem.by_two_passes(OneVsAll(), chunks), want, **EXACT)
+    assert want[1] > 0.01
 
 
 def test_a_batch_without_positives_has_no_gradient():
@@ -301,7 +310,9 @@ def test_row_sparse_gradients_add_up_over_the_chunks():
     torch.testing.assert_close(gradients[1].to_dense(), gradients[0], **EXACT)
 
 
-@pytest.mark.parametrize("loss", [DecoupledSoftmax(), Softmax(), SoftTopK(k=3)], ids=str)
+@pytest.mark.parametrize(
+    "loss", [DecoupledSoftmax(), Softmax(), SoftTopK(k=3), OneVsAll()], ids=str
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_lower_precisions_follow_float64_and_return_float32(loss, dtype):
     problem = Problem(dropout=0.0)

@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
-from naive_losses import EXACT, LOSSES, naive_loss
+import torch.nn.functional as F
+from naive_losses import COMPETITIVE, EXACT, LOSSES, naive_loss
 
 from skxc._functional._losses import (
     DecoupledSoftmax,
+    OneVsAll,
     Softmax,
+    SoftTopK,
     gradient_coefficients,
     mask_,
     positive_offsets,
@@ -41,10 +44,11 @@ def closed_form(loss, scores, targets, ignored=None, sample_weight=None, block_s
             None if offsets is None else offsets[is_here],
         )
 
-    statistics = loss.row_statistics(lambda: map(masked, starts))
-    coefficients = gradient_coefficients(
-        loss, statistics, scores[rows, labels], targets[rows, labels], rows, sample_weight
+    weights, relevances = positive_weights(
+        targets[rows, labels], rows, len(scores), scores.dtype, sample_weight
     )
+    statistics = loss.row_statistics(lambda: map(masked, starts), relevances)
+    coefficients = gradient_coefficients(loss, statistics, scores[rows, labels], weights, rows)
     gradient = []
     for start in starts:
         block = masked(start)
@@ -107,8 +111,8 @@ def test_gradient_passes_gradcheck(loss):
     assert torch.autograd.gradcheck(ClosedForm.apply, scores.requires_grad_(), atol=1e-7)
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_the_gradient_of_a_text_sums_to_0(loss):
+@pytest.mark.parametrize("loss", COMPETITIVE, ids=str)
+def test_the_gradient_of_a_text_sums_to_0_if_labels_compete(loss):
     _, gradient = closed_form(loss, *make_batch(ignores=True))
     assert gradient.abs().sum() > 0.5
     torch.testing.assert_close(gradient.sum(1), torch.zeros(7, dtype=torch.float64), **EXACT)
@@ -170,11 +174,35 @@ def test_an_ignored_label_might_as_well_not_exist(loss):
 
 def test_weights_are_shares_of_a_text_and_sample_weight_scales_it():
     values, rows = torch.tensor([0.5, 0.25, 0.1, 0.25]), torch.tensor([3, 3, 0, 3])
-    weights = positive_weights(values, rows, 4, torch.float32)
+    weights, relevances = positive_weights(values, rows, 4, torch.float32)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 0.5, 0.125]))
+    torch.testing.assert_close(relevances, torch.tensor([0.1, 0.0, 0.0, 1.0]))
     sample_weight = torch.tensor([3.0, 100.0, 100.0, 1.0])
-    weights = positive_weights(values, rows, 4, torch.float32, sample_weight)
+    weights, _ = positive_weights(values, rows, 4, torch.float32, sample_weight)
     torch.testing.assert_close(weights, torch.tensor([0.25, 0.125, 1.5, 0.125]))
+
+
+def test_one_vs_all_is_the_mean_over_batch_and_labels_as_in_the_papers_code():
+    scores, targets, _ = make_batch(relevance=True)
+    targets[2, 3] = 1.0
+    want = F.binary_cross_entropy_with_logits(scores.requires_grad_(), targets)
+    want.backward()
+    got = closed_form(OneVsAll(), scores.detach(), targets)
+    torch.testing.assert_close(got, (want.detach(), scores.grad), **EXACT)
+
+
+def test_k_of_n_positives_is_the_sum_of_a_rows_relevances_rounded_up():
+    scores, _, _ = make_batch(batch=4, n_labels=40)
+    targets = torch.zeros(4, 40)
+    targets[0, :3] = 1
+    targets[1, 5:9] = 0.6
+    targets[2, 20:30] = 0.1  # in float32, their sum is more than 1
+    targets[3, 39] = 1e-5
+    targets = targets.double()
+    got = closed_form(SoftTopK(k="n_positives"), scores, targets)
+    for i, k in enumerate([3, 3, 1, 1]):
+        _, want = closed_form(SoftTopK(k=k), scores[[i]], targets[[i]])
+        torch.testing.assert_close(got[1][[i]], want / 4, **EXACT)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
@@ -198,7 +226,7 @@ def test_a_batch_without_any_positive_has_no_loss_and_no_gradient(loss):
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.parametrize("loss", COMPETITIVE, ids=str)
 @pytest.mark.parametrize("has_ignored", [False, True])
 def test_a_text_whose_only_label_is_its_positive_has_no_loss_and_no_gradient(loss, has_ignored):
     scores = torch.tensor([[0.7, 3.0], [0.1, 1.0]], dtype=torch.float64)
@@ -225,6 +253,14 @@ def test_a_hard_positive_has_its_loss_to_the_last_digits(margin):
     scores = torch.tensor([[0.0, margin]], dtype=torch.float64)
     value, _ = closed_form(DecoupledSoftmax(), scores, torch.tensor([[1.0, 0.0]]).double())
     assert math.isclose(value.item(), margin + math.log1p(math.exp(-margin)), rel_tol=1e-14)
+
+
+@pytest.mark.parametrize("score", [0.5, 21.0, 41.0])
+def test_a_hard_negative_has_its_one_vs_all_loss_to_the_last_digits(score):
+    scores, targets = torch.tensor([[score, 0.0]]).double(), torch.tensor([[0.0, 1.0]]).double()
+    value, _ = closed_form(OneVsAll(), scores, targets)
+    want = (score + math.log1p(math.exp(-score)) + math.log(2)) / 2
+    assert math.isclose(value.item(), want, rel_tol=1e-14)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)

@@ -10,7 +10,7 @@ import torch
 
 from skxc._data._shares import column_share, even_sizes, part_of, text_share
 from skxc._data._tokens import TokenStore
-from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._losses import DecoupledSoftmax, OneVsAll, Softmax, SoftTopK
 from skxc._functional._reduce import as_it_is, log_sum_exp
 from skxc._kernels import RowNoise, _row_noise
 
@@ -115,16 +115,24 @@ class WaitingError(Exception):
     """For the other parts."""
 
 
-@pytest.mark.parametrize("loss", [Softmax(), DecoupledSoftmax(), SoftTopK(k=3, alpha=1.5)])
+SOME_LOSSES = [
+    Softmax(), DecoupledSoftmax(), SoftTopK(k=3, alpha=1.5), SoftTopK(k="n_positives"), OneVsAll(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", SOME_LOSSES, ids=str)
 @pytest.mark.parametrize("n_parts", [2, 3])
 def test_statistics_over_parts_of_the_columns_are_those_of_all(loss, n_parts):
     g = torch.Generator().manual_seed(0)
     scores = 3 * torch.randn(6, 17, dtype=torch.float64, generator=g)
     scores[torch.rand(6, 17, generator=g) < 0.2] = -torch.inf
     scores[1, :6] = -torch.inf  # a row that a part has nothing of
-    want = loss.row_statistics(lambda: scores.split(4, 1))
-    parts = scores.tensor_split(n_parts, 1)
-    functions = [partial(loss.row_statistics, lambda part=part: part.split(3, 1)) for part in parts]
+    relevances = torch.tensor([1.0, 3.0, 0.3, 6.5, 0.0, 17.0], dtype=torch.float64)
+    want = loss.row_statistics(lambda: scores.split(4, 1), relevances)
+    functions = [
+        partial(loss.row_statistics, lambda part=part: part.split(3, 1), relevances)
+        for part in scores.tensor_split(n_parts, 1)
+    ]
     for got in Parts(n_parts).run(functions):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 

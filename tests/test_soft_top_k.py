@@ -144,6 +144,23 @@ def test_rows_of_k_labels_or_fewer_have_probability_1_and_do_not_slow_the_others
     assert blocks.n_passes <= 12
 
 
+@pytest.mark.parametrize("block_size", [1, 7, 23])
+def test_every_row_may_have_a_k_of_its_own(block_size):
+    scores = make_rows("heavy tails", 23, torch.float64, n_rows=6)
+    scores[2, 4:] = -torch.inf  # 4 labels: all in the top 5
+    scores[4, 4:] = -torch.inf  # the same, of which only 2 are
+    k = torch.tensor([1, 3, 5, 0.5, 2, 22], dtype=torch.float64)
+    got = soft_top_k_threshold(Blocks(scores, block_size), k, 2.0)
+    rows = [
+        soft_top_k_threshold(Blocks(r[None]), n.item(), 2.0) for r, n in zip(scores, k, strict=True)
+    ]
+    want = tuple(torch.cat(parts) for parts in zip(*rows, strict=True))
+    torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+    total = probabilities(scores, got[0], 2.0).sum(1)
+    torch.testing.assert_close(total, torch.minimum(k, torch.tensor([23, 23, 4, 23, 4, 23.0])),
+                               check_dtype=False, rtol=1e-10, atol=0)  # fmt: skip
+
+
 def test_the_slope_and_the_vjp_equal_finite_differences():
     scores = make_rows("normal", 11, torch.float64)
     alpha, step = 2.0, 1e-5

@@ -25,6 +25,7 @@ from ._losses import (
     mask_,
     masked_pairs,
     positive_offsets,
+    positive_weights,
     score_gradient_,
     subtract_offsets_,
 )
@@ -118,15 +119,16 @@ def two_pass_step(
     texts = text_embeddings.detach() / temperature
     masked = masked_pairs(positives, ignored, loss)
     positives, blocks = _split_pairs(chunks, positives, masked, texts.device)
-    offsets = positive_offsets(loss, positives.rows, len(texts), _wide(texts.dtype), reduce_)
+    _, rows, values = positives
+    dtype = _wide(texts.dtype)
+    offsets = positive_offsets(loss, rows, len(texts), dtype, reduce_)
+    weights, relevances = positive_weights(values, rows, len(texts), dtype, sample_weight, reduce_)
     with torch.no_grad():
         first = _FirstPass(encode, blocks, texts, loss, offsets)
-        statistics = loss.row_statistics(first.score_blocks, reduce_)
+        statistics = loss.row_statistics(first.score_blocks, relevances, reduce_)
         first.embeddings.clear()
         scores = torch.cat(first.positive_scores)
-        coefficients = gradient_coefficients(
-            loss, statistics, scores, positives.values, positives.rows, sample_weight, reduce_
-        )
+        coefficients = gradient_coefficients(loss, statistics, scores, weights, rows, reduce_)
         gradient = _second_pass(first, statistics, coefficients)
     return gradient / temperature, coefficients.loss
 

@@ -7,12 +7,13 @@ With weights :math:`w_{ip}` over a text's positives :math:`P_i` and scores :math
 
 where :math:`Z_i` normalises the scores of row i, and :math:`\ell` depends on :math:`s_{ip} - Z_i`
 alone. With the errors :math:`e_{ip} = -\partial \ell / \partial s_{ip}` and the gradient of the
-normaliser :math:`\pi_{il} = \partial Z_i / \partial s_{il}`, which sums to 1 over the labels,
+normaliser :math:`\pi_{il} = \partial Z_i / \partial s_{il}`, which sums to 1 over the labels (but
+for one-vs-all, in which labels do not compete),
 
 .. math:: \partial / \partial s_{il} = \pi_{il} \sum_{p \in P_i} w_{ip} e_{ip}
           - [l \in P_i] \, w_{il} e_{il}
 
-So a loss consists of four parts: whether positives compete, the statistics of a row (the normaliser
+So a loss consists of four parts: which positives compete, the statistics of a row (the normaliser
 and what its gradient needs), :math:`(\ell, e)` and :math:`\pi`. Once the statistics are known, the
 gradient of each block of columns is computed by itself.
 """
@@ -40,11 +41,15 @@ class PoolLoss(Protocol):
     """A loss over the scores of a pool, float32 or wider; -inf: not in the row's pool."""
 
     positives_compete: ClassVar[bool] = True  # False: the caller takes them out of the pool
+    undrawn_compete: ClassVar[bool] = False  # so do positives of the text that are not drawn
     is_balanced: ClassVar[bool] = False  # True: the caller subtracts `positive_offsets` in the pool
     is_iterative: ClassVar[bool] = False  # True: `row_statistics` reads the blocks several times
 
     def row_statistics(
-        self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is
+        self,
+        blocks: ScoreBlocks,
+        relevances: Tensor,  # (batch,) of all positives of the row: their sum
+        reduce_: Reduce = as_it_is,
     ) -> Tensor:  # (n_statistics, batch)
         """The normaliser of every row, and what its gradient needs."""
 
@@ -72,7 +77,11 @@ class Softmax(PoolLoss):
     row. The gradient lowers a positive whose probability exceeds its weight: the paper's diagnosis.
     """
 
-    def row_statistics(self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is) -> Tensor:
+    undrawn_compete: ClassVar[bool] = True
+
+    def row_statistics(
+        self, blocks: ScoreBlocks, relevances: Tensor, reduce_: Reduce = as_it_is
+    ) -> Tensor:
         """The log-sum-exp of every row."""
         own = reduce(torch.logaddexp, (block.logsumexp(1) for block in blocks()))
         return log_sum_exp(own, reduce_)[None]
@@ -100,6 +109,7 @@ class DecoupledSoftmax(Softmax):
     """
 
     positives_compete: ClassVar[bool] = False
+    undrawn_compete: ClassVar[bool] = False
 
     def losses_and_errors(self, scores: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the log-probability of each positive, and 1 minus its probability."""
@@ -128,16 +138,24 @@ class SoftTopK(PoolLoss):
     :math:`\ell = -\log p_p`, :math:`e = \alpha (1 - p_p)`,
     :math:`Z = -t`; :math:`\pi_l \propto p_l (1 - p_l)` by the implicit function theorem. A row of k
     labels or fewer has all of them in its top k: probabilities are 1, loss and gradient 0.
+
+    k of "n_positives" is each row's own, as in the paper's code: the sum of its positives'
+    relevances, rounded up.
     """
 
-    k: float = 5
+    k: float | str = 5
     alpha: float = 2.0
 
     is_iterative: ClassVar[bool] = True
 
-    def row_statistics(self, blocks: ScoreBlocks, reduce_: Reduce = as_it_is) -> Tensor:
+    def row_statistics(
+        self, blocks: ScoreBlocks, relevances: Tensor, reduce_: Reduce = as_it_is
+    ) -> Tensor:
         """The threshold of every row, and the slope of the probabilities' sum."""
-        return torch.stack(soft_top_k_threshold(blocks, self.k, self.alpha, reduce_))
+        # ten times float32's 0.1 is a little more than 1; rows without a positive have no loss
+        own = (relevances - 1e-4).ceil().clamp(min=1)
+        k = own if isinstance(self.k, str) else self.k
+        return torch.stack(soft_top_k_threshold(blocks, k, self.alpha, reduce_))
 
     def losses_and_errors(self, scores: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
         """Minus the log-probability of each positive, and its derivative."""
@@ -156,12 +174,50 @@ class SoftTopK(PoolLoss):
         return rest.mul_(1 - rest).mul_(per_slope[:, None])
 
 
+@dataclass(frozen=True)
+class OneVsAll(PoolLoss):
+    r"""Binary cross-entropy, the mean over the labels of a row.
+
+    :math:`Z = \frac{1}{y} \sum_l \log(1 + e^{s_l})`, :math:`\ell = \frac{y}{n} (Z - s_p)`,
+    :math:`e = \frac{y}{n}`, :math:`\pi_l = \frac{1}{y} \sigma(s_l)`, where y is the sum of the
+    positives' relevances, over which their weights are shares, and n the number of labels. So a
+    row's loss is :math:`\frac{1}{n} \sum_l [\log(1 + e^{s_l}) - y_l s_l]`.
+    """
+
+    undrawn_compete: ClassVar[bool] = True
+
+    def row_statistics(
+        self, blocks: ScoreBlocks, relevances: Tensor, reduce_: Reduce = as_it_is
+    ) -> Tensor:
+        """The normaliser, relevances per label, and relevances of every row."""
+        sums = relevances.new_zeros((2, len(relevances)))
+        for block in blocks():
+            # torch's own is linear from 20 on, where its error is 2e-9
+            sums[0] += F.softplus(block, threshold=40.0).sum(1)
+            sums[1] += (block > -torch.inf).sum(1)
+        total, n_labels = reduce_(sums, "sum")
+        relevances = relevances.clamp(min=torch.finfo(sums.dtype).tiny)
+        return torch.stack([total / relevances, relevances / n_labels.clamp(min=1), relevances])
+
+    def losses_and_errors(self, scores: Tensor, statistics: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean's part of each positive; the error is the relevances per label."""
+        normalizer, errors, _ = statistics
+        return errors * (normalizer - scores), errors
+
+    def normalizer_gradient_(
+        self, scores: Tensor, statistics: Tensor, coefficients: Tensor
+    ) -> Tensor:
+        """The probabilities times the coefficients over the row's relevances."""
+        return scores.sigmoid_().mul_((coefficients / statistics[2])[:, None])
+
+
 # by the names that estimators' parameters have for them
 LOSSES: Mapping[str, type[PoolLoss]] = {
     "decoupled-softmax": DecoupledSoftmax,
     "softmax": Softmax,
     "balanced-softmax": BalancedSoftmax,
     "soft-top-k": SoftTopK,
+    "one-vs-all": OneVsAll,
 }
 
 
@@ -187,8 +243,8 @@ def positive_weights(
     dtype: torch.dtype,
     sample_weight: Tensor | None = None,  # (batch,) not negative
     reduce_: Reduce = as_it_is,  # over other parts of the pool, with other positives
-) -> Tensor:  # (n_pairs,)
-    """Weights of the positives in the mean loss over the texts that have one.
+) -> tuple[Tensor, Tensor]:  # (n_pairs,), (batch,)
+    """The positives' weights in the mean loss over the texts that have one; relevances by row.
 
     The weights of a text are its relevances over their sum: 1 / |P| each if all are 1, as in the
     paper. (Its code multiplies by the relevance and divides by |P|: low relevances make a text
@@ -199,24 +255,23 @@ def positive_weights(
     n_texts = (sums > 0).sum().clamp(min=1)
     # a sum of 0: all of a label's texts have weight 0
     weights = values / sums[rows].clamp(min=torch.finfo(dtype).tiny) / n_texts
-    return weights if sample_weight is None else weights * sample_weight[rows].to(dtype)
+    if sample_weight is not None:
+        weights = weights * sample_weight[rows].to(dtype)
+    return weights, sums
 
 
 def gradient_coefficients(
     loss: PoolLoss,
     statistics: Tensor,  # (n_statistics, batch)
     scores: Tensor,  # (n_pairs,) of the positives
-    values: Tensor,  # (n_pairs,) their relevances
+    weights: Tensor,  # (n_pairs,) theirs
     rows: Tensor,  # (n_pairs,)
-    sample_weight: Tensor | None = None,  # (batch,)
     reduce_: Reduce = as_it_is,
 ) -> GradientCoefficients:
     """The mean loss and the coefficients of its gradient."""
-    batch_size = statistics.shape[1]
-    weights = positive_weights(values, rows, batch_size, scores.dtype, sample_weight, reduce_)
     losses, errors = loss.losses_and_errors(scores, statistics[:, rows])
     of_positives = weights * errors
-    of_rows = reduce_(row_sums(of_positives, rows, batch_size), "sum")
+    of_rows = reduce_(row_sums(of_positives, rows, statistics.shape[1]), "sum")
     return GradientCoefficients(reduce_(weights @ losses, "sum"), of_positives, of_rows)
 
 

@@ -22,4 +22,4 @@ class Positives(NamedTuple, Generic[A]):
 
     labels: A  # (n_pairs,) int64
     rows: A  # (n_pairs,) int64
-    values: A  # (n_pairs,) relevance in (0, 1]
+    values: A  # (n_pairs,) relevance in (0, 1]; if drawn, an equal share of the row's relevances

@@ -21,6 +21,7 @@ from ._losses import (
     mask_,
     masked_pairs,
     positive_offsets,
+    positive_weights,
     row_sums,
     score_gradient_,
     subtract_offsets_,
@@ -58,15 +59,19 @@ def dense_pool_step(
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
         # text-major: the losses reduce over the scores of a text
         scores = _scores(texts, labels, added).T.contiguous()
-        index = (positives.rows, positives.labels)
+        positions, rows, values = positives
+        index = (rows, positions)
         positive_scores = scores[index]
         masked = masked_pairs(positives, ignored, loss)
         mask_(scores, (masked.rows, masked.labels))
-        offsets = positive_offsets(loss, positives.rows, len(scores), scores.dtype)
+        offsets = positive_offsets(loss, rows, len(scores), scores.dtype)
         subtract_offsets_(scores, index, offsets)
-        statistics = loss.row_statistics(lambda: [scores])
+        weights, relevances = positive_weights(
+            values, rows, len(scores), scores.dtype, sample_weight
+        )
+        statistics = loss.row_statistics(lambda: [scores], relevances)
         mean_loss, of_positives, of_rows = gradient_coefficients(
-            loss, statistics, positive_scores, positives.values, positives.rows, sample_weight
+            loss, statistics, positive_scores, weights, rows
         )
         score_gradient_(loss, scores, statistics, of_rows, index, of_positives)
         return _pool_gradients(scores.T, texts, labels, temperature, mean_loss)
@@ -150,8 +155,9 @@ def _one_way(
         own = ((scores if offsets is None else scores - offsets) - largest[rows]).exp()
         sums = sums + row_sums(own, rows, n_rows)
     sums = sums.clamp(min=torch.finfo(scores.dtype).tiny)
+    weights, _ = positive_weights(values, rows, n_rows, scores.dtype, sample_weight)
     mean_loss, of_positives, of_rows = gradient_coefficients(
-        loss, (sums.log() + largest)[None], scores, values, rows, sample_weight
+        loss, (sums.log() + largest)[None], scores, weights, rows
     )
     factors, by_positives = of_rows / sums, -of_positives
     if own is not None:

@@ -25,7 +25,7 @@ _NEWTON_WIDTH = 4.0
 
 def soft_top_k_threshold(
     blocks: ScoreBlocks,
-    k: float,
+    k: float | Tensor,  # (batch,) of the scores' dtype, or one for all rows
     alpha: float,
     reduce_: Reduce = as_it_is,  # where the blocks are a part of the columns: over all parts
 ) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ def soft_top_k_threshold(
 
 
 def _bracket(
-    blocks: ScoreBlocks, k: float, alpha: float, reduce_: Reduce
+    blocks: ScoreBlocks, k: float | Tensor, alpha: float, reduce_: Reduce
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The lowest and highest threshold and the number of labels of every row; one pass."""
     lows, highs, counts = zip(*_extremes(blocks()), strict=True)
@@ -87,7 +87,7 @@ def _extremes(blocks: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor
 
 
 def _excess_and_slope(
-    blocks: ScoreBlocks, threshold: Tensor, k: float, alpha: float, reduce_: Reduce
+    blocks: ScoreBlocks, threshold: Tensor, k: float | Tensor, alpha: float, reduce_: Reduce
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The sum of probabilities minus k, the size of its terms and its slope, by row; one pass.
 

@@ -41,7 +41,7 @@ _SCORES_AT_ONCE = 1 << 23
 class DualEncoderSettings(TwoTowerSettings):
     """See the parameters of `DualEncoderXC`."""
 
-    k: float
+    k: float | str
     alpha: float
     normalize: bool
     positives_per_text: int | None
@@ -83,9 +83,10 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         self.pool_size = len(self.candidates) if is_all else settings.pool_size
         self.is_mined = settings.negatives == "mined" and self.pool_size < len(self.candidates)
         self.loss = make_loss(settings.loss, settings)
-        if isinstance(self.loss, SoftTopK) and self.loss.k >= len(self.label_tokens):
+        k = self.loss.k if isinstance(self.loss, SoftTopK) else 0
+        if not isinstance(k, str) and k >= len(self.label_tokens):
             raise ValueError(
-                f"k={settings.k} of {len(self.label_tokens)} labels: all would be in the soft top "
+                f"k={k} of {len(self.label_tokens)} labels: all would be in the soft top "
                 f"k, and nothing would be learnt. Pass a smaller k."
             )
 
@@ -111,10 +112,9 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         positives, ignored, settings = batch.positives, batch.ignored, self.settings
         if settings.positives_per_text is not None:
             drawn = draw_positives(positives, settings.positives_per_text, self.rng)
-            ignored = _joined(Pairs(positives.labels[~drawn], positives.rows[~drawn]), ignored)
-            # the draw went by relevance: the weights need not
-            ones = np.ones(drawn.sum(), np.float32)
-            positives = Positives(positives.labels[drawn], positives.rows[drawn], ones)
+            if not self.loss.undrawn_compete:
+                ignored = _joined(Pairs(positives.labels[~drawn], positives.rows[~drawn]), ignored)
+            positives = _standing_for_all(positives, drawn, len(batch))
         wanted = positives.labels
         if self.shortlists is not None:
             shortlists = self.shortlists[batch.index]
@@ -237,6 +237,16 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
 
 def _head(module: EncoderModule, is_normalized: bool) -> LinearHead:
     return LinearHead((module.dim,) if is_normalized else ())
+
+
+def _standing_for_all(
+    positives: Positives[NDArray[Any]], drawn: NDArray[np.bool_], batch_size: int
+) -> Positives[NDArray[Any]]:
+    """Those drawn, with equal shares of their text's relevances: the draw went by them."""
+    rows = positives.rows[drawn]
+    relevances = np.bincount(positives.rows, positives.values, batch_size)
+    shares = relevances[rows] / np.bincount(rows)[rows]
+    return Positives(positives.labels[drawn], rows, shares.astype(np.float32))
 
 
 def _joined(pairs: Pairs[NDArray[Any]], others: Pairs[NDArray[Any]] | None) -> Pairs[NDArray[Any]]:

@@ -28,6 +28,7 @@ UNCLEAR = ("ambiguous", "NoneType", "unsupported operand", "overflow", "object o
 NAMES = [
     *("auto", "bag", "", "x\0", "mean", "cls", "last", "float32", "bfloat16", "cpu", "cuda"),
     *("random", "mined", "all", "in-batch", "clustered", "label_texts", "one-vs-all", "softmax"),
+    "n_positives",
     *("decoupled-softmax", "soft-top-k", "balanced-softmax", "1", "nan", r"\w+", "(", "[a-z]"),
 ]
 
