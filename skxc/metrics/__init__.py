@@ -1,6 +1,6 @@
 """Ranking metrics of extreme classification: sparse truth, sparse or dense scores."""
 
-from ._at_k import ndcg_at_k, precision_at_k, psndcg_at_k, psp_at_k, recall_at_k
+from ._at_k import mrr_at_k, ndcg_at_k, precision_at_k, psndcg_at_k, psp_at_k, recall_at_k
 from ._displays import (
     ErrorAnalysisDisplay,
     LabelFrequencyDisplay,
@@ -20,6 +20,7 @@ __all__ = [
     "ReliabilityDisplay",
     "TrainingHistoryDisplay",
     "XMCScorer",
+    "mrr_at_k",
     "ndcg_at_k",
     "precision_at_k",
     "propensities",

@@ -140,6 +140,41 @@ def ndcg_at_k(
 
 
 @completed_by(_SHARED)
+def mrr_at_k(
+    Y_true: Matrix,
+    Y_score: Matrix,
+    *,
+    k: int = 5,
+    exclude: Matrix | None = None,
+    sample_weight: ArrayLike | None = None,
+) -> float:
+    """Mean over the rows of 1 / the rank of the first true label among the k best [1]_.
+
+    The mean reciprocal rank. A row without a true label there, or without labels, scores 0.
+    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
+
+    Returns
+    -------
+    float
+        MRR@k in [0, 1].
+
+    References
+    ----------
+    .. [1] E. M. Voorhees. The TREC-8 Question Answering Track Report. TREC 1999.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from skxc.metrics import mrr_at_k
+    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
+    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
+    >>> mrr_at_k(Y_true, Y_score, k=2)
+    0.75
+    """
+    return ranking_metrics(Y_true, Y_score, (k,), None, exclude, sample_weight)[f"MRR@{k}"]
+
+
+@completed_by(_SHARED)
 def psp_at_k(
     Y_true: Matrix,
     Y_score: Matrix,

@@ -1,4 +1,4 @@
-"""Precision, recall and nDCG at k, plain and propensity-scored.
+"""Precision, recall, nDCG and MRR at k, and the propensity-scored ones.
 
 Each row is cut at k (`best_labels`), the gains of its hits are summed (`_gains`), and the metrics
 are computed from these sums.
@@ -41,7 +41,8 @@ def ranking_metrics(
     .. math:: \mathrm{P@}k = \frac{1}{k} \sum_{j \le k} h_{ij}, \qquad
               \mathrm{R@}k = \frac{1}{|y_i|} \sum_{j \le k} h_{ij}, \qquad
               \mathrm{nDCG@}k = \frac{\sum_{j \le k} h_{ij} / \log_2(j + 1)}
-                                     {\sum_{j \le \min(k, |y_i|)} 1 / \log_2(j + 1)}.
+                                     {\sum_{j \le \min(k, |y_i|)} 1 / \log_2(j + 1)}, \qquad
+              \mathrm{MRR@}k = \max_{j \le k} h_{ij} / j.
 
     PSP and PSnDCG divide each hit by the label's propensity [2]_, which turns P and nDCG into
     unbiased estimates where labels are missing. Both are divided by what the best ranking (true
@@ -73,9 +74,9 @@ def ranking_metrics(
     Returns
     -------
     dict of str to float
-        ``P@k``, ``nDCG@k`` and ``R@k``, with `propensities` also ``PSP@k`` and ``PSnDCG@k``, for
-        each of `ks`. Fractions in [0, 1]; the field prints 100 times these. PSP and PSnDCG are 0
-        where no row has a label.
+        ``P@k``, ``nDCG@k``, ``R@k`` and ``MRR@k``, with `propensities` also ``PSP@k`` and
+        ``PSnDCG@k``, for each of `ks`. Fractions in [0, 1]; the field prints 100 times these. PSP
+        and PSnDCG are 0 where no row has a label.
 
     Raises
     ------
@@ -100,7 +101,8 @@ def ranking_metrics(
     >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
     >>> ranking_metrics(Y_true, Y_score, ks=(1, 3), propensities=[1.0, 0.5, 0.5, 0.5])
     {'P@1': 0.5, 'P@3': 0.5, 'nDCG@1': 0.5, 'nDCG@3': 0.77..., 'R@1': 0.25, 'R@3': 1.0,
-     'PSP@1': 0.25, 'PSP@3': 1.0, 'PSnDCG@1': 0.25, 'PSnDCG@3': 0.68...}
+     'MRR@1': 0.5, 'MRR@3': 0.75, 'PSP@1': 0.25, 'PSP@3': 1.0,
+     'PSnDCG@1': 0.25, 'PSnDCG@3': 0.68...}
 
     Lists of label ids, with the best labels first, are made matrices like this:
 
@@ -110,7 +112,7 @@ def ranking_metrics(
     >>> ids, indptr = sum(best_ids, []), np.cumsum([0, *map(len, best_ids)])
     >>> ranks = np.concatenate([np.arange(len(row)) for row in best_ids])
     >>> ranking_metrics(Y_true, csr_array((-ranks, ids, indptr), shape=Y_true.shape), ks=(3,))
-    {'P@3': 0.66..., 'nDCG@3': 0.73..., 'R@3': 0.66...}
+    {'P@3': 0.66..., 'nDCG@3': 0.73..., 'R@3': 0.66..., 'MRR@3': 1.0}
     """
     ks = check_ks(ks)
     true_pairs, shape = label_pairs(Y_true, "Y_true")
@@ -125,10 +127,10 @@ def ranking_metrics(
     true_pairs = true_pairs[~contains(excluded, true_pairs)]
 
     rankings = best_labels(scores, excluded, max(ks))
-    gain, dcg = _gains(rankings, true_pairs, label_gains, ks, shape)
+    gain, dcg, reciprocal_rank = _gains(rankings, true_pairs, label_gains, ks, shape)
     # the best ranking is the cut of the true labels, scored by what each is worth
     best_rankings = best_labels(_true_scores(true_pairs, label_gains[-1], shape), excluded, max(ks))
-    best_gain, best_dcg = _gains(best_rankings, true_pairs, label_gains, ks, shape)
+    best_gain, best_dcg, _ = _gains(best_rankings, true_pairs, label_gains, ks, shape)
 
     n_true = np.bincount(true_pairs // max(shape[1], 1), minlength=shape[0])
     ideal_dcg = np.where(n_true > 0, best_dcg[0], 1.0)  # 1: no division by 0 in rows without labels
@@ -136,6 +138,7 @@ def ranking_metrics(
     metrics = _averages("P", ks, gain[0] / np.array(ks)[:, None], weights)
     metrics |= _averages("nDCG", ks, dcg[0] / ideal_dcg, weights)
     metrics |= _averages("R", ks, gain[0] / np.maximum(n_true, 1), weights)
+    metrics |= _averages("MRR", ks, reciprocal_rank, weights)
     if propensities is not None:
         metrics |= _averages("PSP", ks, gain[1], weights, best=best_gain[1])
         metrics |= _averages(
@@ -160,14 +163,21 @@ def _gains(
     label_gains: Sequence[np.ndarray | None],  # each (n_labels,): what a hit is worth; None: 1
     ks: Sequence[int],
     shape: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and discounted sums of the first k hits' gains, each (n_gains, n_ks, n_samples)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums and discounted sums of the first k places' gains, each (n_gains, n_ks, n_samples).
+
+    Then 1 / the place of the first hit among them, (n_ks, n_samples); 0 where there is none.
+    """
     n_samples, n_labels = shape
     sums = np.zeros((len(label_gains), len(ks), n_samples))
     discounted_sums = np.zeros_like(sums)
+    reciprocal_ranks = np.zeros((len(ks), n_samples))
     for rows, labels in rankings:
         is_hit = (labels >= 0) & contains(true_pairs, rows[:, None] * n_labels + labels)
-        discount = np.log2(np.arange(labels.shape[1]) + 2.0)
+        places = np.arange(1.0, labels.shape[1] + 1)
+        discount = np.log2(places + 1)
+        for j, k in enumerate(ks):
+            reciprocal_ranks[j, rows] = (is_hit / places)[:, :k].max(axis=1, initial=0)
         for i, gain_of_label in enumerate(label_gains):
             worth = 1.0 if gain_of_label is None else gain_of_label[labels]
             gains = np.where(is_hit, worth, 0.0)
@@ -175,7 +185,7 @@ def _gains(
             for j, k in enumerate(ks):
                 sums[i, j, rows] = gains[:, :k].sum(axis=1)
                 discounted_sums[i, j, rows] = discounted[:, :k].sum(axis=1)
-    return sums, discounted_sums
+    return sums, discounted_sums, reciprocal_ranks
 
 
 def _averages(
