@@ -69,7 +69,7 @@ REFUSED = {
     "metrics.ranking_metrics(Y, sp.csr_array((4, 9)))": "Y_score has shape (4, 9)",
 }  # fmt: skip
 COMPUTED = {
-    "metrics.ranking_metrics(Y, Y, (1,))": "{'P@1': 1.0, 'nDCG@1': 1.0, 'R@1': 1.0}",
+    "metrics.ranking_metrics(Y, Y, (1,))": "{'P@1': 1.0, 'nDCG@1': 1.0, 'R@1': 1.0, 'MRR@1': 1.0}",
     "metrics.precision_at_k(Y, Y, k=1, exclude=Y)": "0.0",
     "metrics.XMCScorer('P@1')(other, texts, Y)": "1.0",
     "selection.tune_threshold(other, texts, Y)": "0.5",

@@ -629,7 +629,7 @@ def test_the_table_is_in_percent_and_fits_a_narrow_terminal(model, data, capsys)
     for row in rows[1:]:
         kind, *values = row.split()
         assert values == [f"{100 * metrics[f'{kind}@{k}']:.2f}" for k in (1, 3, 5)]
-    assert [row.split()[0] for row in rows[1:]] == ["P", "nDCG", "R", "PSP", "PSnDCG"]
+    assert [row.split()[0] for row in rows[1:]] == ["P", "nDCG", "R", "MRR", "PSP", "PSnDCG"]
 
 
 def test_another_number_of_labels_is_refused_and_other_names_are_warned_of(

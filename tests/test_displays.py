@@ -149,7 +149,7 @@ def test_estimators_without_one_matrix_of_scores_are_refused_in_words():
 def test_lines_show_what_ranking_metrics_gives(seed):
     Y_true, Y_score, exclude, _, weights = random_predictions(seed)
     p = np.linspace(0.1, 1, Y_true.shape[1])
-    metrics = ("P", "R", "nDCG", "PSP", "PSnDCG")
+    metrics = ("P", "R", "nDCG", "MRR", "PSP", "PSnDCG")
     display = RankingMetricsDisplay.from_predictions(
         Y_true, Y_score, metrics=metrics, ks=KS, propensities=p,
         exclude=exclude, sample_weight=weights, name="it",
@@ -577,7 +577,7 @@ def test_tiny_problems_are_drawn(n_samples, n_labels):
     Y_true = sp.csr_array((n_samples, n_labels))
     Y_score = rng.random((n_samples, n_labels))
     p = np.full(n_labels, 0.5)
-    everything = ("P", "R", "nDCG", "PSP", "PSnDCG")
+    everything = ("P", "R", "nDCG", "MRR", "PSP", "PSnDCG")
     display = RankingMetricsDisplay.from_predictions(
         Y_true, Y_score, metrics=everything, propensities=p
     )

@@ -20,6 +20,7 @@ from skxc.metrics import (
     RankingMetricsDisplay,
     ReliabilityDisplay,
     XMCScorer,
+    mrr_at_k,
     ndcg_at_k,
     precision_at_k,
     propensities,
@@ -133,7 +134,7 @@ GROUPS = {
         "predict_proba": lambda m: DENSE.predict_proba(TEXTS, exclude=m),
     },
     **{f.__name__: of_metrics(f) for f in
-       (ranking_metrics, precision_at_k, recall_at_k, ndcg_at_k)},
+       (ranking_metrics, precision_at_k, recall_at_k, ndcg_at_k, mrr_at_k)},
     **{f.__name__: of_metrics(f, ONES) for f in (psp_at_k, psndcg_at_k)},
     "propensities": {"Y": propensities},
     "XMCScorer": {

@@ -18,6 +18,7 @@ from sklearn.preprocessing import MultiLabelBinarizer
 from skxc import metrics
 from skxc.metrics import (
     PROPENSITY_CONSTANTS,
+    mrr_at_k,
     ndcg_at_k,
     precision_at_k,
     propensities,
@@ -51,7 +52,7 @@ def brute_force(truth, scores, k, p=None, exclude=None, weight=None):
     n, n_labels = truth.shape
     weight = [1.0] * n if weight is None else weight
     inverse = [1.0] * n_labels if p is None else [1 / x for x in p]
-    sums = dict.fromkeys(("P", "R", "nDCG", "PSP", "bestPSP", "PSnDCG", "bestPSnDCG"), 0.0)
+    sums = dict.fromkeys(("P", "R", "nDCG", "MRR", "PSP", "bestPSP", "PSnDCG", "bestPSnDCG"), 0.0)
     for i in range(n):
         excluded = set() if exclude is None else {j for j in range(n_labels) if exclude[i, j] > 0}
         true = {j for j in range(n_labels) if truth[i, j] > 0} - excluded
@@ -63,6 +64,8 @@ def brute_force(truth, scores, k, p=None, exclude=None, weight=None):
         w = weight[i]
         sums["P"] += w * len(true.intersection(top)) / k
         sums["R"] += w * len(true.intersection(top)) / len(true)
+        found_at = [r for r, j in enumerate(top, 1) if j in true]
+        sums["MRR"] += w / found_at[0] if found_at else 0.0
         sums["PSP"] += w * sum(inverse[j] for j in top if j in true)
         sums["bestPSP"] += w * sum(best)
         for r, j in enumerate(top):
@@ -71,7 +74,7 @@ def brute_force(truth, scores, k, p=None, exclude=None, weight=None):
                 sums["PSnDCG"] += w * inverse[j] / math.log2(r + 2) / ideal_dcg
         for r, value in enumerate(best):
             sums["bestPSnDCG"] += w * value / math.log2(r + 2) / ideal_dcg
-    result = {f"{name}@{k}": sums[name] / sum(weight) for name in ("P", "nDCG", "R")}
+    result = {f"{name}@{k}": sums[name] / sum(weight) for name in ("P", "nDCG", "R", "MRR")}
     if p is not None:
         for name in ("PSP", "PSnDCG"):
             best = sums["best" + name]
@@ -162,6 +165,7 @@ def test_each_single_function_is_its_entry_of_ranking_metrics(rng):
         "P@3": precision_at_k(truth, scores, k=3, **options),
         "R@3": recall_at_k(truth, scores, k=3, **options),
         "nDCG@3": ndcg_at_k(truth, scores, k=3, **options),
+        "MRR@3": mrr_at_k(truth, scores, k=3, **options),
         "PSP@3": psp_at_k(truth, scores, p, k=3, **options),
         "PSnDCG@3": psndcg_at_k(truth, scores, p, k=3, **options),
     } == every
@@ -294,7 +298,9 @@ def test_the_truth_as_scores_is_perfect_except_for_precision(rng):
     truth[:, 0] = 1.0
     p = rng.uniform(0.1, 1, size=9)
     result = ranking_metrics(truth, sp.csr_array((truth > 0) / p), (1, 9), propensities=p)
-    for name in ("P@1", "nDCG@1", "PSP@1", "PSnDCG@1", "R@9", "nDCG@9", "PSP@9", "PSnDCG@9"):
+    names = ("P@1", "nDCG@1", "MRR@1", "PSP@1", "PSnDCG@1")
+    names += ("R@9", "nDCG@9", "PSP@9", "PSnDCG@9")
+    for name in names:
         assert result[name] == pytest.approx(1.0, abs=1e-12)
     assert result["P@9"] == pytest.approx((truth > 0).mean())
 
@@ -322,6 +328,8 @@ def test_hand_made_case():
             "nDCG@3": ((1 + third) / (1 + second) + second) / 2,
             "R@1": (1 / 2 + 0) / 2,
             "R@3": 1.0,
+            "MRR@1": (1 + 0) / 2,
+            "MRR@3": (1 + 1 / 2) / 2,
             "PSP@1": (1 + 0) / (2 + 2),
             "PSP@3": (1 + 2 + 2) / (2 + 1 + 2),
             "PSnDCG@1": (1 + 0) / (2 + 2),
@@ -359,7 +367,21 @@ def test_excluded_pairs_leave_before_the_cut(form):
     truth, scores = form(np.array([[1, 0, 1, 0]])), form(np.array([[0.9, 0.8, 0.7, 0.6]]))
     exclude = form(np.array([[1, 1, 0, 0]]))
     result = ranking_metrics(truth, scores, (1, 2), exclude=exclude)
-    assert result == {"P@1": 1, "P@2": 0.5, "nDCG@1": 1, "nDCG@2": 1, "R@1": 1, "R@2": 1}
+    assert result.pop("P@2") == 0.5
+    assert len(result) == 7
+    assert set(result.values()) == {1.0}
+
+
+def test_the_first_true_label_within_the_cut_counts_by_its_rank():
+    scores = np.array([[0.1, 0.4, 0.3, 0.4]])  # ranks 1, 3, 2, 0
+    for truth, ranks in {(1, 0, 0, 1): (0.5, 0.5), (1, 0, 1, 0): (0.0, 1 / 3)}.items():
+        values = mrr_at_k([truth], scores, k=2), mrr_at_k([truth], scores, k=3)
+        assert values == pytest.approx(ranks, rel=1e-15)
+    exclude = np.array([[0, 1, 0, 0]])
+    assert mrr_at_k([[1, 0, 1, 0]], scores, k=2, exclude=exclude) == 0.5
+    rows = [[1, 0, 0, 1], [0, 0, 0, 0]], np.vstack([scores, scores])
+    assert mrr_at_k(*rows, k=2) == 0.25
+    assert mrr_at_k(*rows, k=2, sample_weight=[3, 1]) == 0.375
 
 
 def test_explicit_zeros_of_exclude_exclude_nothing():
@@ -370,7 +392,10 @@ def test_explicit_zeros_of_exclude_exclude_nothing():
 def test_rows_without_labels_stay_in_the_denominators():
     truth, scores = np.array([[1, 0], [0, 0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     result = ranking_metrics(truth, scores, (1,), propensities=[0.5, 0.5])
-    assert result == {"P@1": 0.5, "nDCG@1": 0.5, "R@1": 0.5, "PSP@1": 1.0, "PSnDCG@1": 1.0}
+    assert result == {
+        **dict.fromkeys(("P@1", "nDCG@1", "R@1", "MRR@1"), 0.5),
+        **{"PSP@1": 1.0, "PSnDCG@1": 1.0},
+    }
 
 
 @pytest.mark.parametrize("n_labels", [0, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,19 @@ SCHEDULES = {
     "lf-wikipedia-500k": (2048, 5_000, 100),
     "lf-amazontitles-1.3m": (1024, 15_000, 100),
 }
+# of Renee, where its tables and the commands that its repository has now differ
+DIFFERENCES = {
+    ("amazontitles-670k", "classifier_learning_rate"): ("0.01", "0.001"),
+    ("amazontitles-3m", "classifier_learning_rate"): ("0.01", "0.005"),
+    ("amazontitles-3m", "classifier_weight_decay"): ("1.0e-3", "0.002"),
+    ("amazontitles-3m", "epochs"): ("60", "70"),
+    ("wiki-500k", "classifier_weight_decay"): ("1.0e-4", "1.0e-3"),
+    ("lf-wikiseealso-320k", "classifier_learning_rate"): ("0.2", "0.1"),
+}
+SOURCE = re.compile(
+    r"\btables? \d+|^ours: \w"
+    r"|\brepository's (code|command|config\.yaml|configuration|default|later command|README)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +75,17 @@ def make(recipe: Path, model: str | None = None, **overrides: Any) -> Any:
 
 def recipe_id(recipe: Path) -> str:
     return f"{recipe.parent.name}/{recipe.stem}"
+
+
+def lines_of(recipe: Path) -> dict[str, tuple[str, str]]:
+    """Of each parameter its value, as it is written, and the comment after it."""
+    lines = {}
+    for line in recipe.read_text(encoding="utf-8").split("\n"):
+        if line and not line.startswith("#") and line != "transformer:":
+            entry, _, comment = line.partition("  # ")
+            name, _, value = entry.strip().partition(": ")
+            lines[name] = value, comment
+    return lines
 
 
 every_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=recipe_id)
@@ -107,6 +132,8 @@ def test_a_recipe_trains_and_predicts(recipe: Path, tiny_bert: str) -> None:
     few["device"] = "cpu"
     if recipe.parent.name == "unidec":
         few |= {"epochs": 6, "projection_dim": 8}  # mines and clusters before the last
+    if "k" in parameters_of(recipe):
+        few["k"] = 1  # of three labels
     clf = make(recipe, tiny_bert, **few)
     clf.encoder.max_length = 16
     clf.set_params(random_state=0).fit(texts, labels)
@@ -118,11 +145,60 @@ def test_a_recipe_says_that_it_was_not_run_and_has_the_pages_figures(recipe: Pat
     comment = recipe.read_text(encoding="utf-8").split("\n\n")[0].replace("\n# ", " ")
     assert "Not run here." in comment
     name, rest = re.search(r" on (\S+): [^:]*?(\d.*)", comment).groups()  # type: ignore[union-attr]
-    assert name.lower() == recipe.stem
+    assert name.lower() == recipe.stem.removesuffix("-soft-top-5")
     figures = re.findall(r"\d\d\.\d\d", rest)[:2]
     page = (ROOT / "docs" / "guide" / "recipes.md").read_text(encoding="utf-8")
     rows = [line for line in page.split("\n") if line.startswith(f"| {name} |")]
     assert any(all(figure in row for figure in figures) for row in rows)
+
+
+@every_recipe
+def test_every_line_of_a_recipe_names_its_source(recipe: Path) -> None:
+    lines = lines_of(recipe)
+    parameters = parameters_of(recipe)
+    transformer = parameters.pop("transformer")
+    assert set(lines) == set(parameters) | set(transformer)
+    for name, (_, comment) in lines.items():
+        assert SOURCE.search(comment), f"{name}: {comment!r}"
+
+
+@pytest.mark.parametrize(("name", "parameter"), DIFFERENCES)
+def test_where_paper_and_repository_differ_both_are_named(name: str, parameter: str) -> None:
+    of_paper, of_repository = DIFFERENCES[name, parameter]
+    value, comment = lines_of(ROOT / "examples" / "recipes" / "renee" / f"{name}.yaml")[parameter]
+    assert value == of_paper
+    assert comment == f"tables 14, 15; repository's later command: {of_repository}"
+
+
+@every_recipe
+def test_a_recipe_of_a_set_with_reciprocal_pairs_names_their_files(recipe: Path) -> None:
+    head = recipe.read_text(encoding="utf-8").split("\n\n")[0]
+    names = ["filter_labels_train.txt", "filter_labels_test.txt"]
+    if recipe.parent.name == "renee":
+        names += ["trn_filter_labels.txt", "tst_filter_labels.txt"]
+    assert all((name in head) == recipe.stem.startswith("lf-") for name in names)
+
+
+@pytest.mark.parametrize("name", ["lf-amazontitles-131k", "lf-amazontitles-1.3m"])
+def test_the_start_of_a_recipe_is_made_by_a_command_and_has_its_encoder(name: str) -> None:
+    pytest.importorskip("jsonargparse")
+    from skxc._cli._fit_parser import fit_parser
+    from skxc._cli._parsing import parsed
+
+    recipe = ROOT / "examples" / "recipes" / "renee" / f"{name}.yaml"
+    head = recipe.read_text(encoding="utf-8").replace("\\\n#", "")
+    first, second = re.findall(r"^# +(skxc fit .*)", head, flags=re.MULTILINE)
+    _, _, kind, *argv = shlex.split(first)
+    argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
+    options = parsed(fit_parser(kind, ESTIMATORS[kind]), argv)
+    parameters = parameters_of(recipe)
+    assert options["encoder"] == parameters["encoder"]
+    assert options["transformer"]["pooling"] == parameters["transformer"]["pooling"]
+    assert options["fields"] == parameters["fields"]
+    assert options["normalize"]
+    assert options["temperature"] == 0.05
+    assert f"{name}.yaml" in second
+    assert f"--init-encoder {options['out']}" in second
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -40,7 +40,7 @@ from skxc.metrics import (
     ranking_metrics,
 )
 
-ALL = ("P@1", "P@5", "R@3", "nDCG@3", "nDCG@5", "PSP@1", "PSP@3", "PSnDCG@5")
+ALL = ("P@1", "P@5", "R@3", "nDCG@3", "nDCG@5", "MRR@5", "PSP@1", "PSP@3", "PSnDCG@5")
 N_TEXTS, N_LABELS = 90, 8
 
 
@@ -249,7 +249,9 @@ def test_an_estimator_that_ranks_nothing_is_refused(data):
 )  # fmt: skip
 def test_an_unknown_metric_is_refused_at_once(metrics):
     bad = metrics[-1] if isinstance(metrics, list | tuple) else metrics
-    with pytest.raises(ValueError, match=re.escape(f"metrics holds {bad!r}. Pass P, R, nDCG, PSP")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"metrics holds {bad!r}. Pass P, R, nDCG, MRR, PSP")
+    ):
         XMCScorer(metrics)
 
 

@@ -140,7 +140,7 @@ def _rounded_up(dim: int) -> int:
 def read(recipe: Path) -> dict[str, Any]:
     """A recipe's lines, and its data set as "data"."""
     parameters = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    return parameters | {"data": DATA_SETS[recipe.stem]}
+    return parameters | {"data": DATA_SETS[recipe.stem.removesuffix("-soft-top-5")]}
 
 
 def main() -> None:

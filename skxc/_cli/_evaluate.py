@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Bunch
 
 KS = [1, 3, 5]
-_KINDS = ("P", "nDCG", "R", "PSP", "PSnDCG")
+_KINDS = ("P", "nDCG", "R", "MRR", "PSP", "PSnDCG")
 
 
 def evaluate(

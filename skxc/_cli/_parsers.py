@@ -95,10 +95,10 @@ def evaluate_parser() -> Parser:
     parser = new_parser(
         "evaluate",
         "MODEL DATA [options]",
-        "Precision, nDCG, recall and their propensity-scored versions on the test texts of DATA,\n"
-        "in percent. Pairs of its filter file are left out; propensities are those of the labels\n"
-        "that the model was trained on. Of a table or corpus, all rows are test rows: pass one\n"
-        "that the model was not trained on. Its labels are found by their names.",
+        "Precision, nDCG, recall, MRR and propensity-scored precision and nDCG on the test texts\n"
+        "of DATA, in percent. Pairs of its filter file are left out; propensities are those of\n"
+        "the labels that the model was trained on. Of a table or corpus, all rows are test rows:\n"
+        "pass one that the model was not trained on. Its labels are found by their names.",
     )
     parser.add_argument("model", metavar="MODEL", type=str, help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", type=str, help=DATA_HELP)

@@ -1,4 +1,4 @@
-"""Precision, recall and nDCG at k, plain and propensity-scored.
+"""Precision, recall, nDCG and MRR at k, and the propensity-scored ones.
 
 Each row is cut at k (`best_labels`), the gains of its hits are summed (`_gains`), and the metrics
 are computed from these sums.
@@ -12,8 +12,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from skxc._docstrings import completed_by
-
 from ._checks import (
     Matrix,
     check_ks,
@@ -24,35 +22,6 @@ from ._checks import (
 )
 from ._pairs import contains, excluded_pairs, label_pairs
 from ._top_k import best_labels
-
-# of the functions that compute one metric
-_SHARED = """
-Parameters
-----------
-Y_true : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-    True labels: entries greater than 0.
-Y_score : sparse matrix, sparse array or array-like of shape (n_samples, n_labels)
-    Scores, higher is better. Sparse: only stored entries are predictions. Equal scores rank by
-    label id.
-propensities : array-like of shape (n_labels,)
-    Propensities in (0, 1] from the training labels, see :func:`skxc.metrics.propensities`.
-k : int, default=5
-    Where to cut the ranking, at least 1.
-exclude : sparse matrix, sparse array or array-like of shape (n_samples, n_labels), default=None
-    Entries greater than 0 are pairs to ignore, neither true nor predicted.
-sample_weight : array-like of shape (n_samples,), default=None
-    Weight of each row, 0 or greater.
-
-Raises
-------
-ValueError
-    If shapes differ or an argument is out of range, as in :func:`ranking_metrics`.
-
-References
-----------
-.. [1] K. Bhatia et al. The Extreme Classification Repository: Multi-label Datasets and Code.
-   http://manikvarma.org/downloads/XC/XMLRepository.html
-"""
 
 
 def ranking_metrics(
@@ -72,7 +41,8 @@ def ranking_metrics(
     .. math:: \mathrm{P@}k = \frac{1}{k} \sum_{j \le k} h_{ij}, \qquad
               \mathrm{R@}k = \frac{1}{|y_i|} \sum_{j \le k} h_{ij}, \qquad
               \mathrm{nDCG@}k = \frac{\sum_{j \le k} h_{ij} / \log_2(j + 1)}
-                                     {\sum_{j \le \min(k, |y_i|)} 1 / \log_2(j + 1)}.
+                                     {\sum_{j \le \min(k, |y_i|)} 1 / \log_2(j + 1)}, \qquad
+              \mathrm{MRR@}k = \max_{j \le k} h_{ij} / j.
 
     PSP and PSnDCG divide each hit by the label's propensity [2]_, which turns P and nDCG into
     unbiased estimates where labels are missing. Both are divided by what the best ranking (true
@@ -104,9 +74,9 @@ def ranking_metrics(
     Returns
     -------
     dict of str to float
-        ``P@k``, ``nDCG@k`` and ``R@k``, with `propensities` also ``PSP@k`` and ``PSnDCG@k``, for
-        each of `ks`. Fractions in [0, 1]; the field prints 100 times these. PSP and PSnDCG are 0
-        where no row has a label.
+        ``P@k``, ``nDCG@k``, ``R@k`` and ``MRR@k``, with `propensities` also ``PSP@k`` and
+        ``PSnDCG@k``, for each of `ks`. Fractions in [0, 1]; the field prints 100 times these. PSP
+        and PSnDCG are 0 where no row has a label.
 
     Raises
     ------
@@ -131,7 +101,8 @@ def ranking_metrics(
     >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
     >>> ranking_metrics(Y_true, Y_score, ks=(1, 3), propensities=[1.0, 0.5, 0.5, 0.5])
     {'P@1': 0.5, 'P@3': 0.5, 'nDCG@1': 0.5, 'nDCG@3': 0.77..., 'R@1': 0.25, 'R@3': 1.0,
-     'PSP@1': 0.25, 'PSP@3': 1.0, 'PSnDCG@1': 0.25, 'PSnDCG@3': 0.68...}
+     'MRR@1': 0.5, 'MRR@3': 0.75, 'PSP@1': 0.25, 'PSP@3': 1.0,
+     'PSnDCG@1': 0.25, 'PSnDCG@3': 0.68...}
 
     Lists of label ids, with the best labels first, are made matrices like this:
 
@@ -141,7 +112,7 @@ def ranking_metrics(
     >>> ids, indptr = sum(best_ids, []), np.cumsum([0, *map(len, best_ids)])
     >>> ranks = np.concatenate([np.arange(len(row)) for row in best_ids])
     >>> ranking_metrics(Y_true, csr_array((-ranks, ids, indptr), shape=Y_true.shape), ks=(3,))
-    {'P@3': 0.66..., 'nDCG@3': 0.73..., 'R@3': 0.66...}
+    {'P@3': 0.66..., 'nDCG@3': 0.73..., 'R@3': 0.66..., 'MRR@3': 1.0}
     """
     ks = check_ks(ks)
     true_pairs, shape = label_pairs(Y_true, "Y_true")
@@ -156,10 +127,10 @@ def ranking_metrics(
     true_pairs = true_pairs[~contains(excluded, true_pairs)]
 
     rankings = best_labels(scores, excluded, max(ks))
-    gain, dcg = _gains(rankings, true_pairs, label_gains, ks, shape)
+    gain, dcg, reciprocal_rank = _gains(rankings, true_pairs, label_gains, ks, shape)
     # the best ranking is the cut of the true labels, scored by what each is worth
     best_rankings = best_labels(_true_scores(true_pairs, label_gains[-1], shape), excluded, max(ks))
-    best_gain, best_dcg = _gains(best_rankings, true_pairs, label_gains, ks, shape)
+    best_gain, best_dcg, _ = _gains(best_rankings, true_pairs, label_gains, ks, shape)
 
     n_true = np.bincount(true_pairs // max(shape[1], 1), minlength=shape[0])
     ideal_dcg = np.where(n_true > 0, best_dcg[0], 1.0)  # 1: no division by 0 in rows without labels
@@ -167,189 +138,13 @@ def ranking_metrics(
     metrics = _averages("P", ks, gain[0] / np.array(ks)[:, None], weights)
     metrics |= _averages("nDCG", ks, dcg[0] / ideal_dcg, weights)
     metrics |= _averages("R", ks, gain[0] / np.maximum(n_true, 1), weights)
+    metrics |= _averages("MRR", ks, reciprocal_rank, weights)
     if propensities is not None:
         metrics |= _averages("PSP", ks, gain[1], weights, best=best_gain[1])
         metrics |= _averages(
             "PSnDCG", ks, dcg[1] / ideal_dcg, weights, best=best_dcg[1] / ideal_dcg
         )
     return metrics
-
-
-@completed_by(_SHARED)
-def precision_at_k(
-    Y_true: Matrix,
-    Y_score: Matrix,
-    *,
-    k: int = 5,
-    exclude: Matrix | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Fraction of true labels among the k best of each row, averaged [1]_.
-
-    A row counts `k` places even where it holds fewer labels or predictions; a row without labels
-    scores 0.
-    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
-
-    Returns
-    -------
-    float
-        P@k in [0, 1].
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skxc.metrics import precision_at_k
-    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
-    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
-    >>> precision_at_k(Y_true, Y_score, k=2)
-    0.5
-    """
-    return ranking_metrics(Y_true, Y_score, (k,), None, exclude, sample_weight)[f"P@{k}"]
-
-
-@completed_by(_SHARED)
-def recall_at_k(
-    Y_true: Matrix,
-    Y_score: Matrix,
-    *,
-    k: int = 5,
-    exclude: Matrix | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Fraction of each row's true labels among its k best, averaged [1]_.
-
-    A row without labels scores 0 and stays in the average, as in pyxclib and napkinXC. (Code that
-    skips such rows reports more: all rows / labelled rows times as much.)
-    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
-
-    Returns
-    -------
-    float
-        R@k in [0, 1].
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skxc.metrics import recall_at_k
-    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
-    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
-    >>> recall_at_k(Y_true, Y_score, k=2)
-    0.75
-    """
-    return ranking_metrics(Y_true, Y_score, (k,), None, exclude, sample_weight)[f"R@{k}"]
-
-
-@completed_by(_SHARED)
-def ndcg_at_k(
-    Y_true: Matrix,
-    Y_score: Matrix,
-    *,
-    k: int = 5,
-    exclude: Matrix | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Discounted gain at k over its best attainable value, averaged [1]_.
-
-    The best value of a row is that of min(k, number of its labels) hits; a row without labels
-    scores 0.
-    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
-
-    Returns
-    -------
-    float
-        The nDCG@k, in [0, 1].
-
-    References
-    ----------
-    .. [1] K. Järvelin, J. Kekäläinen. Cumulated Gain-Based Evaluation of IR Techniques. ACM
-       Transactions on Information Systems 20(4), 2002.
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skxc.metrics import ndcg_at_k
-    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
-    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
-    >>> ndcg_at_k(Y_true, Y_score, k=2)
-    0.62...
-    """
-    return ranking_metrics(Y_true, Y_score, (k,), None, exclude, sample_weight)[f"nDCG@{k}"]
-
-
-@completed_by(_SHARED)
-def psp_at_k(
-    Y_true: Matrix,
-    Y_score: Matrix,
-    propensities: ArrayLike,
-    *,
-    k: int = 5,
-    exclude: Matrix | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Propensity-scored precision at k over its best attainable value [1]_.
-
-    Each hit counts 1 / propensity, so that rare labels count more.
-    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
-
-    Returns
-    -------
-    float
-        PSP@k in [0, 1]; 0 where no row has a label.
-
-    References
-    ----------
-    .. [1] H. Jain, Y. Prabhu, M. Varma. Extreme Multi-label Loss Functions for Recommendation,
-       Tagging, Ranking & Other Missing Label Applications. KDD 2016.
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skxc.metrics import psp_at_k
-    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
-    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
-    >>> psp_at_k(Y_true, Y_score, [1.0, 0.5, 0.5, 0.5], k=2)
-    0.6
-    """
-    return ranking_metrics(Y_true, Y_score, (k,), propensities, exclude, sample_weight)[f"PSP@{k}"]
-
-
-@completed_by(_SHARED)
-def psndcg_at_k(
-    Y_true: Matrix,
-    Y_score: Matrix,
-    propensities: ArrayLike,
-    *,
-    k: int = 5,
-    exclude: Matrix | None = None,
-    sample_weight: ArrayLike | None = None,
-) -> float:
-    """Propensity-scored nDCG at k over its best attainable value [1]_.
-
-    Each hit counts 1 / propensity, so that rare labels count more.
-    :func:`ranking_metrics` has the formulas and conventions, and gives all metrics in one call.
-
-    Returns
-    -------
-    float
-        PSnDCG@k in [0, 1]; 0 where no row has a label.
-
-    References
-    ----------
-    .. [1] H. Jain, Y. Prabhu, M. Varma. Extreme Multi-label Loss Functions for Recommendation,
-       Tagging, Ranking & Other Missing Label Applications. KDD 2016.
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skxc.metrics import psndcg_at_k
-    >>> Y_true = csr_array([[1, 1, 0, 0], [0, 0, 1, 0]])
-    >>> Y_score = csr_array([[0.9, 0.3, 0.6, 0.0], [0.0, 0.8, 0.7, 0.1]])
-    >>> psndcg_at_k(Y_true, Y_score, [1.0, 0.5, 0.5, 0.5], k=2)
-    0.51...
-    """
-    return ranking_metrics(Y_true, Y_score, (k,), propensities, exclude, sample_weight)[
-        f"PSnDCG@{k}"
-    ]
 
 
 def _true_scores(
@@ -368,14 +163,21 @@ def _gains(
     label_gains: Sequence[np.ndarray | None],  # each (n_labels,): what a hit is worth; None: 1
     ks: Sequence[int],
     shape: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and discounted sums of the first k hits' gains, each (n_gains, n_ks, n_samples)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums and discounted sums of the first k places' gains, each (n_gains, n_ks, n_samples).
+
+    Then 1 / the place of the first hit among them, (n_ks, n_samples); 0 where there is none.
+    """
     n_samples, n_labels = shape
     sums = np.zeros((len(label_gains), len(ks), n_samples))
     discounted_sums = np.zeros_like(sums)
+    reciprocal_ranks = np.zeros((len(ks), n_samples))
     for rows, labels in rankings:
         is_hit = (labels >= 0) & contains(true_pairs, rows[:, None] * n_labels + labels)
-        discount = np.log2(np.arange(labels.shape[1]) + 2.0)
+        places = np.arange(1.0, labels.shape[1] + 1)
+        discount = np.log2(places + 1)
+        for j, k in enumerate(ks):
+            reciprocal_ranks[j, rows] = (is_hit / places)[:, :k].max(axis=1, initial=0)
         for i, gain_of_label in enumerate(label_gains):
             worth = 1.0 if gain_of_label is None else gain_of_label[labels]
             gains = np.where(is_hit, worth, 0.0)
@@ -383,7 +185,7 @@ def _gains(
             for j, k in enumerate(ks):
                 sums[i, j, rows] = gains[:, :k].sum(axis=1)
                 discounted_sums[i, j, rows] = discounted[:, :k].sum(axis=1)
-    return sums, discounted_sums
+    return sums, discounted_sums, reciprocal_ranks
 
 
 def _averages(

@@ -20,7 +20,7 @@ from ._propensity import propensities_from_counts
 from ._ranking import ranking_metrics
 from ._top_k import top_k_matrix
 
-_METRIC = re.compile(r"(?:P|R|nDCG|PSP|PSnDCG)@([1-9][0-9]*)")
+_METRIC = re.compile(r"(?:P|R|nDCG|MRR|PSP|PSnDCG)@([1-9][0-9]*)")
 
 
 class XMCScorer:
@@ -39,8 +39,8 @@ class XMCScorer:
     Parameters
     ----------
     metrics : str or sequence of str
-        Names such as ``"P@1"``, ``"R@10"``, ``"nDCG@3"``, ``"PSP@5"`` and ``"PSnDCG@5"``. A
-        sequence makes the scorer give a dict, one string a number.
+        Names such as ``"P@1"``, ``"R@10"``, ``"nDCG@3"``, ``"MRR@10"``, ``"PSP@5"`` and
+        ``"PSnDCG@5"``. A sequence makes the scorer give a dict, one string a number.
     A : float, default=0.55
         Of the propensities: how fast they fall with rarity, 0 or greater.
     B : float, default=1.5
@@ -217,8 +217,8 @@ def _check_metrics(names: tuple[str, ...]) -> tuple[int, ...]:
     for name, match in zip(names, matches, strict=True):
         if match is None:
             raise ValueError(
-                f"metrics holds {name!r}. Pass P, R, nDCG, PSP or PSnDCG, an @ and where to cut "
-                f"the ranking, at least 1: such as 'P@1', 'nDCG@5' or 'PSP@5'."
+                f"metrics holds {name!r}. Pass P, R, nDCG, MRR, PSP or PSnDCG, an @ and where to "
+                f"cut the ranking, at least 1: such as 'P@1', 'nDCG@5' or 'PSP@5'."
             )
     return tuple(sorted({int(match[1]) for match in matches if match is not None}))
 

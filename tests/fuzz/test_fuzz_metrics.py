@@ -30,7 +30,8 @@ def is_set_of_pairs(entries):
 def naive_metrics(truth, scores, excluded, ks, propensity, weights):
     """Row by row; `scores` are NaN where nothing is predicted."""
     n_samples, n_labels = truth.shape
-    rows = {name: np.zeros((len(ks), n_samples)) for name in ("P", "R", "nDCG", "PSP", "best")}
+    names = ("P", "R", "nDCG", "MRR", "PSP", "best")
+    rows = {name: np.zeros((len(ks), n_samples)) for name in names}
     for i in range(n_samples):
         true = [j for j in range(n_labels) if truth[i, j] and not excluded[i, j]]
         ranked = [j for j in range(n_labels) if scores[i, j] > -math.inf and not excluded[i, j]]
@@ -43,11 +44,12 @@ def naive_metrics(truth, scores, excluded, ks, propensity, weights):
             rows["P"][n, i] = sum(hits) / k
             rows["R"][n, i] = sum(hits) / max(len(true), 1)
             rows["nDCG"][n, i] = gain / ideal if true else 0.0
+            rows["MRR"][n, i] = 1 / (1 + hits.index(True)) if any(hits) else 0.0
             rows["PSP"][n, i] = sum(1 / propensity[j] for j in ranked[:k] if j in true)
             rows["best"][n, i] = sum(1 / propensity[j] for j in rarest[:k])
     mean = {name: values @ weights / sum(weights) for name, values in rows.items()}
     mean["PSP"] = np.divide(mean["PSP"], mean["best"], out=0 * mean["PSP"], where=mean["best"] > 0)
-    return {f"{name}@{k}": mean[name][n] for name in ("P", "R", "nDCG", "PSP")
+    return {f"{name}@{k}": mean[name][n] for name in names[:-1]
             for n, k in enumerate(ks)}  # fmt: skip
 
 

@@ -34,7 +34,7 @@ Parameters
     "P" and "PSP": what each bin contributes, so that the bars sum to the metric. "recall":
     the share of the bin's true pairs that were found.
 metrics : str or iterable of str, default="P"
-    One or more of "P", "R", "nDCG", "PSP", "PSnDCG", see
+    One or more of "P", "R", "nDCG", "MRR", "PSP", "PSnDCG", see
     :func:`skxc.metrics.ranking_metrics`.
 k : int, default=5
     Where to cut the rankings.

@@ -26,13 +26,20 @@ from ._axes import (
 )
 
 # the same line for a metric in every plot; colours tell estimators apart
-_LINE_STYLES = {"P": "-", "PSP": "--", "nDCG": "-.", "PSnDCG": (0, (5, 1, 1, 1, 1, 1)), "R": ":"}
+_LINE_STYLES = {
+    "P": "-",
+    "PSP": "--",
+    "nDCG": "-.",
+    "PSnDCG": (0, (5, 1, 1, 1, 1, 1)),
+    "R": ":",
+    "MRR": (0, (8, 2)),
+}
 _PROPENSITY_SCORED = {"PSP", "PSnDCG"}
 
 
 @dataclass(eq=False, repr=False)
 class RankingMetricsDisplay:
-    """Plot of ranking metrics over k: precision, recall, nDCG, plain and propensity-scored.
+    """Plot of ranking metrics over k: precision, recall, nDCG, MRR and propensity-scored ones.
 
     Use `from_estimator` or `from_predictions` to make one. Pass the `ax_` of one display as `ax`
     to the next to compare estimators: each has a colour and a marker, each metric its line style.
@@ -42,7 +49,8 @@ class RankingMetricsDisplay:
     ks : sequence of int, length n_ks
         Where the rankings are cut.
     values : mapping of str to array-like of shape (n_ks,)
-        Values of each metric, in [0, 1], under its name: "P", "R", "nDCG", "PSP", "PSnDCG".
+        Values of each metric, in [0, 1], under its name: "P", "R", "nDCG", "MRR", "PSP",
+        "PSnDCG".
     name : str, default=None
         Whose values they are, for the legend.
 
