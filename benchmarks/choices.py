@@ -95,7 +95,7 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
             {}, patched("_renee", initial_log_odds=zero_log_odds, with_intercept=no_intercept)
         ),
         "intercept initialised to 0": Variant(
-            {}, patched("_renee", initial_log_odds=zero_log_odds)
+            {}, patched("_renee_start", initial_log_odds=zero_log_odds)
         ),
         "momentum 0.9, a tenth of the rate (the paper)": Variant(
             {"momentum": 0.9, "classifier_learning_rate": RENEE_RATE / 10}

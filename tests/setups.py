@@ -8,7 +8,7 @@ import torch
 
 from skxc._functional._losses import LOSSES
 from skxc._methods._dual_encoder import DualEncoderSettings
-from skxc._methods._renee import ReneeSettings
+from skxc._methods._renee_start import ReneeSettings
 from skxc._methods._unidec_start import UniDECSettings
 from skxc._training._setup import TrainingSetup
 

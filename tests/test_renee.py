@@ -19,14 +19,8 @@ import skxc
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
 from skxc._methods import _renee
-from skxc._methods._renee import (
-    ReneeMethod,
-    ReneeSettings,
-    _bytes_a_label,
-    _chunk_size,
-    initial_log_odds,
-    with_intercept,
-)
+from skxc._methods._renee import ReneeMethod, _bytes_a_label, _chunk_size
+from skxc._methods._renee_start import ReneeSettings, initial_log_odds, with_intercept
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
 
