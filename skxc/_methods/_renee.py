@@ -17,7 +17,9 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._shares import column_share
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
+from skxc._functional._losses import LOSSES, PoolLoss, SoftTopK
 from skxc._functional._pairs import Pairs, Positives
+from skxc._functional._two_pass_linear import two_pass_linear_step_
 from skxc._kernels import has_fused_step, to_device, to_host
 from skxc._search._head import LinearHead
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor, search_bytes
@@ -56,7 +58,6 @@ class ReneeMethod(Method[ReneeSettings]):
     """Encode, step the classifier chunk by chunk, go back to the encoder (section 4.1)."""
 
     Settings = ReneeSettings
-    has_log_odds = True
     sharded = frozenset({"weights", "velocity"})
     attributes: ClassVar[Mapping[str, Check]] = {"label_embeddings_": _rows_with_intercept}
 
@@ -71,42 +72,65 @@ class ReneeMethod(Method[ReneeSettings]):
         super().__init__(setup)
         self.rows, self.weights, self.velocity, self.is_seen = rows, weights, velocity, is_seen
         self.own = setup.own_labels
+        # the column stays as it begins: 0, and below all others where a label is unseen
+        self.intercepts = None if setup.settings.fit_intercept else weights[:, -1].clone()
         self.chunk_size = _chunk_size(setup, setup.settings)
+        self.pool_loss = _pool_loss(self.settings.loss, int(is_seen.sum()))
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
-        settings, device = self.settings, self.weights.device
-        encoding = self._encoding(batch.tokens)
+        settings, encoding = self.settings, self._encoding(batch.tokens)
         outputs, mask = encoding.embeddings, None
         if settings.dropout:
             mask = dropout_mask(outputs, settings.dropout, self.generator)
             outputs = outputs * mask
-        embeddings = with_intercept(outputs)
+        gradient, loss = self._step_rows(with_intercept(outputs), batch, rate, with_loss=with_loss)
+        if self.intercepts is not None:
+            self.weights[:, -1] = self.intercepts
+            if self.velocity is not None:
+                self.velocity[:, -1] = 0
+        by_outputs = (gradient / len(batch))[:, :-1].to(outputs.dtype)
+        encoding.backward_sum(by_outputs if mask is None else by_outputs * mask)
+        return None if loss is None else loss / len(batch)
+
+    def _step_rows(
+        self, embeddings: Tensor, batch: Batch, rate: float, *, with_loss: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """The own labels' part of the texts' gradient, and the loss summed over the texts."""
+        settings, device = self.settings, self.weights.device
         # a CPU stores bfloat16 but multiplies float32: its bfloat16 products are slow and coarse
         dtype = self.weights.dtype if device.type == "cuda" else embeddings.dtype
         labels, rows, values = map(torch.from_numpy, batch.positives)
         ignored, weights = batch.ignored, batch.sample_weight
-        gradient, loss = one_vs_all_step_(
-            self.weights,
-            embeddings.to(dtype),
-            Positives(labels, to_device(rows, device), to_device(values, device)),
-            SGD(
-                settings.classifier_learning_rate * rate,
-                settings.classifier_weight_decay,
-                settings.momentum,
-            ),
-            chunk_size=self.chunk_size,
-            velocity=self.velocity,
-            batch_size=min(settings.batch_size, len(self.rows)),
-            sample_weight=None if weights is None else to_device(torch.from_numpy(weights), device),
-            ignored=None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
-            with_loss=with_loss,
-            generator=self.generator,
-            first_label=self.own.start,
+        positives = Positives(labels, to_device(rows, device), to_device(values, device))
+        sgd = SGD(
+            settings.classifier_learning_rate * rate,
+            settings.classifier_weight_decay,
+            settings.momentum,
         )
-        by_outputs = (gradient / len(batch))[:, :-1].to(outputs.dtype)
-        encoding.backward_sum(by_outputs if mask is None else by_outputs * mask)
-        return None if loss is None else processes.all_reduce_(loss) / len(batch)
+        of_batch = self.weights, embeddings.to(dtype), positives
+        options: dict[str, Any] = {
+            "chunk_size": self.chunk_size,
+            "velocity": self.velocity,
+            "sample_weight": None
+            if weights is None
+            else to_device(torch.from_numpy(weights), device),
+            "ignored": None if ignored is None else Pairs(*map(torch.from_numpy, ignored)),
+            "generator": self.generator,
+            "first_label": self.own.start,
+        }
+        if self.pool_loss is None:
+            n_most = min(settings.batch_size, len(self.rows))
+            gradient, loss = one_vs_all_step_(
+                *of_batch, sgd, **options, batch_size=n_most, with_loss=with_loss
+            )
+            return gradient, None if loss is None else processes.all_reduce_(loss)
+        is_absent = torch.from_numpy(~self.is_seen[self.own]).to(device)
+        gradient, loss = two_pass_linear_step_(
+            *of_batch, self.pool_loss, sgd, **options, is_absent=is_absent,
+            reduce_=processes.all_reduce_,
+        )  # fmt: skip
+        return gradient, loss if with_loss else None
 
     def state(self) -> dict[str, Tensor]:
         """The classifier and the encoder."""
@@ -199,6 +223,19 @@ def _ranker(
     return Ranker(module, LinearHead(constant=INTERCEPT_INPUT), table, dtype)
 
 
+def _pool_loss(name: str, n_labels: int) -> PoolLoss | None:
+    """The loss that normalises a text's scores, if it is one."""
+    if name == "one-vs-all":
+        return None
+    loss = LOSSES[name]()  # its parameters as in the paper
+    if isinstance(loss, SoftTopK) and loss.k >= n_labels:
+        raise ValueError(
+            f"loss={name!r} is for the best {loss.k} labels, and {n_labels} have a training text: "
+            f"all would be among the best, and nothing would be learnt. Pass another loss."
+        )
+    return loss
+
+
 def _chunk_size(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
     n_labels = processes.n_share(setup.n_labels)
     if settings.label_chunk_size != "auto":
@@ -210,12 +247,15 @@ def _chunk_size(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) ->
 
 def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings) -> int:
     """What one label of a chunk takes: its scores and, where it has them, temporary rows."""
-    if has_fused_step(setup.device, setup.dtype):
+    is_one_vs_all = settings.loss == "one-vs-all"
+    if is_one_vs_all and has_fused_step(setup.device, setup.dtype):
         return 2 * max(settings.batch_size, 16)  # errors in bfloat16
     is_narrow = setup.dtype == torch.bfloat16
     n_rows = 4 if is_narrow else 1 if settings.momentum else 0
     # a GPU's bfloat16 products and errors lie beside their scores in float32
     score_bytes = 8 if is_narrow and setup.device.type == "cuda" else 4
+    if not is_one_vs_all:  # what the statistics are computed from
+        score_bytes += 8
     return int(score_bytes * settings.batch_size + 4 * n_rows * (settings.dim + 1))
 
 

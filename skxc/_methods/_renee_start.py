@@ -38,6 +38,8 @@ class ReneeSettings(Settings):
     classifier_weight_decay: float
     momentum: float
     classifier_init: str
+    fit_intercept: bool
+    loss: str
     augment: bool
     label_chunk_size: Any  # int or "auto"
 
@@ -86,8 +88,11 @@ def initial_weights(
         weights.copy_(as_read_only_tensor(fitted["label_embeddings_"][own]))
         is_new = is_seen & ~fitted["is_seen_"][own]
         _random_rows_(weights, setup, torch.from_numpy(is_new))
-    log_odds = initial_log_odds(rows, fitted)[own][is_new] / INTERCEPT_INPUT
-    weights[torch.from_numpy(is_new), -1] = torch.from_numpy(log_odds).to(weights)
+    if setup.settings.fit_intercept:
+        log_odds = initial_log_odds(rows, fitted)[own][is_new] / INTERCEPT_INPUT
+        weights[torch.from_numpy(is_new), -1] = torch.from_numpy(log_odds).to(weights)
+    else:
+        weights[:, -1] = 0
     mark_unseen_(weights, is_seen)
     return weights
 
