@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skxc._docstrings import completed_by
-from skxc._estimator import CommonParameters, XCEstimator
+from skxc._estimator import CommonParameters, InitEncoderMixin, XCEstimator
 from skxc._methods._renee import ReneeMethod
 from skxc._validation import Target, check_choice, check_integer, check_real, is_auto
 
@@ -16,7 +16,7 @@ _LOSSES = ("one-vs-all", "softmax", "decoupled-softmax", "soft-top-k")
 
 @completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
-class ReneeClassifier(XCEstimator):
+class ReneeClassifier(InitEncoderMixin, XCEstimator):
     r"""Text encoder and one-vs-all classifier trained end to end, over the full label space.
 
     Renee [1]_: an encoder embeds the text, dropout follows, and one linear row a label gives its
@@ -55,6 +55,14 @@ class ReneeClassifier(XCEstimator):
         Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
         rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
         float32 elsewhere.
+    init_encoder : DualEncoderXC, ReneeClassifier, UniDEC, str or path-like, default=None
+        A fitted estimator, or the folder of a saved one, whose encoder training begins from, with
+        its weights and vocabulary: the paper begins from an encoder that has learnt from the label
+        texts (NGAME's), such as :class:`DualEncoderXC` trains. Leave `encoder` at its default. The
+        estimator stays as it is, and clones share it; in a search over several, wrap each in
+        scikit-learn's ``FrozenEstimator``, or pass folders. A fit that goes on (`warm_start`,
+        `partial_fit`) goes on from its own. A saved model does not keep it: there, `encoder` is
+        that estimator's, and `init_encoder` None. None: training begins from `encoder`.
     loss : {"one-vs-all", "softmax", "decoupled-softmax", "soft-top-k"}, default="one-vs-all"
         "one-vs-all": binary cross-entropy. The others are those of :class:`DualEncoderXC`, here
         over all labels: "softmax": labels compete, a text's own, too; "decoupled-softmax": a text's
@@ -116,6 +124,7 @@ class ReneeClassifier(XCEstimator):
     array([[1, 1, 0]])
     """
 
+    init_encoder: Any = None  # an estimator, or the folder of a saved one
     loss: str = "one-vs-all"
     classifier_learning_rate: float | None = None
     classifier_weight_decay: float = 1e-4
@@ -150,6 +159,7 @@ class ReneeClassifier(XCEstimator):
 
     def _check_own_parameters(self) -> None:
         check_choice("loss", self.loss, _LOSSES)
+        self._check_init_encoder()
         if self.classifier_learning_rate is not None:
             check_real("classifier_learning_rate", self.classifier_learning_rate, ends="(]")
         check_real("classifier_weight_decay", self.classifier_weight_decay)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +95,16 @@ def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
     torch.testing.assert_close(got, want / 9)
 
 
+@pytest.fixture
+def bert(tiny_bert, tmp_path):
+    """Without dropout of its own, which is drawn for texts encoded at once."""
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "bert"))
+    config = json.loads((folder / "config.json").read_text())
+    none = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    (folder / "config.json").write_text(json.dumps(config | none))
+    return str(folder)
+
+
 def in_float64(monkeypatch):
     """Have all that follows trained in float64."""
     make = SetupMixin._setup
@@ -129,11 +142,10 @@ def test_label_chunks_do_not_change_the_model(data, momentum, loss):
 
 @pytest.mark.parametrize("loss", ["one-vs-all", "decoupled-softmax"])
 @pytest.mark.parametrize("is_bert", [False, True])
-def test_texts_encoded_at_once_do_not_change_the_model(data, loss, is_bert, tiny_bert, monkeypatch):
+def test_texts_encoded_at_once_do_not_change_the_model(data, loss, is_bert, bert, monkeypatch):
     """The paper's code splits its batch (`--accum`): the model is the batch's, all the same."""
-    monkeypatch.setattr(torch.nn.Dropout, "forward", lambda self, x: x)  # drawn batch by batch
     in_float64(monkeypatch)  # AdamW takes steps as large where a gradient is nothing but rounding
-    encoder = TransformerEncoder(model=tiny_bert, max_length=16) if is_bert else SMALL
+    encoder = TransformerEncoder(model=bert, max_length=16) if is_bert else SMALL
     first, *others = (
         make_clf(
             encode_batch_size=size, encoder=encoder, loss=loss, batch_size=16, epochs=2,
@@ -147,7 +159,7 @@ def test_texts_encoded_at_once_do_not_change_the_model(data, loss, is_bert, tiny
             np.testing.assert_allclose(other.encoder_.weights_[name], weights, atol=1e-6)
         np.testing.assert_allclose(other.label_embeddings_, first.label_embeddings_, atol=1e-6)
     moved = [np.abs(w - start[k]).max() for k, w in first.encoder_.weights_.items()]
-    assert max(moved) > 1e-3
+    assert max(moved) > 1e-4
 
 
 def test_permuting_the_labels_permutes_the_model(data):
@@ -224,7 +236,7 @@ def test_scores_without_intercepts_begin_near_0(data):
 
 @pytest.mark.parametrize("loss", SOFT)
 def test_losses_that_normalise_recover_labels_and_are_calibrated(data, loss):
-    clf = make_clf(loss=loss, epochs=40, classifier_learning_rate=0.05, sparse_output=False)
+    clf = make_clf(loss=loss, epochs=40, sparse_output=False)
     clf.fit(data.texts, data.Y)
     assert clf.score(data.texts, data.Y) > 0.8
     losses = [h["loss"] for h in clf.history_]
