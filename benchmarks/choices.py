@@ -62,21 +62,15 @@ def zero_log_odds(rows: Any, fitted: Any = None) -> np.ndarray:
     return np.zeros(rows.Y.shape[1], np.float32)
 
 
-def no_intercept(embeddings: Tensor) -> Tensor:
-    return F.pad(embeddings, (0, 1), value=0.0)
-
-
 RENEE_RATE = skxc.ReneeClassifier._defaults["always"]["classifier_learning_rate"]
 FULL_POOL = patched("_unidec", _RANDOM_PER_LABEL=1e6)
 
 CHOICES: Mapping[str, Mapping[str, Variant]] = {
     "ReneeClassifier": {
         "default": Variant(),
-        "no intercept (the paper)": Variant(
-            {}, patched("_renee", initial_log_odds=zero_log_odds, with_intercept=no_intercept)
-        ),
+        "no intercept (the paper)": Variant({"fit_intercept": False}),
         "intercept initialised to 0": Variant(
-            {}, patched("_renee", initial_log_odds=zero_log_odds)
+            {}, patched("_renee_start", initial_log_odds=zero_log_odds)
         ),
         "momentum 0.9, a tenth of the rate (the paper)": Variant(
             {"momentum": 0.9, "classifier_learning_rate": RENEE_RATE / 10}

@@ -288,6 +288,7 @@ def renee(sizes: Sizes, machine: Machine) -> Iterator[Row]:
     step = begin(
         ReneeMethod, module, rows, dropout=0.5, classifier_learning_rate=1e-3,
         classifier_weight_decay=1e-4, momentum=0.0, classifier_init="random", augment=False,
+        fit_intercept=True, loss="one-vs-all",
         label_chunk_size=sizes.chunks[1],
     )  # fmt: skip
     step.weights.normal_(0, 0.02)  # most labels are unseen here: their rows would be 0

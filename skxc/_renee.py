@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from skxc._docstrings import completed_by
-from skxc._estimator import CommonParameters, XCEstimator
+from skxc._estimator import CommonParameters, InitEncoderMixin, XCEstimator
 from skxc._methods._renee import ReneeMethod
 from skxc._validation import Target, check_choice, check_integer, check_real, is_auto
+
+_LOSSES = ("one-vs-all", "softmax", "decoupled-softmax", "soft-top-k")
 
 
 @completed_by(CommonParameters.__doc__)
 @dataclass(eq=False, repr=False, kw_only=True)
-class ReneeClassifier(XCEstimator):
+class ReneeClassifier(InitEncoderMixin, XCEstimator):
     r"""Text encoder and one-vs-all classifier trained end to end, over the full label space.
 
     Renee [1]_: an encoder embeds the text, dropout follows, and one linear row a label gives its
@@ -26,7 +28,8 @@ class ReneeClassifier(XCEstimator):
     probability of a label is then a sigmoid of its score (Platt's), fitted on the 100 best labels
     of texts that training does not see: a twentieth of them, at most 500. Without a second stage no
     text is held out, and the probability is the sigmoid of the score itself, what the loss trains
-    it to be: the chance that the label applies, whatever the others do.
+    it to be: the chance that the label applies, whatever the others do. (With another `loss`, it is
+    fitted in any case.)
 
     Parameters
     ----------
@@ -56,6 +59,19 @@ class ReneeClassifier(XCEstimator):
         Of the classifier's weights. bfloat16 takes half the memory, with unbiased stochastic
         rounding of every update; the encoder then runs under autocast. "auto": bfloat16 on CUDA,
         float32 elsewhere.
+    init_encoder : DualEncoderXC, ReneeClassifier, UniDEC, str or path-like, default=None
+        A fitted estimator, or the folder of a saved one, whose encoder training begins from, with
+        its weights and vocabulary: the paper begins from an encoder that has learnt from the label
+        texts (NGAME's), such as :class:`DualEncoderXC` trains. Leave `encoder` at its default. The
+        estimator stays as it is, and clones share it; in a search over several, wrap each in
+        scikit-learn's ``FrozenEstimator``, or pass folders. A fit that goes on (`warm_start`,
+        `partial_fit`) goes on from its own. A saved model does not keep it: there, `encoder` is
+        that estimator's, and `init_encoder` None. None: training begins from `encoder`.
+    loss : {"one-vs-all", "softmax", "decoupled-softmax", "soft-top-k"}, default="one-vs-all"
+        "one-vs-all": binary cross-entropy. The others are those of :class:`DualEncoderXC`, here
+        over all labels: "softmax": labels compete, a text's own, too; "decoupled-softmax": a text's
+        own only with the others; "soft-top-k": probabilities sum to k, which is 5 (alpha 2). They
+        score every label twice a step, the last one up to 17 times.
     classifier_learning_rate : float, default=None
         Of the classifier: SGD on the summed loss. None: 0.005 (pretrained: 0.01).
     classifier_weight_decay : float, default=1e-4
@@ -65,6 +81,9 @@ class ReneeClassifier(XCEstimator):
         weights, and a learning rate ten times as large does the same without [2]_.
     classifier_init : {"random", "label_texts"}, default="random"
         Rows drawn from N(0, 0.02), or the label texts' embeddings at unit length.
+    fit_intercept : bool, default=True
+        Give every label an intercept, initialised to its log-odds. False: none, as in the paper;
+        scores begin near 0.
     augment : bool, default=True
         Train on each label's text as a document whose one label is itself, where `label_texts`
         are given (section 4.4 of [1]_). It also gives labels without a training text a row.
@@ -76,14 +95,16 @@ class ReneeClassifier(XCEstimator):
     classes_ : ndarray of shape (n_labels,)
         Labels: column numbers, a DataFrame's columns, or the sorted labels of lists and 1-d y.
     label_embeddings_ : ndarray of shape (n_labels, dim + 1), float32
-        The classifier's rows, intercept last; `transform` ends in the constant that meets it.
+        The classifier's rows, intercept last (0 without); `transform` ends in the constant that
+        meets it.
 
     Notes
     -----
     Departures from the paper and its code; ``benchmarks/choices.py`` measures the first two:
 
-    - Every label has an intercept, initialised to its log-odds in the training set. Without it all
-      scores begin at 0, and the first epochs go into pushing n_labels - k of them down.
+    - Every label has an intercept, initialised to its log-odds in the training set. Without it
+      (``fit_intercept=False``) all scores begin near 0, and the first epochs go into pushing
+      n_labels - k of them down.
     - No momentum by default, see above.
     - Model selection is on held-out training texts; the paper's code selects on the test set.
 
@@ -107,10 +128,13 @@ class ReneeClassifier(XCEstimator):
     array([[1, 1, 0]])
     """
 
+    init_encoder: Any = None  # an estimator, or the folder of a saved one
+    loss: str = "one-vs-all"
     classifier_learning_rate: float | None = None
     classifier_weight_decay: float = 1e-4
     momentum: float = 0.0
     classifier_init: str = "random"
+    fit_intercept: bool = True
     augment: bool = True
     label_chunk_size: Any = "auto"
 
@@ -133,12 +157,19 @@ class ReneeClassifier(XCEstimator):
         "is_frozen": {"epochs": 10, "learning_rate": 3e-4},
     }
 
+    @property
+    def _has_log_odds(self) -> bool:
+        return self.loss == "one-vs-all"
+
     def _check_own_parameters(self) -> None:
+        check_choice("loss", self.loss, _LOSSES)
+        self._check_init_encoder()
         if self.classifier_learning_rate is not None:
             check_real("classifier_learning_rate", self.classifier_learning_rate, ends="(]")
         check_real("classifier_weight_decay", self.classifier_weight_decay)
         check_real("momentum", self.momentum, high=1, ends="[)")
-        check_choice("augment", self.augment, (True, False))
+        for name in ("augment", "fit_intercept"):
+            check_choice(name, getattr(self, name), (True, False))
         check_choice("classifier_init", self.classifier_init, ("random", "label_texts"))
         if not is_auto(self.label_chunk_size):
             check_integer("label_chunk_size", self.label_chunk_size, 1)

@@ -171,6 +171,12 @@ CASES = {
     "renee, weights and excluded pairs": weighted,
     "renee, classes": lambda: renee(label_texts=None).fit(TEXTS, np.arange(253) % 7),
     "renee, bfloat16": lambda: renee(precision="bfloat16", momentum=0.9).fit(TEXTS, Y),
+    "renee, no intercept": lambda: renee(fit_intercept=False, momentum=0.9).fit(TEXTS, Y),
+    "renee, decoupled softmax": lambda: renee(loss="decoupled-softmax", momentum=0.9).fit(TEXTS, Y),
+    "renee, soft top-k": lambda: renee(loss="soft-top-k", label_chunk_size=20).fit(TEXTS, Y),
+    "renee, softmax, two labels": lambda: renee(
+        label_texts=None, batch_size=2, epochs=1, loss="softmax"
+    ).fit(FEW.texts, FEW.Y),
     "renee, twice": lambda: again(renee()),
     "renee, a stream": lambda: stream(renee(momentum=0.9)),
     "renee, a transformer": lambda: renee(**bert(encode_batch_size=4)).fit(

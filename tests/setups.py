@@ -8,7 +8,7 @@ import torch
 
 from skxc._functional._losses import LOSSES
 from skxc._methods._dual_encoder import DualEncoderSettings
-from skxc._methods._renee import ReneeSettings
+from skxc._methods._renee_start import ReneeSettings
 from skxc._methods._unidec_start import UniDECSettings
 from skxc._training._setup import TrainingSetup
 
@@ -25,6 +25,7 @@ _OWN = {
     ReneeSettings: {
         "classifier_learning_rate": 0.1, "classifier_weight_decay": 0.0, "momentum": 0.0,
         "classifier_init": "random", "augment": False, "label_chunk_size": "auto",
+        "fit_intercept": True, "loss": "one-vs-all",
     },
     DualEncoderSettings: _TOWERS | {
         "k": 2, "alpha": 1.0, "normalize": True, "positives_per_text": None,

@@ -138,7 +138,8 @@ def bert(tiny_bert, tmp_path_factory):
 UNDISTURBED = [case for case in CASES if "checkpoint" not in case]
 # of three processes: shares that are no halves, in each method; sparser than the processes; a rest
 THREE = [
-    "renee, momentum, early stopping", "renee, two labels", "renee, a stream",
+    "renee, momentum, early stopping", "renee, two labels", "renee, a stream", "renee, soft top-k",
+    "renee, softmax, two labels",
     "dual, mined", "dual, all labels", "dual, two labels", "dual, a transformer, few labels",
     "unidec, mined and clustered", "unidec, two labels", "unidec, a file", "unidec, hosts apart",
 ]  # fmt: skip

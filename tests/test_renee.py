@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import shutil
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
+from naive_losses import naive_loss
 from setups import make_setup
 from step_problem import dropout_mask
 
 import skxc
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
+from skxc._estimator._setup import SetupMixin
+from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
 from skxc._methods import _renee
-from skxc._methods._renee import (
-    ReneeMethod,
-    ReneeSettings,
-    _bytes_a_label,
-    _chunk_size,
-    initial_log_odds,
-    with_intercept,
-)
+from skxc._methods._renee import ReneeMethod, _bytes_a_label, _chunk_size
+from skxc._methods._renee_start import ReneeSettings, initial_log_odds, with_intercept
 from skxc.datasets import make_extreme_classification
-from skxc.encoders import BagOfWordsEncoder, TransformerEncoder
+from skxc.encoders import BagOfWordsEncoder, TransformerEncoder, _pooled
 
+SOFT = {
+    "softmax": Softmax(), "decoupled-softmax": DecoupledSoftmax(),
+    "soft-top-k": SoftTopK(k=5, alpha=2.0),
+}  # fmt: skip
 SMALL = BagOfWordsEncoder(dim=16, min_df=1)
 
 
@@ -44,8 +48,10 @@ def make_clf(**parameters):
 
 
 @pytest.mark.parametrize("encode_batch_size", [None, 2])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("loss", ["one-vs-all", *SOFT])
 def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
-    data, encode_batch_size
+    data, encode_batch_size, fit_intercept, loss
 ):
     """The whole step in float64: encoder and classifier gradients, dropout on, weights relevant."""
     encoder = BagOfWordsEncoder(dim=6, min_df=1).fit(data.texts, seed=0)
@@ -54,29 +60,62 @@ def test_a_training_step_equals_autograd_through_encoder_dropout_and_classifier(
     rows = TrainingRows(encoder.tokenize(data.texts[:9]), Y, rng.random(9, dtype=np.float32))
     batch = rows.batch(np.arange(9))
     start = torch.randn(20, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    if not fit_intercept:
+        start[:, -1] = 0
 
     module = encoder.build_module().double()
     weights = start.clone().requires_grad_()
     embeddings = with_intercept(module(batch.tokens) * dropout_mask((9, 6), 0.5, seed=3))
-    losses = F.binary_cross_entropy_with_logits(
-        embeddings @ weights.T, torch.tensor(Y.toarray()).double(), reduction="none"
-    )
-    loss = losses.sum(1) @ torch.tensor(rows.sample_weight).double()
-    loss.backward()
+    scores, targets = embeddings @ weights.T, torch.tensor(Y.toarray()).double()
+    sample_weight = torch.tensor(rows.sample_weight).double()
+    if loss == "one-vs-all":
+        losses = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
+        value = losses.sum(1) @ sample_weight
+    else:  # the naive one is a mean over the texts that have a label
+        n_texts = targets.any(1).sum()
+        value = naive_loss(SOFT[loss], scores, targets, None, sample_weight) * n_texts
+    value.backward()
+    if not fit_intercept:
+        weights.grad[:, -1] = 0
 
     fused = encoder.build_module().double()
     fused_weights = start.clone()
+    velocity = torch.zeros_like(start)
     setup = make_setup(
-        ReneeSettings, fused, rows, dropout=0.5, label_chunk_size=7,
-        encode_batch_size=encode_batch_size,
+        ReneeSettings, fused, rows, dropout=0.5, label_chunk_size=7, loss=loss,
+        encode_batch_size=encode_batch_size, fit_intercept=fit_intercept, momentum=0.9,
     )  # fmt: skip
-    step = ReneeMethod(setup, rows, fused_weights, None, is_seen=np.ones(20, bool))
+    step = ReneeMethod(setup, rows, fused_weights, velocity, is_seen=np.ones(20, bool))
     step.generator = torch.Generator().manual_seed(3)
     mean_loss = step(batch, 0.5, with_loss=True)
-    torch.testing.assert_close(mean_loss, loss.detach() / 9)
+    torch.testing.assert_close(mean_loss, value.detach() / 9)
     torch.testing.assert_close(fused_weights, start - 0.05 * weights.grad)
+    torch.testing.assert_close(velocity, weights.grad)
     want, got = (m.table.grad.to_dense() for m in (module, fused))
     torch.testing.assert_close(got, want / 9)
+
+
+@pytest.fixture
+def bert(tiny_bert, tmp_path):
+    """Without dropout of its own, which is drawn for texts encoded at once."""
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "bert"))
+    config = json.loads((folder / "config.json").read_text())
+    none = dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), 0.0)
+    (folder / "config.json").write_text(json.dumps(config | none))
+    return str(folder)
+
+
+def in_float64(monkeypatch):
+    """Have all that follows trained in float64."""
+    make = SetupMixin._setup
+
+    def made(self, *args, **options):
+        setup = make(self, *args, **options)
+        setup.module.double()
+        return replace(setup, dtype=torch.float64)
+
+    monkeypatch.setattr(SetupMixin, "_setup", made)
+    monkeypatch.setitem(_pooled._BYTES_A_LAYER, torch.float64, 0)
 
 
 def test_training_recovers_labels_that_the_words_tell(data):
@@ -86,16 +125,41 @@ def test_training_recovers_labels_that_the_words_tell(data):
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_label_chunks_do_not_change_the_model(data, momentum):
+@pytest.mark.parametrize(
+    ("momentum", "loss"),
+    [(0.0, "one-vs-all"), (0.9, "one-vs-all"), *((0.0, loss) for loss in SOFT)],
+)
+def test_label_chunks_do_not_change_the_model(data, momentum, loss):
     fits = [
-        make_clf(label_chunk_size=size, momentum=momentum).fit(data.texts, data.Y)
+        make_clf(label_chunk_size=size, momentum=momentum, loss=loss).fit(data.texts, data.Y)
         for size in (1, 7, "auto")
     ]
     for other in fits[1:]:
         np.testing.assert_allclose(
             fits[0].label_embeddings_, other.label_embeddings_, rtol=1e-3, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("loss", ["one-vs-all", "decoupled-softmax"])
+@pytest.mark.parametrize("is_bert", [False, True])
+def test_texts_encoded_at_once_do_not_change_the_model(data, loss, is_bert, bert, monkeypatch):
+    """The paper's code splits its batch (`--accum`): the model is the batch's, all the same."""
+    in_float64(monkeypatch)  # AdamW takes steps as large where a gradient is nothing but rounding
+    encoder = TransformerEncoder(model=bert, max_length=16) if is_bert else SMALL
+    first, *others = (
+        make_clf(
+            encode_batch_size=size, encoder=encoder, loss=loss, batch_size=16, epochs=2,
+            learning_rate=1e-4 if is_bert else 0.05,
+        ).fit(data.texts[:60], data.Y[:60])
+        for size in (None, 1, 5)
+    )  # fmt: skip
+    start = encoder.fit(data.texts[:60], seed=0).weights_
+    for other in others:
+        for name, weights in first.encoder_.weights_.items():
+            np.testing.assert_allclose(other.encoder_.weights_[name], weights, atol=1e-6)
+        np.testing.assert_allclose(other.label_embeddings_, first.label_embeddings_, atol=1e-6)
+    moved = [np.abs(w - start[k]).max() for k, w in first.encoder_.weights_.items()]
+    assert max(moved) > 1e-4
 
 
 def test_permuting_the_labels_permutes_the_model(data):
@@ -122,15 +186,80 @@ def test_the_intercept_begins_at_the_log_odds(data):
     np.testing.assert_allclose(proba, share, rtol=0.05)
 
 
-def test_labels_without_a_training_row_rank_last(data):
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"fit_intercept": False, "momentum": 0.9}, *({"loss": loss} for loss in SOFT)],
+)
+def test_labels_without_a_training_row_rank_last(data, parameters):
     Y = data.Y.tolil()
     Y[:, [3, 17]] = 0
-    clf = make_clf().fit(data.texts, Y.tocsr())
+    clf = make_clf(**parameters).fit(data.texts, Y.tocsr())
     labels, scores = clf.predict_top_k([*data.texts, "", "unknown words only"])
     assert {3, 17} == set(labels[:, -2:].ravel())
     assert (scores[:, -2] < scores[:, -3] - 100).all()
     proba = clf.predict_proba(data.texts)
     assert proba.data.min() > 0
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_without_intercepts_the_last_entries_stay_0(data, precision, tmp_path):
+    clf = make_clf(fit_intercept=False, momentum=0.9, precision=precision, warm_start=True)
+    clf.fit(data.texts, data.Y)
+    assert clf.label_embeddings_.shape == (20, 17)
+    assert not clf.label_embeddings_[:, -1].any()
+    assert clf.label_embeddings_[:, :-1].all(1).all()
+    scores = clf.transform(data.texts)[:, :-1] @ clf.label_embeddings_[:, :-1].T
+    got = clf.set_params(sparse_output=False).decision_function(data.texts)
+    np.testing.assert_allclose(
+        got, scores, rtol=1e-4, atol=1e-2 if precision != "float32" else 1e-5
+    )
+    clf.save(tmp_path / "model")
+    loaded = skxc.load(tmp_path / "model")
+    assert loaded.fit_intercept is False
+    np.testing.assert_array_equal(loaded.decision_function(data.texts), got)
+    loaded.fit(data.texts, data.Y)
+    assert not loaded.label_embeddings_[:, -1].any()
+    # what is changed between two fits counts for the second
+    loaded.set_params(fit_intercept=True).fit(data.texts, data.Y)
+    assert loaded.label_embeddings_[:, -1].all()
+    loaded.set_params(fit_intercept=False).fit(data.texts, data.Y)
+    assert not loaded.label_embeddings_[:, -1].any()
+
+
+def test_scores_without_intercepts_begin_near_0(data):
+    clf = make_clf(
+        fit_intercept=False, epochs=1, learning_rate=1e-12, classifier_learning_rate=1e-12,
+        sparse_output=False,
+    ).fit(data.texts, data.Y)  # fmt: skip
+    assert np.abs(clf.decision_function(data.texts)).max() < 2  # N(0, 0.02), inputs of length 16
+
+
+@pytest.mark.parametrize("loss", SOFT)
+def test_losses_that_normalise_recover_labels_and_are_calibrated(data, loss):
+    clf = make_clf(loss=loss, epochs=40, sparse_output=False)
+    clf.fit(data.texts, data.Y)
+    assert clf.score(data.texts, data.Y) > 0.8
+    losses = [h["loss"] for h in clf.history_]
+    assert losses[-1] < 0.7 * losses[0]
+    assert clf._sigmoid != (1.0, 0.0)
+    of_own = clf.predict_proba(data.texts)[data.Y.toarray() > 0]
+    of_all = clf.predict_proba(data.texts).sum(1).mean()
+    assert of_own.mean() > 0.5
+    assert of_all == pytest.approx(data.Y.sum(1).mean(), rel=0.5)
+
+
+def test_texts_are_held_out_where_scores_are_no_log_odds(data):
+    texts, Y = list(data.texts) * 4, sp.vstack([data.Y] * 4)
+    assert [make_clf(loss=loss)._is_tuned for loss in ("one-vs-all", *SOFT)] == [False] + 3 * [True]
+    clf = make_clf(loss="softmax").fit(texts, Y)
+    assert clf.n_samples_seen_ == 1200
+    assert clf._sigmoid != (1.0, 0.0)
+
+
+def test_a_soft_top_k_of_all_labels_is_refused(data):
+    clf = make_clf(loss="soft-top-k")
+    with pytest.raises(ValueError, match=re.escape("best 5 labels, and 5 have a training text")):
+        clf.fit(data.texts, sp.csr_array(data.Y[:, :5]))
 
 
 def test_label_texts_let_unseen_labels_rank(data):
@@ -287,6 +416,8 @@ def test_too_large_a_classifier_is_refused_before_training(data, monkeypatch):
         ({"classifier_init": "label_texts"}, "classifier_init='label_texts' needs label_texts."),
         ({"label_chunk_size": 0}, "label_chunk_size=0 is too small."),
         ({"augment": "yes"}, "augment='yes' is unknown. Pass one of True, False."),
+        ({"fit_intercept": None}, "fit_intercept=None is unknown. Pass one of True, False."),
+        ({"loss": "hinge"}, "loss='hinge' is unknown. Pass one of 'one-vs-all', 'softmax',"),
     ],
 )
 def test_own_parameters_out_of_range_are_named(data, parameters, message):

@@ -11,11 +11,12 @@ from sklearn.base import (
 
 from ._explain import ExplainMixin
 from ._fit import FitMixin
+from ._init_encoder import InitEncoderMixin
 from ._label_texts import LabelTextsMixin
 from ._parameters import CommonParameters
 from ._sharing import SharingMixin
 
-__all__ = ["CommonParameters", "LabelTextsMixin", "XCEstimator"]
+__all__ = ["CommonParameters", "InitEncoderMixin", "LabelTextsMixin", "XCEstimator"]
 
 
 class XCEstimator(

@@ -43,7 +43,7 @@ class CalibratedMixin(FittedModel):
         ended: Ended,
     ) -> None:
         """Fit what turns scores into log-odds."""
-        if self._method.has_log_odds and ended.ranker.reranker is None:
+        if self._has_log_odds and ended.ranker.reranker is None:
             self._sigmoid = (1.0, 0.0)
         else:
             self._sigmoid = fit_sigmoid(scores, relevances, weights, ended.score_scale)

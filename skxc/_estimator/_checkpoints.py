@@ -33,7 +33,8 @@ EPOCH = "epoch"  # the interval by default
 _NOT_COMPARED = {
     *("checkpoint_dir", "checkpoint_interval", "keep_checkpoint"),
     *("search", "sparse_output", "threshold", "top_k", "verbose"),
-    *("device", "encoder", "label_texts", "precision", "random_state", "warm_start"),
+    *("device", "encoder", "init_encoder", "label_texts"),
+    *("precision", "random_state", "warm_start"),
 }
 _AT_ONCE = 1 << 20  # numbers
 _TEXTS_AT_ONCE = 1 << 10
@@ -91,12 +92,12 @@ class CheckpointMixin(SecondStageMixin):
         target, parameters = inputs.target, vars(self)
         return {
             "estimator": type(self).__name__,
-            "X": _digest(_of_texts(inputs.texts)),
-            "y": _digest(_of_matrix(target.Y), _of_labels(target.labels)),
-            "sample_weight": _digest(_of_array(inputs.weights)),
-            "exclude": _digest(_of_matrix(inputs.mask)),
-            "label_texts": _digest(_of_texts(inputs.label_texts or [])),
-            "the fitted model": _digest(*self._fitted_parts(inputs)),
+            "X": digest(_of_texts(inputs.texts)),
+            "y": digest(_of_matrix(target.Y), _of_labels(target.labels)),
+            "sample_weight": digest(of_array(inputs.weights)),
+            "exclude": digest(_of_matrix(inputs.mask)),
+            "label_texts": digest(_of_texts(inputs.label_texts or [])),
+            "the fitted model": digest(*self._fitted_parts(inputs)),
             "random_state": _seed(self.random_state),
             "encoder": _value(resolve_encoder(self.encoder)),
             "device": device.type,
@@ -119,12 +120,12 @@ class CheckpointMixin(SecondStageMixin):
         """Of a warm start: what it goes on from."""
         if inputs.mode.is_resumed and not inputs.mode.is_partial:  # partial fits have no checkpoint
             fitted: Any = self
-            yield _of_array(fitted.label_embeddings_)
+            yield of_array(fitted.label_embeddings_)
             for array in fitted.encoder_.weights_.values():
-                yield _of_array(array)
+                yield of_array(array)
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         for block in part:
@@ -150,10 +151,10 @@ def _of_matrix(matrix: sp.csr_array | None) -> Iterator[bytes]:
     if matrix is not None:
         yield repr(matrix.shape).encode()
         for array in (matrix.indptr, matrix.indices, matrix.data):
-            yield from _of_array(array)
+            yield from of_array(array)
 
 
-def _of_array(array: NDArray[Any] | None) -> Iterator[bytes]:
+def of_array(array: NDArray[Any] | None) -> Iterator[bytes]:
     """Numbers, whatever the width of integers: SciPy chooses it."""
     flat = np.empty(0) if array is None else array.reshape(-1)
     for start in range(0, len(flat), _AT_ONCE):
@@ -170,13 +171,13 @@ def _seed(random_state: Any) -> str:
 def _value(value: Any) -> str:
     """A parameter as it is, or the digest of a long one."""
     text = _told(value)
-    return text if len(text) <= _LONGEST else _digest([text.encode("utf8", "surrogatepass")])
+    return text if len(text) <= _LONGEST else digest([text.encode("utf8", "surrogatepass")])
 
 
 def _told(value: Any) -> str:
     """As `repr`, but of numbers of any kind alike, and of all that an array or an encoder holds."""
     if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{_digest([np.ascontiguousarray(value).tobytes()])}"
+        return f"{value.dtype}{value.shape}{digest([np.ascontiguousarray(value).tobytes()])}"
     if hasattr(value, "get_params"):
         return f"{type(value).__name__}({_told(_of_the_fit(value))})"
     if isinstance(value, Mapping):

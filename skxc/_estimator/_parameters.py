@@ -208,6 +208,11 @@ class CommonParameters:
         self._check_checkpoint_parameters()
         self._check_own_parameters()
 
+    @property
+    def _has_log_odds(self) -> bool:
+        """Whether the loss makes scores log-odds; others are to be calibrated."""
+        return False
+
     def _check_checkpoint_parameters(self) -> None:
         """Check those of checkpoints."""
 

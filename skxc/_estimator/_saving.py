@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,12 +19,15 @@ from skxc._persistence import (
     ENCODER,
     ModelFolder,
     Packed,
+    local_folder,
     replaced_folder,
     seal,
+    unreplaced,
     write_json,
     write_tensors,
 )
 from skxc._validation import check_texts
+from skxc.encoders._base import Encoder
 from skxc.encoders._registry import encoder_classes
 
 from ._indexed import IndexedModel
@@ -113,7 +117,7 @@ class SavingMixin(IndexedModel, BaseEstimator):
                 f"{type(self).__qualname__} is no estimator of skxc itself, and skxc.load makes "
                 f"no others. Use joblib.dump for it."
             )
-        parameters = self.get_params(deep=False)
+        parameters = self._saved_parameters()
         skipped = {*parameters, *_NOT_FITTED}
         own = vars(self).copy()  # another thread may predict for the first time meanwhile
         fitted = {k: v for k, v in own.items() if k not in skipped}
@@ -129,6 +133,11 @@ class SavingMixin(IndexedModel, BaseEstimator):
             "libraries": {library: metadata.version(library) for library in _LIBRARIES},
         }
 
+    def _saved_parameters(self) -> dict[str, Any]:
+        """The parameters as a saved model has them."""
+        parameters: dict[str, Any] = self.get_params(deep=False)
+        return parameters
+
     @classmethod
     def _from_folder(cls, files: ModelFolder, *, is_mapped: bool) -> Self:
         """The estimator that `save` wrote."""
@@ -140,16 +149,11 @@ class SavingMixin(IndexedModel, BaseEstimator):
 
     @classmethod
     def _described(cls, files: ModelFolder, config: Mapping[str, Any], *, is_mapped: bool) -> Self:
-        lists = files.json(_LABELS)
-        if not isinstance(lists, dict) or not {*map(type, lists.values())} <= {list}:
-            raise ValueError(f"{_LABELS} is no object of lists.")
-        labels = {name: np.array(items, object) for name, items in lists.items()}
-        packed = Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
+        packed = _opened(files, is_mapped=is_mapped)
         parameters = dict(config["parameters"])
         parameters["encoder"] = _unpack_encoder(parameters["encoder"], packed)
         model = cls(**{key: _own(value) for key, value in packed.unpack(parameters).items()})
-        encoder = model.encoder_ = _unpack_encoder(config["encoder"], packed)
-        encoder.read_files(files, config["encoder"]["fitted"], is_mapped=is_mapped)
+        model.encoder_ = _read_encoder(files, packed, is_mapped=is_mapped)
         fitted = packed.unpack(config["fitted"])
         if fitted["_target_kind"] != "classes":
             fitted.setdefault("threshold_", 0.5)  # older files have none
@@ -194,6 +198,45 @@ class SavingMixin(IndexedModel, BaseEstimator):
                 stacklevel=2,
             )
         super().__setstate__(state)
+
+
+def read_encoder(folder: str | os.PathLike[str]) -> Encoder:
+    """The fitted encoder of the model that a folder, or a name on the hub, holds.
+
+    Raises
+    ------
+    OSError, ValueError
+        As `skxc.load`.
+    """
+    path = os.fspath(folder)
+
+    def read(root: Path) -> Encoder:
+        files = ModelFolder(root)
+        # not its arrays: they are to outlast the folder
+        return _read_encoder(files, _opened(files, is_mapped=True), is_mapped=False)
+
+    try:
+        return unreplaced(local_folder(path), read)
+    except (AttributeError, LookupError, TypeError, OverflowError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: config.json does not describe a model that this skxc knows ({error!r})."
+        ) from error
+
+
+def _opened(files: ModelFolder, *, is_mapped: bool) -> Packed:
+    """What config.json refers to."""
+    lists = files.json(_LABELS)
+    if not isinstance(lists, dict) or not {*map(type, lists.values())} <= {list}:
+        raise ValueError(f"{_LABELS} is no object of lists.")
+    labels = {name: np.array(items, object) for name, items in lists.items()}
+    return Packed(files.tensors(_TENSORS, is_mapped=is_mapped), labels)
+
+
+def _read_encoder(files: ModelFolder, packed: Packed, *, is_mapped: bool) -> Encoder:
+    config = files.config["encoder"]
+    encoder: Encoder = _unpack_encoder(config, packed)
+    encoder.read_files(files, config["fitted"], is_mapped=is_mapped)
+    return encoder
 
 
 def _upgraded(fitted: dict[str, Any]) -> dict[str, Any]:

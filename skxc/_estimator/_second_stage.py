@@ -35,7 +35,7 @@ class SecondStageMixin(ThresholdMixin):
     @property
     def _is_tuned(self) -> bool:
         """Whether some texts are held out for what is chosen after training."""
-        return not self._method.has_log_odds or self._has_second_stage
+        return not self._has_log_odds or self._has_second_stage
 
     @property
     def _has_second_stage(self) -> bool:

@@ -121,9 +121,13 @@ class SetupMixin(CheckpointMixin):
             # before the vectors, which may take hours
             self._check_memory(self._with_rows_held_out(setup, seeds[0], None))
             setup = self._with_vectors(setup, folder)
-            if not mode.is_resumed:
+            if not self._begins_fitted(mode):
                 module.begin_at_(_some_vectors(setup.rows.tokens))
         return self._with_rows_held_out(setup, seeds[0], folder)
+
+    def _begins_fitted(self, mode: FitMode) -> bool:
+        """Whether the encoder's weights are those of an earlier fit."""
+        return mode.is_resumed
 
     def _with_rows_held_out(
         self, setup: TrainingSetup[Any], seed: int, folder: Path | None

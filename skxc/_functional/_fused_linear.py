@@ -79,14 +79,11 @@ def one_vs_all_step_(
     starts = range(0, len(weights), chunk_size)
     # before the loop, on the CPU: within it nothing waits for a GPU
     indices, ignored_indices = (
-        _index_by_chunk(pairs.labels, pairs.rows, chunk_size, len(starts), device)
+        index_by_chunk(pairs.labels, pairs.rows, chunk_size, len(starts), device)
         for pairs in (positives, ignored)
     )
     all_values = positives.values.to(wide).split([len(rows) for _, rows in indices])
-    noise = None
-    if torch.bfloat16 in (weights.dtype, None if velocity is None else velocity.dtype):
-        drawn = torch.randint(1 << 62, (1,), device=device, generator=generator)
-        noise = RowNoise(int(drawn), first_label)
+    noise = row_noise(weights, velocity, generator, first_label)
     buffer = embeddings.new_empty((min(chunk_size, len(weights)), len(embeddings)))
     for start, index, values, ignored_index in zip(
         starts, indices, all_values, ignored_indices, strict=True
@@ -112,6 +109,16 @@ def one_vs_all_step_(
     return gradient, loss
 
 
+def row_noise(
+    weights: Tensor, velocity: Tensor | None, generator: torch.Generator | None, first_label: int
+) -> RowNoise | None:
+    """What rounds the updates of a step at random, where something is kept in bfloat16."""
+    if torch.bfloat16 not in (weights.dtype, None if velocity is None else velocity.dtype):
+        return None
+    drawn = torch.randint(1 << 62, (1,), device=weights.device, generator=generator)
+    return RowNoise(int(drawn), first_label)
+
+
 def _pairs_with_targets(
     positives: Positives[Tensor], ignored: Pairs[Tensor] | None, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -126,7 +133,7 @@ def _pairs_with_targets(
     return to_device(labels, device), rows, torch.cat([values.float(), nan])[order]
 
 
-def _index_by_chunk(
+def index_by_chunk(
     labels: Tensor,  # (n_pairs,) ascending, on the CPU
     rows: Tensor,  # (n_pairs,)
     chunk_size: int,

@@ -44,7 +44,6 @@ class Method(Step, Generic[S]):
     Settings: ClassVar[type[Settings]]
     # less memory when lowered, the least harmful first
     memory_parameters: ClassVar[tuple[str, ...]] = ("encode_batch_size", "batch_size")
-    has_log_odds: ClassVar[bool] = False  # what its scores are: else, they are to be calibrated
     # its fitted attributes, and what they are in a model that is loaded: in this order
     attributes: ClassVar[Mapping[str, Check]]
 
