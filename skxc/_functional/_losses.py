@@ -41,7 +41,7 @@ class PoolLoss(Protocol):
     """A loss over the scores of a pool, float32 or wider; -inf: not in the row's pool."""
 
     positives_compete: ClassVar[bool] = True  # False: the caller takes them out of the pool
-    undrawn_compete: ClassVar[bool] = False  # so do positives of the text that are not drawn
+    undrawn_compete: ClassVar[bool] = False  # likewise: positives that the caller did not draw
     is_balanced: ClassVar[bool] = False  # True: the caller subtracts `positive_offsets` in the pool
     is_iterative: ClassVar[bool] = False  # True: `row_statistics` reads the blocks several times
 
