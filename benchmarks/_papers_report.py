@@ -141,11 +141,11 @@ def report(sets: Mapping[str, SetResults], machines: list[str]) -> str:
         "Made by `benchmarks/papers.py` from `papers.jsonl`; not written by hand.",
         "",
         f"- Machine: {'; '.join(machines)}, one thread a fit",
-        "- A difference is a mean over seeds and test texts, in points; its interval of 95 per cent",
-        "  is by bootstrap over both. holds: the interval is above 0; the reverse: below it; else",
-        "  undecided.",
-        "- Seconds are the CPU's, of the fit, and of the encoder that a warm start begins from; MiB:",
-        "  the fit's peak beside the data.",
+        "- A difference is a mean over seeds and test texts, in points; its interval of 95 per",
+        "  cent is by bootstrap over both. holds: the interval is above 0; the reverse: below it;",
+        "  else undecided.",
+        "- Seconds are the CPU's, of the fit, and of the encoder that a warm start begins from;",
+        "  MiB: the fit's peak beside the data.",
     ]
     for name, results in sets.items():
         lines += ["", f"## {name}", ""]

@@ -38,6 +38,7 @@ VARIANTS: Mapping[str, Variant] = {
     "DEXML, all, softmax": Variant("DualEncoderXC", {**ALL, "loss": "softmax"}),
     "DEXML, all, soft top-5": Variant("DualEncoderXC", {**ALL, "loss": "soft-top-k"}),
     "DEXML, all, soft top-100": Variant("DualEncoderXC", {**ALL, "loss": "soft-top-k", "k": 100}),
+    "DEXML, all, one-vs-all": Variant("DualEncoderXC", {**ALL, "loss": "one-vs-all"}),
     # Renee: its table 12
     "Renee, neither": Variant("ReneeClassifier", {"augment": False}),
     "Renee, augmented": Variant("ReneeClassifier"),

@@ -4,7 +4,8 @@
         [--frozen MODEL]
 
 For UniDEC, DualEncoderXC and ReneeClassifier. Every row changes one thing and is trained at the
-default setting otherwise. The figures are means over the seeds, on a tenth of the training rows,
+default setting otherwise, but without the second stage, which hides differences: `second_stage.py`
+tells what that is worth. The figures are means over the seeds, on a tenth of the training rows,
 held out: test rows take no part in choices. FOLDER is any that `skxc.datasets.load_xc_folder`
 reads; without it, the packaged set. "The paper" marks what an estimator does otherwise than its
 paper. The paper says of DualEncoderXC's "one-vs-all" that it does not train a dual encoder.
@@ -23,11 +24,9 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
-import torch.nn.functional as F
 from _measuring import print_row
 from against_peers import held_out, load
 from sklearn.utils import Bunch
-from torch import Tensor
 
 import skxc
 from skxc._methods import _unidec
@@ -171,7 +170,7 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
 
 def measures(estimator: str, variant: Variant, data: Bunch, seed: int, encoder: Any) -> list[float]:
     """Per cent, on the held-out rows."""
-    parameters = {"encoder": encoder, **variant.parameters}
+    parameters = {"encoder": encoder, "rerank_weight": 0, **variant.parameters}
     with variant.patch:
         clf = getattr(skxc, estimator)(
             label_texts=data.label_texts, random_state=seed, **parameters

@@ -129,11 +129,13 @@ def measured(job: Job) -> dict[str, Any]:
     data, variant = cut(job), VARIANTS[job.variant]
     if variant.n_sampled is not None:
         data.exclude = all_but_sampled(data.Y, variant.n_sampled, job.seed)
-    model = pretrained_folder(job.encoder)
-    if variant.start is not None:
-        model = str(job.place(variant.start) / "model" / "encoder")
+    start: dict[str, Any] = {}
+    if variant.start is None:
+        start["encoder"] = TransformerEncoder(pretrained_folder(job.encoder), max_length=32)
+    else:
+        start["init_encoder"] = job.place(variant.start) / "model"
     clf = getattr(skxc, variant.estimator)(
-        TransformerEncoder(model, max_length=32),
+        **start,
         label_texts=data.label_texts,
         epochs=EPOCHS[job.encoder],
         batch_size=BATCH_SIZE[job.encoder],

@@ -17,13 +17,12 @@ from skxc._kernels import add_product_, sgd_update_, to_device
 
 from ._fused_linear import SGD, index_by_chunk, row_noise
 from ._losses import (
-    GradientCoefficients,
     PoolLoss,
     ScoreIndex,
     gradient_coefficients,
     mask_,
     masked_pairs,
-    row_sums,
+    positive_weights,
     score_gradient_,
 )
 from ._pairs import Pairs, Positives
@@ -61,11 +60,14 @@ def two_pass_linear_step_(
     """
     sgd = SGD(*map(float, sgd))
     chunks = _Chunks(weights, embeddings, positives, ignored, loss, chunk_size, is_absent)
-    statistics = loss.row_statistics(chunks.score_blocks, reduce_)
-    scores = torch.cat([statistics.new_empty(0), *chunks.positive_scores])  # no label: nothing
-    coefficients = _summed_over_texts(
-        loss, statistics, scores, chunks.positives, sample_weight, reduce_
+    _, rows, values = chunks.positives
+    of_positives, relevances = positive_weights(
+        values, rows, len(embeddings), chunks.wide, sample_weight, reduce_
     )
+    of_positives *= (relevances > 0).sum()  # of the sum over the texts, not of their mean
+    statistics = loss.row_statistics(chunks.score_blocks, relevances, reduce_)
+    scores = torch.cat([statistics.new_empty(0), *chunks.positive_scores])  # no label: nothing
+    coefficients = gradient_coefficients(loss, statistics, scores, of_positives, rows, reduce_)
     gradient = torch.zeros(embeddings.shape, dtype=chunks.wide, device=weights.device)
     noise = row_noise(weights, velocity, generator, first_label)
     of_chunks = coefficients.of_positives.split(chunks.sizes)
@@ -140,19 +142,3 @@ class _Chunks:
             yield self.mask_(scores, i)
         if not self.starts:
             yield self.embeddings.new_full((len(self.embeddings), 1), -torch.inf, dtype=self.wide)
-
-
-def _summed_over_texts(
-    loss: PoolLoss,
-    statistics: Tensor,  # (n_statistics, batch)
-    scores: Tensor,  # (n_pairs,) of the positives
-    positives: Positives[Tensor],
-    sample_weight: Tensor | None,
-    reduce_: Reduce,
-) -> GradientCoefficients:
-    """Of the sum over the texts, in place of the mean over those that have a label."""
-    _, rows, values = positives
-    mean = gradient_coefficients(loss, statistics, scores, values, rows, sample_weight, reduce_)
-    has_label = reduce_(row_sums(values, rows, statistics.shape[1]), "sum") > 0
-    n_texts = has_label.sum().clamp(min=1)
-    return GradientCoefficients(*(part * n_texts for part in mean))

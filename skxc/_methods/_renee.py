@@ -228,9 +228,10 @@ def _pool_loss(name: str, n_labels: int) -> PoolLoss | None:
     if name == "one-vs-all":
         return None
     loss = LOSSES[name]()  # its parameters as in the paper
-    if isinstance(loss, SoftTopK) and loss.k >= n_labels:
+    k = loss.k if isinstance(loss, SoftTopK) else 0
+    if not isinstance(k, str) and k >= n_labels:
         raise ValueError(
-            f"loss={name!r} is for the best {loss.k} labels, and {n_labels} have a training text: "
+            f"loss={name!r} is for the best {k} labels, and {n_labels} have a training text: "
             f"all would be among the best, and nothing would be learnt. Pass another loss."
         )
     return loss
