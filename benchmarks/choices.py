@@ -75,6 +75,9 @@ CHOICES: Mapping[str, Mapping[str, Variant]] = {
             {"momentum": 0.9, "classifier_learning_rate": RENEE_RATE / 10}
         ),
         "momentum 0.9, the same rate": Variant({"momentum": 0.9}),
+        "softmax": Variant({"loss": "softmax"}),
+        "decoupled softmax": Variant({"loss": "decoupled-softmax"}),
+        "soft top-5": Variant({"loss": "soft-top-k"}),
         "no label-text augmentation": Variant({"augment": False}),
         "rows initialised to the label texts": Variant({"classifier_init": "label_texts"}),
         "bfloat16 weights": Variant({"precision": "bfloat16"}),
