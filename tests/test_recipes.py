@@ -81,7 +81,7 @@ def lines_of(recipe: Path) -> dict[str, tuple[str, str]]:
     """Of each parameter its value, as it is written, and the comment after it."""
     lines = {}
     for line in recipe.read_text(encoding="utf-8").split("\n"):
-        if line and not line.startswith("#") and line != "transformer:":
+        if line and not line.startswith("#") and line not in ("transformer:", "paper:"):
             entry, _, comment = line.partition("  # ")
             name, _, value = entry.strip().partition(": ")
             lines[name] = value, comment
@@ -156,8 +156,8 @@ def test_a_recipe_says_that_it_was_not_run_and_has_the_pages_figures(recipe: Pat
 def test_every_line_of_a_recipe_names_its_source(recipe: Path) -> None:
     lines = lines_of(recipe)
     parameters = parameters_of(recipe)
-    transformer = parameters.pop("transformer")
-    assert set(lines) == set(parameters) | set(transformer)
+    transformer, paper = parameters.pop("transformer"), parameters.pop("paper")
+    assert set(lines) == set(parameters) | set(transformer) | set(paper)
     for name, (_, comment) in lines.items():
         assert SOURCE.search(comment), f"{name}: {comment!r}"
 
