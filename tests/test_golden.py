@@ -1,19 +1,19 @@
 """Short fits learn what they learnt when their curves were kept: a change of learning is seen.
 
-What fits differ by where nothing of the method changed was measured when the curves were first
+The tolerances are several times what rounding alone changes. Measured when the curves were first
 kept (PyTorch 2.13, AMD EPYC): three threads instead of one; ATEN_CPU_CAPABILITY=default and avx2
 instead of the best; MKL and oneDNN held to SSE4; the encoder's weights multiplied by 1 + 1e-7 times
-normal noise before every step. The largest relative difference of a loss was 1.4e-6, and 2.5e-4 in
-runs that mine or cluster, where a near tie is decided otherwise; of the mean score 4e-5; no rank of
-the test texts changed. The tolerances are several times that.
+normal noise before every step. A loss changed by 1.1e-6 of itself at most (tolerance: 1e-5); the
+mean score by 3.1e-4, where the second stage decided a near tie otherwise (tolerance: 2e-3); no rank
+of a test text (tolerance: two).
 
-What they see, by the largest relative change of a loss in the run that shows it least: a learning
-rate 3 % higher (1.5e-4), 1 % (5e-5); a classifier's rate 1 % higher (6e-4); a warm-up shorter by a
-tenth (5e-4); a temperature 1 % higher (6e-3); twice the weight decay of a classifier (7e-5); a
-momentum of 0.891 instead of 0.9, dropout 0.01 higher, a linear schedule instead of the cosine, and
-dropout that does not divide by what it keeps (more than 1e-3 each). The runs with a bag see nothing
-of the encoder's weight decay, which a bag has not; none sees choices on held-out texts, of which
-there are too few to choose by.
+What they see, by the largest change of a loss in the run that shows it least: a learning rate 3 %
+higher (1.2e-4), 1 % (4e-5); a classifier's rate 1 % higher (5e-4); a warm-up shorter by a tenth,
+where that is a step (3e-4); a temperature 1 % higher (6e-3); dropout 0.01 higher (1.3e-3); a linear
+schedule instead of the cosine (5e-3); twice the weight decay of a classifier (2e-5). They do not
+see what is not in them: the weight decay of AdamW, of which a bag has none and the others too
+little; mining and clusters, where rounding decides too much; choices on held-out texts, of which
+there are too few.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ import pytest
 
 FOLDER = Path(__file__).parent / "golden"
 KEPT = json.loads((FOLDER / "curves.json").read_text(encoding="utf-8"))
-DECIDES = {"dual-encoder-transformer", "unidec-transformer"}  # mine and cluster: near ties
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +52,8 @@ def is_as_kept(name: str, curve: dict[str, Any]) -> dict[str, bool]:
     """Of each part of a curve, whether it is the kept one."""
     kept, n_texts = KEPT[name], 200
     tolerances: dict[str, dict[str, float]] = {
-        "loss": {"rel": 1e-3 if name in DECIDES else 2e-5},
-        "score": {"abs": 1e-3},
+        "loss": {"rel": 1e-5},
+        "score": {"abs": 2e-3},
         "P@1": {"abs": 2.5 / n_texts},  # two texts
         "P@5": {"abs": 2.5 / n_texts / 5},  # two hits
     }
@@ -80,4 +79,4 @@ def test_a_learning_rate_that_is_3_percent_higher_is_seen(
 ) -> None:
     name = "renee-transformer"  # sees least of it
     curve = curves[name](learning_rate=1.03e-3)
-    assert is_as_kept(name, curve) == {"loss": False, "score": False, "P@1": True, "P@5": True}
+    assert not is_as_kept(name, curve)["loss"]
