@@ -47,9 +47,10 @@ class Difference(NamedTuple):
     low: float
     high: float
     n_seeds: int
+    margin: float = 0.0
 
     @classmethod
-    def of(cls, better: Values, worse: Values) -> Difference:
+    def of(cls, better: Values, worse: Values, margin: float = 0.0) -> Difference:
         """By bootstrap over the seeds that both have, and over the test texts, at once."""
         seeds = sorted(better.keys() & worse.keys())
         gains = np.stack([better[seed] - worse[seed] for seed in seeds])  # (n_seeds, n_texts)
@@ -59,7 +60,7 @@ class Difference(NamedTuple):
             drawn = gains[rng.integers(n_seeds, size=n_seeds)].mean(0)
             means[i] = drawn[rng.integers(n_texts, size=n_texts)].mean()
         low, high = np.quantile(means, [0.025, 0.975])
-        return cls(float(gains.mean()), float(low), float(high), n_seeds)
+        return cls(float(gains.mean()), float(low), float(high), n_seeds, margin)
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
@@ -67,9 +68,9 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether the finding holds here."""
-        if self.low > 0:
+        if self.low > self.margin:
             return "holds"
-        return "the reverse" if self.high < 0 else "undecided"
+        return "does not" if self.high < self.margin else "undecided"
 
 
 Values = Mapping[int, NDArray[np.float64]]  # of each text, by seed
@@ -120,16 +121,16 @@ class SetResults:
             if self.of(finding.better).keys() & self.of(finding.worse).keys():
                 for measure in finding.measures:
                     parts = (self.values(v, measure) for v in (finding.better, finding.worse))
-                    yield finding, measure, Difference.of(*parts)
+                    yield finding, measure, Difference.of(*parts, finding.margin)
 
 
 def _mean(rows: Any, name: str) -> float:
     return float(np.mean([row[name] for row in rows]))
 
 
-def table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    """A Markdown table."""
-    ruler = ["---"] + ["---:"] * (len(heads) - 1)
+def table(heads: list[str], rows: list[list[str]], n_words: int = 1) -> list[str]:
+    """A Markdown table, whose first columns are words and the others numbers."""
+    ruler = ["---"] * n_words + ["---:"] * (len(heads) - n_words)
     return [f"| {' | '.join(cells)} |" for cells in (heads, ruler, *rows)]
 
 
@@ -142,8 +143,8 @@ def report(sets: Mapping[str, SetResults], machines: list[str]) -> str:
         "",
         f"- Machine: {'; '.join(machines)}, one thread a fit",
         "- A difference is a mean over seeds and test texts, in points; its interval of 95 per",
-        "  cent is by bootstrap over both. holds: the interval is above 0; the reverse: below it;",
-        "  else undecided.",
+        "  cent is by bootstrap over both. holds: the interval is above 0 (or, where a finding",
+        "  leaves a point, above -1); does not: below it; else undecided.",
         "- Seconds are the CPU's, of the fit, and of the encoder that a warm start begins from;",
         "  MiB: the fit's peak beside the data.",
     ]
@@ -164,5 +165,5 @@ def report(sets: Mapping[str, SetResults], machines: list[str]) -> str:
             for f, measure, d in results.findings()
         ]
         heads = ["paper", "finding", "difference", "measure", "points", "seeds", "here"]
-        lines += table(heads, rows)
+        lines += table(heads, rows, n_words=4)
     return "\n".join(lines) + "\n"

@@ -13,7 +13,8 @@ cut; propensities are of the training labels as given.
 A run that broke off goes on: fits that are done are in `benchmarks/results/papers.jsonl`, and what
 was broken off has its checkpoint below DIRECTORY. A line of the results holds the rank of every
 true label of the test texts, from which all measures follow; `--report` makes the tables of them
-anew. Pretrained weights: see `_pretrained`.
+anew. ENCODER is minilm (all-MiniLM-L6-v2, trained; see `_pretrained`) or bag, the embedded bag of
+words.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import numpy as np
 import scipy.sparse as sp
 from _measuring import in_a_process, peak_bytes, resident_bytes
 from _papers_report import MEASURES, SetResults, report, text_values
-from _papers_variants import ALWAYS, BATCH_SIZE, EPOCHS, RATES, VARIANTS
+from _papers_variants import ALWAYS, RATES, SETTINGS, VARIANTS
 from _pretrained import pretrained_folder
 from against_peers import load, machine, most_frequent
 from sklearn.utils import Bunch
@@ -129,20 +130,17 @@ def measured(job: Job) -> dict[str, Any]:
     data, variant = cut(job), VARIANTS[job.variant]
     if variant.n_sampled is not None:
         data.exclude = all_but_sampled(data.Y, variant.n_sampled, job.seed)
-    start: dict[str, Any] = {}
-    if variant.start is None:
-        start["encoder"] = TransformerEncoder(pretrained_folder(job.encoder), max_length=32)
-    else:
-        start["init_encoder"] = job.place(variant.start) / "model"
+    parameters = {**ALWAYS[variant.estimator], **SETTINGS[job.encoder], **job.rates}
+    if variant.start is not None:
+        parameters["init_encoder"] = job.place(variant.start) / "model"
+    elif job.encoder != "bag":
+        model = pretrained_folder(job.encoder)
+        parameters["encoder"] = TransformerEncoder(model, max_length=32)
     clf = getattr(skxc, variant.estimator)(
-        **start,
         label_texts=data.label_texts,
-        epochs=EPOCHS[job.encoder],
-        batch_size=BATCH_SIZE[job.encoder],
-        precision="bfloat16",
         random_state=job.seed,
         checkpoint_dir=job.place() / f"checkpoint-{crc32(json.dumps(job.key).encode()):x}",
-        **{**ALWAYS, **variant.parameters, **job.rates},
+        **{**parameters, **variant.parameters},
     )
     loaded = resident_bytes()
     began = time.process_time()
