@@ -35,16 +35,16 @@ from zlib import compress, crc32
 import numpy as np
 import scipy.sparse as sp
 from _measuring import in_a_process, peak_bytes, resident_bytes
-from _papers_report import MEASURES, SetResults, report, text_values
+from _papers_report import MEASURES, SetResults, report
 from _papers_variants import ALWAYS, RATES, SETTINGS, VARIANTS
 from _pretrained import pretrained_folder
+from _true_ranks import text_values, true_ranks
 from against_peers import load, machine, most_frequent
 from sklearn.utils import Bunch
 
 from skxc.metrics import propensities
 
 RESULTS = Path(__file__).parent / "results" / "papers.jsonl"
-_RANKED = 100  # labels of a text whose ranks are told
 _WRITING = Lock()
 
 
@@ -95,6 +95,8 @@ def cut(job: Job) -> Bunch:
     own, others = np.sort(order[: job.n_texts]), order[job.n_texts :][: job.n_test]
     of_training = (data.texts, data.Y, data.exclude)
     of_test, test = of_training, others
+    if job.is_choice and not len(others):
+        raise SystemExit("No training text is left to choose a learning rate on: lower --texts")
     if not job.is_choice:
         of_test = (data.test_texts, data.Y_test, data.test_exclude)
         test = np.sort(np.random.default_rng(0).permutation(len(data.test_texts))[: job.n_test])
@@ -165,17 +167,6 @@ def measured(job: Job) -> dict[str, Any]:
     }
 
 
-def true_ranks(clf: Any, data: Bunch) -> np.ndarray:  # (n_pairs,) uint8
-    """The rank of each true pair, from 1, in the order of CSR; 0: not among the best 100."""
-    found, _ = clf.predict_top_k(data.test_texts, k=_RANKED, exclude=data.test_exclude)
-    Y = data.Y_test
-    ranks = np.zeros(Y.nnz, np.uint8)
-    for row, (start, stop) in enumerate(zip(Y.indptr, Y.indptr[1:], strict=False)):
-        places = {label: rank for rank, label in enumerate(found[row].tolist(), 1)}
-        ranks[start:stop] = [places.get(label, 0) for label in Y.indices[start:stop].tolist()]
-    return ranks
-
-
 def done() -> dict[str, dict[str, Any]]:
     """The fits that are done, by their keys."""
     if not RESULTS.is_file():
@@ -204,13 +195,13 @@ def chosen_rates(
     make: Callable[..., Job], encoder: str, workers: int
 ) -> dict[str, dict[str, float]]:
     """By estimator, what ranks held-out rows best: P@1 + P@5 of the variant that stands for it."""
-    grids = RATES[encoder]
     jobs = {
         name: [make(name, 0, rates, is_choice=True) for rates in grid]
-        for name, grid in grids.items()
+        for name, grid in RATES[encoder].items()
+        if len(grid) > 1
     }
     run([job for grid in jobs.values() for job in grid], workers)
-    chosen = {}
+    chosen = {VARIANTS[name].estimator: grid[0] for name, grid in RATES[encoder].items()}
     for name, grid in jobs.items():
         found = [done()[json.dumps(job.key)] for job in grid]
         best = int(np.argmax([m["P@1"] + m["P@5"] for m in found]))

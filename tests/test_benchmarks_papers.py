@@ -19,8 +19,9 @@ from skxc.metrics import propensities, ranking_metrics
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import papers
-from _papers_report import Difference, SetResults, report, text_values
+from _papers_report import SetResults, report
 from _papers_variants import FINDINGS, VARIANTS
+from _true_ranks import Difference, text_values, true_ranks
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def ranks(data: Bunch) -> np.ndarray:
         scores = np.where(exclude.toarray() > 0, -np.inf, data.scores)
         return np.argsort(-scores, axis=1)[:, :k], -np.sort(-scores, axis=1)[:, :k]
 
-    return papers.true_ranks(SimpleNamespace(predict_top_k=predict_top_k), data)
+    return true_ranks(SimpleNamespace(predict_top_k=predict_top_k), data)
 
 
 @pytest.mark.parametrize("measure", ["P@1", "P@5", "R@5", "R@100", "PSP@1", "PSP@5"])
