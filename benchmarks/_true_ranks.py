@@ -77,6 +77,8 @@ class Difference(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether the finding holds here."""
+        if self.n_seeds == 1:
+            return "one seed"
         if self.low > self.margin:
             return "holds"
         return "does not" if self.high < self.margin else "undecided"

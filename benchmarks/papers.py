@@ -6,9 +6,9 @@
 
 Every (variant, seed) is a fit in a process of its own, on so many random training texts (of the
 seed: all variants of a seed have the same ones) and so many random test texts (always the same).
-Learning rates are chosen first, once an estimator, on training texts that none of its fits is
-trained on; nothing is chosen on the test texts. Pairs that the set excludes leave before the top-k
-cut; propensities are of the training labels as given.
+Learning rates are chosen first, once an estimator, on training texts of the first FOLDER that the
+fits of the first seed are not trained on; nothing is chosen on the test texts. Pairs that the set
+excludes leave before the top-k cut; propensities are of the training labels as given.
 
 A run that broke off goes on: fits that are done are in `benchmarks/results/papers.jsonl`, and what
 was broken off has its checkpoint below DIRECTORY. A line of the results holds the rank of every
@@ -27,6 +27,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -76,6 +77,20 @@ class Job(NamedTuple):
         name = Path(self.folder).resolve().name
         return name if self.n_labels is None else f"{name}, {self.n_labels} labels"
 
+    def parameters(self) -> dict[str, Any]:
+        """Of the estimator, but where it begins."""
+        variant = VARIANTS[self.variant]
+        own = {**ALWAYS[variant.estimator], **SETTINGS[self.encoder], **self.rates}
+        return {**own, **variant.parameters}
+
+    def is_done(self) -> bool:
+        """Whether the results have it, with these parameters, and what others begin from."""
+        row = done().get(json.dumps(self.key))
+        if row is None or row["parameters"] != self.parameters():
+            return False
+        is_start = any(self.variant == other.start for other in VARIANTS.values())
+        return self.is_choice or not is_start or (self.place() / "model").is_dir()
+
     def place(self, variant: str | None = None) -> Path:
         """A folder of its own."""
         of_set, encoder, own, *rest = map(str, self.key)
@@ -102,6 +117,10 @@ def cut(job: Job) -> Bunch:
         test = np.sort(np.random.default_rng(0).permutation(len(data.test_texts))[: job.n_test])
     texts, Y, exclude = (_rows(part, own) for part in of_training)
     test_texts, Y_test, test_exclude = (_rows(part, test) for part in of_test)
+    if test_exclude is not None:  # an excluded pair is no true one
+        Y_test = sp.csr_array(Y_test - Y_test.multiply(test_exclude > 0))
+        Y_test.eliminate_zeros()
+    Y_test.sort_indices()
     return Bunch(
         texts=texts, Y=Y, exclude=exclude, label_texts=data.label_texts,
         test_texts=test_texts, Y_test=Y_test, test_exclude=test_exclude,
@@ -132,24 +151,25 @@ def measured(job: Job) -> dict[str, Any]:
     data, variant = cut(job), VARIANTS[job.variant]
     if variant.n_sampled is not None:
         data.exclude = all_but_sampled(data.Y, variant.n_sampled, job.seed)
-    parameters = {**ALWAYS[variant.estimator], **SETTINGS[job.encoder], **job.rates}
+    parameters = job.parameters()
     if variant.start is not None:
         parameters["init_encoder"] = job.place(variant.start) / "model"
     elif job.encoder != "bag":
         model = pretrained_folder(job.encoder)
         parameters["encoder"] = TransformerEncoder(model, max_length=32)
+    checkpoints = job.place() / f"checkpoint-{crc32(json.dumps(job.key).encode()):x}"
+    is_resumed = checkpoints.is_dir() and any(checkpoints.iterdir())
     clf = getattr(skxc, variant.estimator)(
         label_texts=data.label_texts,
         random_state=job.seed,
-        checkpoint_dir=job.place() / f"checkpoint-{crc32(json.dumps(job.key).encode()):x}",
-        **{**parameters, **variant.parameters},
+        checkpoint_dir=checkpoints,
+        **parameters,
     )
     loaded = resident_bytes()
     began = time.process_time()
     clf.fit(data.texts, data.Y, exclude=data.exclude)
     seconds, peak = time.process_time() - began, peak_bytes() - loaded
     began = time.process_time()
-    data.Y_test.sort_indices()
     ranks = true_ranks(clf, data)
     if any(job.variant == other.start for other in VARIANTS.values()) and not job.is_choice:
         clf.save(job.place() / "model")
@@ -158,9 +178,11 @@ def measured(job: Job) -> dict[str, Any]:
     return {
         "key": job.key,
         **{measure: round(of_texts.mean(), 3) for measure, of_texts in values.items()},
-        "fit CPU s": round(seconds, 1),
+        "parameters": job.parameters(),
+        # of what was broken off, the rest alone is known
+        "fit CPU s": None if is_resumed else round(seconds, 1),
         "predict CPU s": round(time.process_time() - began, 1),
-        "MiB": round(peak / 2**20),
+        "MiB": None if is_resumed else round(peak / 2**20),
         "loss": [round(entry["loss"], 4) for entry in clf.history_],
         "ranks": b64encode(compress(ranks.tobytes(), 9)).decode(),
         "machine": machine(),
@@ -179,11 +201,13 @@ def run(jobs: list[Job], workers: int) -> None:
     """Those that are not done yet, so many at a time."""
 
     def one(job: Job) -> None:
-        if json.dumps(job.key) in done():
-            return
+        with _WRITING:
+            if job.is_done():
+                return
         row = in_a_process(measured, job)
-        with _WRITING, RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        with _WRITING:
+            rows = done() | {json.dumps(job.key): row}
+            RESULTS.write_text("".join(json.dumps(line) + "\n" for line in rows.values()))
         print(f"{job.key}: {row['fit CPU s']} s", flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -210,19 +234,26 @@ def chosen_rates(
     return chosen
 
 
-def run_set(folder: str, args: argparse.Namespace) -> None:
-    """All variants and seeds on one set."""
-    sizes = args.texts, args.test_texts, args.labels
+def run_all(args: argparse.Namespace) -> None:
+    """All sets, seeds and variants."""
+    n_labels = {folder: load(folder)[1].Y.shape[1] for folder in args.folders}
 
-    def make(variant: str, seed: int, rates: dict[str, float], *, is_choice: bool = False) -> Job:
+    def make(
+        folder: str, variant: str, seed: int, rates: dict[str, float], *, is_choice: bool = False
+    ) -> Job:
+        is_cut = args.labels is not None and args.labels < n_labels[folder]
+        sizes = args.texts, args.test_texts, args.labels if is_cut else None
         return Job(folder, args.work, args.encoder, variant, seed, *sizes, rates, is_choice)
 
-    rates = chosen_rates(make, args.encoder, args.workers)
-    for seed in range(args.seeds):
-        jobs = [make(name, seed, rates[VARIANTS[name].estimator]) for name in args.only]
-        first = [job for job in jobs if VARIANTS[job.variant].start is None]
-        run(first, args.workers)  # others begin from their encoders
-        run([job for job in jobs if job not in first], args.workers)
+    rates = chosen_rates(partial(make, args.folders[0]), args.encoder, args.workers)
+    for folder in args.folders:
+        for seed in range(args.seeds):
+            jobs = [make(folder, name, seed, rates[VARIANTS[name].estimator]) for name in args.only]
+            later = [job for job in jobs if VARIANTS[job.variant].start is not None]
+            starts = {VARIANTS[job.variant].start for job in later} - {*args.only, None}
+            first = [make(folder, s, seed, rates[VARIANTS[s].estimator]) for s in starts if s]
+            run([*(job for job in jobs if job not in later), *first], args.workers)
+            run(later, args.workers)  # these begin from the others' encoders
 
 
 def write_report(folders: list[str]) -> None:
@@ -243,7 +274,6 @@ def write_report(folders: list[str]) -> None:
             job = Job(folder, "", encoder, "", seed, n_texts, n_test, n_labels, {}, False)
             data = cut(job)
             weights[seed] = 1 / propensities(data.Y)
-        data.Y_test.sort_indices()
         heading = f"{name}, {encoder}: {n_texts:,} training texts, {n_test:,} test texts"
         sets[heading] = SetResults(own, data.Y_test, weights)
     machines = sorted({row["machine"] for row in rows})
@@ -258,13 +288,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=2048)
     parser.add_argument("--test-texts", type=int, default=2000)
-    parser.add_argument("--labels", type=int, help="the most frequent ones alone")
+    parser.add_argument("--labels", type=int, help="of a set with more, the most frequent")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--work", default=str(Path(tempfile.gettempdir()) / "skxc-papers"))
     parser.add_argument("--report", action="store_true", help="make the tables alone")
     args = parser.parse_args()
-    for folder in [] if args.report else args.folders:
-        run_set(folder, args)
+    if not args.report:
+        run_all(args)
     write_report(args.folders)
 
 

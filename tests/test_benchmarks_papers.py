@@ -66,9 +66,12 @@ def test_an_interval_is_as_wide_as_that_of_a_mean() -> None:
     width = (found.high - found.low) / 2
     assert 1.5 * standard_error < width < 4 * standard_error  # of the seeds, too
     assert found.verdict == "holds"
-    assert Difference.of({0: -better[0]}, {0: 0 * better[0]}).verdict == "does not"
-    assert Difference.of({0: better[0]}, {0: 0 * better[0]}, margin=2.0).verdict == "does not"
-    assert Difference.of({0: rng.normal(0, 4, 2000)}, {0: np.zeros(2000)}).verdict == "undecided"
+    none = dict.fromkeys(range(3), np.zeros(2000))
+    assert Difference.of(none, better).verdict == "does not"
+    assert Difference.of(better, none, margin=2.0).verdict == "does not"
+    assert Difference.of({0: better[0]}, none).verdict == "one seed"
+    noise = {seed: rng.normal(0, 4, 2000) for seed in range(3)}
+    assert Difference.of(noise, none).verdict == "undecided"
 
 
 def test_what_is_not_sampled_is_excluded() -> None:
