@@ -55,12 +55,14 @@ class UniDEC(LabelTextsMixin, XCEstimator):
     paper : dict, default=None
         Details of the paper's code that serve its recipes, each by its name; what stands first is
         the default. "schedule": "cosine" or "linear", how the learning rates fall. "adam_epsilon":
-        1e-8; theirs is 1e-6. "head_dropout": 0; theirs is 0.1, on what both projections make of
-        texts and label texts, before it is scaled to length 1. "row_dropout": 0; theirs is 0.1, on
-        the picked rows. "head_learning_rate": None, `classifier_learning_rate`; theirs is twice the
-        encoder's. "head_weight_decay": 0; theirs is 0.05. "shortlist_size": 100, labels that a
-        text's hard negatives are drawn from; theirs are the first `negatives_per_text` times
-        `mining_interval`. "random_labels": True; theirs has none in the pool.
+        1e-8; theirs is 1e-6. "head_dropout": 0; theirs is 0.1, on what the projections make of
+        texts and label texts (on the embeddings, where there are none), before it is scaled to
+        length 1. "row_dropout": 0; theirs is 0.1, on the picked rows. "head_learning_rate": None,
+        `classifier_learning_rate`; theirs is twice the encoder's. "head_weight_decay": 0; theirs
+        is 0.05 (both of the projections: of no effect where there are none). "shortlist_size": 100,
+        labels that a text's hard negatives are drawn from, where they are mined; theirs are the
+        first `negatives_per_text` times `mining_interval`. "random_labels": True; theirs has none
+        in the pool.
         "one_vs_all_weight": 0; 1 adds the mean binary cross-entropy to the classifier's loss.
     dropout : float, default=None
         On the text's embedding, in [0, 1). None: 0.3 (pretrained: 0.1).

@@ -79,6 +79,16 @@ def test_files_and_pages_that_are_named_exist(path):
     assert [x for x in links if x not in built and not (path.parent / x).exists()] == []
 
 
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_headings_that_are_linked_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for page, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", text):
+        linked = path.parent / page if page else path
+        headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings]
+        assert heading in anchors, f"{page}#{heading}"
+
+
 def test_every_page_is_in_one_table_of_contents():
     entries = []
     for path in PAGES:
