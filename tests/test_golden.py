@@ -3,19 +3,20 @@
 The tolerances are several times what rounding alone changes. Measured when the curves were first
 kept, on one processor and by one torch (AMD EPYC, PyTorch 2.13): three threads instead of one;
 ATEN_CPU_CAPABILITY=default and avx2 instead of the best; MKL and oneDNN held to SSE4; the encoder's
-weights multiplied by 1 + 1e-7 times normal noise before every step. A loss changed by 1.1e-6 of itself at most (tolerance: 1e-5); the
-mean score by 3.1e-4, where the second stage decided a near tie otherwise (tolerance: 2e-3); no rank
-of a test text (tolerance: two). "renee-bag-softmax" came later and was not measured so. Other
-platforms than x86-64 Linux, on which nothing was measured, have a wider tolerance of the loss,
-1e-4; they, or another torch, may still need curves of their own.
+weights multiplied by 1 + 1e-7 times normal noise before every step. A loss changed by 1.1e-6 of
+itself at most (tolerance: 1e-5); the mean score by 3.1e-4, where the second stage decided a near
+tie otherwise (tolerance: 2e-3); no rank of a test text (tolerance: two). "renee-bag-softmax" came
+later and was not measured so. Other platforms than x86-64 Linux, on which nothing was measured,
+have a wider tolerance of the loss, 1e-4; they, or another torch, may still need curves of their
+own.
 
 What they see, by the largest change of a loss in the run that shows it least: a learning rate 3 %
 higher (1.2e-4), 1 % (4e-5); a classifier's rate 1 % higher (5e-4); a warm-up shorter by a tenth,
 where that is a step (3e-4); a temperature 1 % higher (6e-3); dropout 0.01 higher (1.3e-3); a linear
 schedule instead of the cosine (5e-3); twice the weight decay of a classifier (2e-5). Twice the
-weight decay of AdamW is seen with two of the transformers (2e-4), not in "renee-transformer" (9e-6);
-a bag has none. They do not see what is not in them: mining and clusters, where rounding decides too
-much; choices on held-out texts, of which there are too few.
+weight decay of AdamW is seen with two of the transformers (2e-4), not in "renee-transformer"
+(9e-6); a bag has none. They do not see what is not in them: mining and clusters, where rounding
+decides too much; choices on held-out texts, of which there are too few.
 """
 
 from __future__ import annotations
