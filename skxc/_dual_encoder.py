@@ -91,7 +91,8 @@ class DualEncoderXC(LabelTextsMixin, XCEstimator):
         Labels drawn from each text's own, by relevance, in every step. The others are negatives of
         the softmax and of one-vs-all, as far as they are in the pool, and take no part in the other
         losses. None: all, which has less noise; of the soft top-k it is another loss even on
-        average. The paper's code draws 1 (soft top-k: `k`).
+        average, and so of one-vs-all unless the pool holds all labels, for one drawn stands for as
+        many as its text has. The paper's code draws 1 (soft top-k: `k`).
     negatives_per_text : int, default=3
         Hard negatives a text and step, where they are mined.
     mining_interval : int, default=2

@@ -70,8 +70,9 @@ class ReneeClassifier(InitEncoderMixin, XCEstimator):
     loss : {"one-vs-all", "softmax", "decoupled-softmax", "soft-top-k"}, default="one-vs-all"
         "one-vs-all": binary cross-entropy. The others are those of :class:`DualEncoderXC`, here
         over all labels: "softmax": labels compete, a text's own, too; "decoupled-softmax": a text's
-        own only with the others; "soft-top-k": probabilities sum to k, which is 5 (alpha 2). They
-        score every label twice a step, the last one up to 17 times.
+        own only with the others; "soft-top-k": probabilities sum to k, with k=5 and alpha=1, its
+        defaults there. They score every label twice a step, the last one up to 17 times. A stream
+        of `partial_fit` keeps its first loss.
     classifier_learning_rate : float, default=None
         Of the classifier: SGD on the summed loss. None: 0.005 (pretrained: 0.01).
     classifier_weight_decay : float, default=1e-4

@@ -598,6 +598,16 @@ def test_equal_numbers_of_other_types_are_the_same_fit(data, tmp_path, monkeypat
     assert learnt(clf.set_params(**others).fit(*data[:2])) == learnt(undisturbed)
 
 
+def test_details_of_the_paper_count_as_they_are_resolved(data, tmp_path, monkeypatch):
+    clf = made("renee", data, checkpoint_dir=tmp_path)
+    assert fit_killed(clf, data, monkeypatch, 1)
+    with pytest.raises(ValueError, match="differs: paper"):
+        clf.set_params(paper={"schedule": "linear"}).fit(*data[:2])
+    undisturbed, same = made("renee", data).fit(*data[:2]), {"adam_epsilon": np.float64(1e-8)}
+    clf.set_params(paper={"schedule": "cosine", **same}).fit(*data[:2])
+    assert learnt(clf) == learnt(undisturbed)
+
+
 def test_a_random_state_that_has_moved_on_takes_the_checkpoints_seed(data, tmp_path, monkeypatch):
     undisturbed = made("renee", data, random_state=np.random.RandomState(0)).fit(*data[:2])
     clf = made("renee", data, checkpoint_dir=tmp_path, random_state=np.random.RandomState(0))

@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 import skxc
 from skxc import DualEncoderXC, ReneeClassifier, UniDEC
 from skxc._cli import main
+from skxc._estimator import _init_encoder
 from skxc.datasets import make_extreme_classification
 from skxc.encoders import BagOfWordsEncoder, JoinedEncoder, TransformerEncoder
 from skxc.model_selection import cross_validate
@@ -218,6 +219,18 @@ def test_a_checkpoint_is_of_one_start(data, dual, tmp_path):
     for other in (make_start(data, epochs=1), None):
         with pytest.raises(ValueError, match="init_encoder"):
             make_clf(other, encoder=BAG, **settings).fit(data.texts, data.Y)
+
+
+@pytest.mark.parametrize("checkpoint", [None, "checkpoint"])
+def test_a_folder_is_read_once_a_fit(data, dual, tmp_path, monkeypatch, checkpoint):
+    dual.save(tmp_path / "dual")
+    read, folders = _init_encoder.read_encoder, []
+    monkeypatch.setattr(
+        _init_encoder, "read_encoder", lambda folder: folders.append(folder) or read(folder)
+    )
+    folder = checkpoint and tmp_path / checkpoint
+    make_clf(tmp_path / "dual", checkpoint_dir=folder).fit(data.texts, data.Y)
+    assert folders == [tmp_path / "dual"]
 
 
 def test_starts_whose_words_differ_are_told_apart(data, tmp_path):

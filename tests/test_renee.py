@@ -23,7 +23,10 @@ import skxc
 from skxc import ReneeClassifier
 from skxc._data._batches import TrainingRows
 from skxc._estimator._setup import SetupMixin
+from skxc._functional._fused_linear import SGD
 from skxc._functional._losses import DecoupledSoftmax, Softmax, SoftTopK
+from skxc._functional._pairs import Positives
+from skxc._functional._two_pass_linear import two_pass_linear_step_
 from skxc._methods import _renee
 from skxc._methods._renee import ReneeMethod, _bytes_a_label, _chunk_size
 from skxc._methods._renee_start import ReneeSettings, initial_log_odds, with_intercept
@@ -32,7 +35,7 @@ from skxc.encoders import BagOfWordsEncoder, TransformerEncoder, _pooled
 
 SOFT = {
     "softmax": Softmax(), "decoupled-softmax": DecoupledSoftmax(),
-    "soft-top-k": SoftTopK(k=5, alpha=2.0),
+    "soft-top-k": SoftTopK(k=5, alpha=1.0),
 }  # fmt: skip
 SMALL = BagOfWordsEncoder(dim=16, min_df=1)
 
@@ -258,8 +261,41 @@ def test_texts_are_held_out_where_scores_are_no_log_odds(data):
 
 def test_a_soft_top_k_of_all_labels_is_refused(data):
     clf = make_clf(loss="soft-top-k")
-    with pytest.raises(ValueError, match=re.escape("best 5 labels, and 5 have a training text")):
+    with pytest.raises(ValueError, match=re.escape("k=5 of 5 labels: all would be in the soft")):
         clf.fit(data.texts, sp.csr_array(data.Y[:, :5]))
+
+
+def test_a_stream_of_the_soft_top_k_may_begin_with_few_labels(data):
+    few, others = data.Y.toarray(), data.Y.toarray()
+    few[:, 5:] = 0
+    clf = make_clf(loss="soft-top-k").partial_fit(data.texts, sp.csr_array(few))
+    assert clf.history_[-1]["loss"] < 1e-30  # all of them are in the top five
+    clf.partial_fit(data.texts, sp.csr_array(others))
+    assert clf.history_[-1]["loss"] > 0
+    assert np.isfinite(clf.label_embeddings_).all()
+
+
+def test_a_stream_keeps_its_first_loss(data, tmp_path):
+    clf = make_clf(loss="softmax", warm_start=True).fit(data.texts, data.Y)
+    clf.set_params(loss="one-vs-all").save(tmp_path / "model")
+    message = "loss='one-vs-all' differs from the fitted one, 'softmax', that training would go on"
+    for model in (clf, skxc.load(tmp_path / "model"), pickle.loads(pickle.dumps(clf))):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            model.partial_fit(data.texts, data.Y)
+        assert model.n_iter_ == 5
+        model.set_params(loss="softmax").partial_fit(data.texts, data.Y)
+        # a warm start fits the probabilities anew
+        model.set_params(loss="one-vs-all").fit(data.texts, data.Y)
+        assert model._sigmoid == (1.0, 0.0)
+        model.partial_fit(data.texts, data.Y)
+
+
+def test_an_older_model_goes_on_by_one_vs_all(data):
+    clf = make_clf().fit(data.texts, data.Y)
+    del clf._loss  # they have none
+    with pytest.raises(ValueError, match=re.escape("differs from the fitted one, 'one-vs-all'")):
+        clf.set_params(loss="softmax").partial_fit(data.texts, data.Y)
+    clf.set_params(loss="one-vs-all").partial_fit(data.texts, data.Y)
 
 
 def test_label_texts_let_unseen_labels_rank(data):
@@ -367,6 +403,29 @@ def test_where_kernels_serve_a_label_takes_its_errors_alone(monkeypatch):
     for momentum in (0.0, 0.9):
         setup = make_setup(ReneeSettings, None, rows, batch_size=256, momentum=momentum)
         assert _bytes_a_label(setup, setup.settings) == 2 * 256
+
+
+@pytest.mark.parametrize("loss", SOFT)
+def test_a_chunk_takes_what_is_counted_for_its_labels(loss, tmp_path):
+    n_texts, n_labels = 64, 1000
+    rows = TrainingRows(None, sp.csr_array((1, n_labels)), None)
+    setup = make_setup(ReneeSettings, None, rows, batch_size=n_texts, loss=loss)
+    weights, embeddings = torch.randn(n_labels, 4), torch.randn(n_texts, 4)
+    positives = Positives(torch.arange(n_texts), torch.arange(n_texts), torch.ones(n_texts))
+    with torch.profiler.profile(profile_memory=True) as profile:
+        two_pass_linear_step_(
+            weights, embeddings, positives, SOFT[loss], SGD(0.1, 0.0, 0.0), chunk_size=n_labels
+        )
+    counted = n_labels * _bytes_a_label(setup, setup.settings)
+    assert counted == pytest.approx(peak_bytes(profile, tmp_path), rel=0.05)
+
+
+def peak_bytes(profile, folder):
+    """With what torch's own operations hold inside, such as a logsumexp."""
+    profile.export_chrome_trace(str(folder / "trace.json"))
+    events = json.loads((folder / "trace.json").read_text())["traceEvents"]
+    changes = [(e["ts"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]"]
+    return np.cumsum([n_bytes for _, n_bytes in sorted(changes)]).max()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

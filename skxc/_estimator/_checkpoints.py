@@ -34,7 +34,7 @@ _NOT_COMPARED = {
     *("checkpoint_dir", "checkpoint_interval", "keep_checkpoint"),
     *("search", "sparse_output", "threshold", "top_k", "verbose"),
     *("device", "encoder", "init_encoder", "label_texts"),
-    *("precision", "random_state", "warm_start"),
+    *("paper", "precision", "random_state", "warm_start"),
 }
 _AT_ONCE = 1 << 20  # numbers
 _TEXTS_AT_ONCE = 1 << 10
@@ -100,6 +100,7 @@ class CheckpointMixin(SecondStageMixin):
             "the fitted model": digest(*self._fitted_parts(inputs)),
             "random_state": _seed(self.random_state),
             "encoder": _value(resolve_encoder(self.encoder)),
+            "paper": _value(vars(self._method.Settings.details.of(self.paper))),
             "device": device.type,
             "precision": str(self._dtype(device)).removeprefix("torch."),
         } | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Self
 
@@ -31,10 +32,13 @@ class InitEncoderMixin(FitMixin, SavingMixin):
 
     init_encoder: Any
 
-    def _check_init_encoder(self) -> None:
+    @property
+    def _start(self) -> Any:
         start = self.init_encoder
-        if isinstance(start, FrozenEstimator):
-            start = start.estimator
+        return start.estimator if isinstance(start, FrozenEstimator) else start
+
+    def _check_init_encoder(self) -> None:
+        start = self._start
         if start is not None and not isinstance(start, str | os.PathLike | SavingMixin):
             raise TypeError(
                 f"init_encoder={start!r:.200} is no estimator of skxc. Pass one that is fitted, "
@@ -44,10 +48,20 @@ class InitEncoderMixin(FitMixin, SavingMixin):
     def _begins_fitted(self, mode: FitMode) -> bool:
         return self.init_encoder is not None or super()._begins_fitted(mode)
 
+    def _checked(
+        self, X: Any, y: Any, sample_weight: Any, exclude: Any, mode: FitMode
+    ) -> CheckedInputs:
+        inputs = super()._checked(X, y, sample_weight, exclude, mode)
+        if self.init_encoder is None or mode.is_resumed:
+            return inputs
+        return replace(inputs, start=self._initial_encoder())
+
     def _fitted_encoder(self, inputs: CheckedInputs, seed: int) -> Encoder:
-        if self.init_encoder is None or (inputs.mode.is_resumed and not self._is_default_encoder):
-            return super()._fitted_encoder(inputs, seed)
-        return copy.copy(self.encoder_) if inputs.mode.is_resumed else self._initial_encoder()
+        if inputs.start is not None:
+            return inputs.start
+        if self.init_encoder is not None and self._is_default_encoder:
+            return copy.copy(self.encoder_)
+        return super()._fitted_encoder(inputs, seed)
 
     @property
     def _is_default_encoder(self) -> bool:
@@ -55,9 +69,7 @@ class InitEncoderMixin(FitMixin, SavingMixin):
 
     def _initial_encoder(self) -> Encoder:
         """A copy of the encoder that training begins from; arrays are shared."""
-        start = self.init_encoder
-        if isinstance(start, FrozenEstimator):
-            start = start.estimator
+        start = self._start
         if isinstance(start, str | os.PathLike):
             found = read_encoder(start)
         elif hasattr(start, "encoder_"):
@@ -84,10 +96,9 @@ class InitEncoderMixin(FitMixin, SavingMixin):
 
     def _fingerprint(self, inputs: CheckedInputs, device: torch.device) -> dict[str, str]:
         found = super()._fingerprint(inputs, device)
-        if self.init_encoder is None or inputs.mode.is_resumed:
-            return found | {"init_encoder": "None"}
-        encoder = self._initial_encoder()
-        return found | {"init_encoder": digest(*_parts(encoder, inputs))}
+        start = inputs.start
+        told = "None" if start is None else digest(*_parts(start, inputs))
+        return found | {"init_encoder": told}
 
     def _saved_parameters(self) -> dict[str, Any]:
         parameters = super()._saved_parameters()

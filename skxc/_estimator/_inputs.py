@@ -37,6 +37,7 @@ class CheckedInputs:
     mask: sp.csr_array | None
     label_texts: list[str] | None
     mode: FitMode
+    start: Encoder | None = None  # a fitted one that training begins from; its weights move on
 
 
 def with_labels_in_files(inputs: CheckedInputs, folder: Path) -> CheckedInputs:

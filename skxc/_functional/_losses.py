@@ -144,7 +144,7 @@ class SoftTopK(PoolLoss):
     """
 
     k: float | str = 5
-    alpha: float = 2.0
+    alpha: float = 1.0
 
     is_iterative: ClassVar[bool] = True
 
@@ -226,6 +226,15 @@ def make_loss(name: str, parameters: Any) -> PoolLoss:
     cls: Any = LOSSES[name]
     loss: PoolLoss = cls(**{f.name: getattr(parameters, f.name) for f in fields(cls)})
     return loss
+
+
+def check_top_k(loss: PoolLoss, n_labels: int, remedy: str) -> None:
+    """Raise where a soft top-k would hold all labels."""
+    if isinstance(loss, SoftTopK) and not isinstance(loss.k, str) and loss.k >= n_labels:
+        raise ValueError(
+            f"k={loss.k} of {n_labels} labels: all would be in the soft top k, and nothing would "
+            f"be learnt. {remedy}"
+        )
 
 
 class GradientCoefficients(NamedTuple):

@@ -16,7 +16,7 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._tokens import TokenStore
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._grad_cache import LabelChunk, two_pass_step
-from skxc._functional._losses import SoftTopK, make_loss
+from skxc._functional._losses import check_top_k, make_loss
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._pool_step import dense_pool_step
 from skxc._functional._unit_rows import unit_rows
@@ -83,12 +83,7 @@ class DualEncoderMethod(TwoTowerMethod[DualEncoderSettings]):
         self.pool_size = len(self.candidates) if is_all else settings.pool_size
         self.is_mined = settings.negatives == "mined" and self.pool_size < len(self.candidates)
         self.loss = make_loss(settings.loss, settings)
-        k = self.loss.k if isinstance(self.loss, SoftTopK) else 0
-        if not isinstance(k, str) and k >= len(self.label_tokens):
-            raise ValueError(
-                f"k={k} of {len(self.label_tokens)} labels: all would be in the soft top "
-                f"k, and nothing would be learnt. Pass a smaller k."
-            )
+        check_top_k(self.loss, len(self.label_tokens), "Pass a smaller k.")
 
     def begin_epoch(self, epoch: int) -> None:
         """Mine hard negatives where that is due; never before the encoder has learnt."""

@@ -17,7 +17,7 @@ from skxc._data._batches import Batch, TrainingRows
 from skxc._data._shares import column_share
 from skxc._functional._dropout import dropout_mask
 from skxc._functional._fused_linear import SGD, one_vs_all_step_
-from skxc._functional._losses import LOSSES, PoolLoss, SoftTopK
+from skxc._functional._losses import LOSSES, PoolLoss, check_top_k
 from skxc._functional._pairs import Pairs, Positives
 from skxc._functional._two_pass_linear import two_pass_linear_step_
 from skxc._kernels import has_fused_step, to_device, to_host
@@ -33,6 +33,7 @@ from ._method import Ended, Method, encoder_bytes
 from ._renee_start import (
     INTERCEPT_INPUT,
     ReneeSettings,
+    check_same_loss,
     empty_table,
     initial_weights,
     labels_with_a_row,
@@ -75,7 +76,8 @@ class ReneeMethod(Method[ReneeSettings]):
         # the column stays as it begins: 0, and below all others where a label is unseen
         self.intercepts = None if setup.settings.fit_intercept else weights[:, -1].clone()
         self.chunk_size = _chunk_size(setup, setup.settings)
-        self.pool_loss = _pool_loss(self.settings.loss, int(is_seen.sum()))
+        self.pool_loss = _pool_loss(self.settings.loss, setup.n_labels)
+        self.is_absent = torch.from_numpy(~is_seen[self.own]).to(weights.device)
 
     def __call__(self, batch: Batch, rate: float, *, with_loss: bool) -> Tensor | None:
         """One step: the mean loss a text where `with_loss`."""
@@ -125,9 +127,8 @@ class ReneeMethod(Method[ReneeSettings]):
                 *of_batch, sgd, **options, batch_size=n_most, with_loss=with_loss
             )
             return gradient, None if loss is None else processes.all_reduce_(loss)
-        is_absent = torch.from_numpy(~self.is_seen[self.own]).to(device)
         gradient, loss = two_pass_linear_step_(
-            *of_batch, self.pool_loss, sgd, **options, is_absent=is_absent,
+            *of_batch, self.pool_loss, sgd, **options, is_absent=self.is_absent,
             reduce_=processes.all_reduce_,
         )  # fmt: skip
         return gradient, loss if with_loss else None
@@ -156,7 +157,11 @@ class ReneeMethod(Method[ReneeSettings]):
         mark_unseen_(rows, self.is_seen[self.own])
         table = rows.numpy()
         check_finite(table)
-        arrays = {"label_embeddings_": processes.whole(table), "is_seen_": self.is_seen}
+        arrays = {
+            "label_embeddings_": processes.whole(table),
+            "is_seen_": self.is_seen,
+            "_loss": self.settings.loss,
+        }
         return Ended(self._ranker_of(rows, setup.dtype), arrays)
 
     @classmethod
@@ -176,6 +181,8 @@ class ReneeMethod(Method[ReneeSettings]):
         settings, rows = setup.settings, setup.rows
         # a stream of partial fits learns the label texts once
         is_continued = setup.is_partial and setup.fitted is not None
+        if is_continued:
+            check_same_loss(setup)
         if settings.augment and not is_continued and setup.label_tokens is not None:
             rows = with_label_texts(rows, setup.label_tokens)
         is_seen = labels_with_a_row(setup, rows)
@@ -227,13 +234,8 @@ def _pool_loss(name: str, n_labels: int) -> PoolLoss | None:
     """The loss that normalises a text's scores, if it is one."""
     if name == "one-vs-all":
         return None
-    loss = LOSSES[name]()  # its parameters as in the paper
-    k = loss.k if isinstance(loss, SoftTopK) else 0
-    if not isinstance(k, str) and k >= n_labels:
-        raise ValueError(
-            f"loss={name!r} is for the best {k} labels, and {n_labels} have a training text: "
-            f"all would be among the best, and nothing would be learnt. Pass another loss."
-        )
+    loss = LOSSES[name]()
+    check_top_k(loss, n_labels, "Pass another loss.")
     return loss
 
 
@@ -255,8 +257,8 @@ def _bytes_a_label(setup: TrainingSetup[ReneeSettings], settings: ReneeSettings)
     n_rows = 4 if is_narrow else 1 if settings.momentum else 0
     # a GPU's bfloat16 products and errors lie beside their scores in float32
     score_bytes = 8 if is_narrow and setup.device.type == "cuda" else 4
-    if not is_one_vs_all:  # what the statistics are computed from
-        score_bytes += 8
+    if not is_one_vs_all:  # with what the statistics are computed from
+        score_bytes = 16 if LOSSES[settings.loss].is_iterative else 8
     return int(score_bytes * settings.batch_size + 4 * n_rows * (settings.dim + 1))
 
 

@@ -20,6 +20,7 @@ from skxc._functional._top_k import UNSEEN_SCORE
 from skxc._kernels import RowNoise
 from skxc._search._ranker import LabelTable, Ranker, as_read_only_tensor
 from skxc._training._setup import Settings, TrainingSetup
+from skxc._validation import short
 
 # The classifier's last input is this constant: a label's intercept is the last entry of its row,
 # and prediction stays one inner product.
@@ -74,6 +75,17 @@ def labels_with_a_row(
     if setup.fitted is not None:
         is_seen |= setup.fitted["is_seen_"]
     return is_seen
+
+
+def check_same_loss(setup: TrainingSetup[ReneeSettings]) -> None:
+    """Raise where a stream goes on by another loss: its probabilities stay as first fitted."""
+    assert setup.fitted is not None
+    loss, fitted = setup.settings.loss, setup.fitted.get("_loss", "one-vs-all")  # in older models
+    if loss != fitted:
+        raise ValueError(
+            f"loss={loss!r} differs from the fitted one, {short(fitted)}, that training would go "
+            f"on from. Set it back, or fit anew."
+        )
 
 
 def initial_weights(

@@ -89,6 +89,9 @@ def runs(transformer: TransformerEncoder) -> dict[str, Any]:
         "renee-transformer": ReneeClassifier(
             transformer, classifier_learning_rate=0.003, momentum=0.9, **small
         ),
+        "renee-bag-softmax": ReneeClassifier(
+            bag, loss="decoupled-softmax", fit_intercept=False, epochs=4
+        ),
         "dual-encoder-bag": DualEncoderXC(bag),
         "dual-encoder-transformer": DualEncoderXC(
             transformer, loss="soft-top-k", alpha=2.0, pool_size=128, dropout=0.1, **small
