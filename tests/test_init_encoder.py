@@ -128,6 +128,11 @@ def test_the_encoder_is_the_starts_or_left_alone(data, dual):
         (BAG, TypeError, "init_encoder=BagOfWordsEncoder(dim=16) is no estimator of skxc."),
         (3, TypeError, "init_encoder=3 is no estimator of skxc. Pass one that is fitted,"),
         ("no/such/folder", FileNotFoundError, "no/such/folder"),
+        (
+            "no/such",
+            FileNotFoundError,
+            "an encoder alone, in a folder or on a hub, is what encoder=",
+        ),
     ],
 )
 def test_what_cannot_be_begun_from_is_refused(data, start, kind, message):

@@ -16,6 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
 from skxc._training._setup import TrainingSetup
+from skxc._validation import short
 from skxc.encoders._base import Encoder
 from skxc.encoders._registry import resolve_encoder
 
@@ -41,8 +42,9 @@ class InitEncoderMixin(FitMixin, SavingMixin):
         start = self._start
         if start is not None and not isinstance(start, str | os.PathLike | SavingMixin):
             raise TypeError(
-                f"init_encoder={start!r:.200} is no estimator of skxc. Pass one that is fitted, "
-                f"such as a DualEncoderXC, the folder of a saved model, or None."
+                f"init_encoder={short(start)} is no estimator of skxc. Pass one that is fitted, "
+                f"such as a DualEncoderXC, the folder of a saved one, or None. An encoder by itself "
+                f"is what encoder= takes."
             )
 
     def _begins_fitted(self, mode: FitMode) -> bool:
@@ -71,20 +73,22 @@ class InitEncoderMixin(FitMixin, SavingMixin):
         """A copy of the encoder that training begins from; arrays are shared."""
         start = self._start
         if isinstance(start, str | os.PathLike):
-            found = read_encoder(start)
+            found = _read(start)
         elif hasattr(start, "encoder_"):
             found = copy.copy(start.encoder_)
         else:
             raise NotFittedError(
-                f"init_encoder={start!r:.200} is not fitted, and training begins from what its "
-                f"encoder has learnt. Call its fit first."
+                f"init_encoder={short(start)} is not fitted, and training begins from what its "
+                f"encoder has learnt. Call its fit first. A search makes unfitted "
+                f"copies of the estimators in its grid: wrap each in sklearn.frozen.FrozenEstimator, "
+                f"or pass folders of saved ones."
             )
         chosen = resolve_encoder(self.encoder)
         chosen.forget()  # as the fitted one has
         if not self._is_default_encoder and repr(chosen) != repr(found):
             raise ValueError(
                 f"encoder={chosen!r} differs from that of init_encoder, {found!r}, that training "
-                f"begins from. Leave encoder at its default."
+                f"begins from. Leave encoder at its default, or pass that one."
             )
         return found
 
@@ -113,6 +117,17 @@ class InitEncoderMixin(FitMixin, SavingMixin):
         clone: Self = BaseEstimator.__sklearn_clone__(bare)
         clone.init_encoder = self.init_encoder
         return clone
+
+
+def _read(folder: str | os.PathLike[str]) -> Encoder:
+    """That of a saved model; errors say what else it could be."""
+    try:
+        return read_encoder(folder)
+    except (OSError, ValueError) as error:
+        raise type(error)(
+            f"init_encoder={os.fspath(folder)!r} is no saved estimator: {error} Pass the folder that "
+            f"save wrote, whole; an encoder alone, in a folder or on a hub, is what encoder= takes."
+        ) from error
 
 
 def _parts(encoder: Encoder, inputs: CheckedInputs) -> Iterator[Iterator[bytes]]:
