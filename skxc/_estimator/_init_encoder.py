@@ -43,8 +43,8 @@ class InitEncoderMixin(FitMixin, SavingMixin):
         if start is not None and not isinstance(start, str | os.PathLike | SavingMixin):
             raise TypeError(
                 f"init_encoder={short(start)} is no estimator of skxc. Pass one that is fitted, "
-                f"such as a DualEncoderXC, the folder of a saved one, or None. An encoder by itself "
-                f"is what encoder= takes."
+                f"such as a DualEncoderXC, the folder of a saved one, or None. An encoder by "
+                f"itself is what encoder= takes."
             )
 
     def _begins_fitted(self, mode: FitMode) -> bool:
@@ -79,9 +79,9 @@ class InitEncoderMixin(FitMixin, SavingMixin):
         else:
             raise NotFittedError(
                 f"init_encoder={short(start)} is not fitted, and training begins from what its "
-                f"encoder has learnt. Call its fit first. A search makes unfitted "
-                f"copies of the estimators in its grid: wrap each in sklearn.frozen.FrozenEstimator, "
-                f"or pass folders of saved ones."
+                f"encoder has learnt. Call its fit first. A search makes unfitted copies of the "
+                f"estimators in its grid: wrap each in sklearn.frozen.FrozenEstimator, or pass "
+                f"folders of saved ones."
             )
         chosen = resolve_encoder(self.encoder)
         chosen.forget()  # as the fitted one has
@@ -125,8 +125,9 @@ def _read(folder: str | os.PathLike[str]) -> Encoder:
         return read_encoder(folder)
     except (OSError, ValueError) as error:
         raise type(error)(
-            f"init_encoder={os.fspath(folder)!r} is no saved estimator: {error} Pass the folder that "
-            f"save wrote, whole; an encoder alone, in a folder or on a hub, is what encoder= takes."
+            f"init_encoder={os.fspath(folder)!r} is no saved estimator: {error} Pass the folder "
+            f"that save wrote, whole; an encoder alone, in a folder or on a hub, is what encoder= "
+            f"takes."
         ) from error
 
 
