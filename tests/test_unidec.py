@@ -293,6 +293,13 @@ def test_heads_and_temperature_have_the_papers_rates_decay_and_epsilon(dim):
         torch.testing.assert_close(got, wanted, **EXACT)
 
 
+def test_a_decay_that_leaves_nothing_of_the_projections_is_refused(make, data):
+    paper = {"head_learning_rate": 0.5, "head_weight_decay": 2}
+    message = "A learning rate of 0.5 times paper['head_weight_decay']=2 is 1 or more"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(paper=paper, projection_dim=5).fit(data.texts, data.Y)
+
+
 @pytest.mark.parametrize("pool_size", [100, 4])
 def test_the_pool_has_no_random_labels_on_request(pool_size):
     problem = Problem(BagOfWordsEncoder(dim=8, min_df=1))

@@ -174,7 +174,7 @@ def one_vs_all_pool_step(
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores
-    is_shifted: bool = True,
+    is_shifted: bool = True,  # by the logarithm below
 ) -> PoolGradients:
     """As `dense_pool_step`, of binary cross-entropy: summed over the pool, mean over the texts.
 

@@ -31,7 +31,8 @@ def labels_memory(
     is_on_host = classifier_device(setup, rows).type == "cpu"
     has_words = bool(settings.lexical_learning_rate) and setup.encoder.has_words
     n_words = setup.word_pairs.nnz if has_words else 0
-    scores = 4 * 4 * settings.batch_size * min(settings.pool_size, setup.n_labels)
+    n_held = 6 if settings.paper.one_vs_all_weight else 4  # scores, and what is computed of them
+    scores = 4 * n_held * settings.batch_size * min(settings.pool_size, setup.n_labels)
     published = search_bytes(table // (4 * n_labels), n_words)
     if setup.device.type != "cpu":
         # both halves, and both joined where labels are searched in training; then the table, when

@@ -66,6 +66,13 @@ class UniDECSettings(TwoTowerSettings):
 
 
 def check_decay(settings: UniDECSettings) -> None:
+    paper = settings.paper
+    rate = paper.head_learning_rate or settings.classifier_learning_rate
+    if rate * paper.head_weight_decay >= 1:
+        raise ValueError(
+            f"A learning rate of {rate} times paper['head_weight_decay']={paper.head_weight_decay} "
+            f"is 1 or more: a step would decay the projections to nothing. Lower one of them."
+        )
     if settings.classifier_learning_rate * settings.weight_decay >= 1:
         raise ValueError(
             f"classifier_learning_rate={settings.classifier_learning_rate} times "
