@@ -257,7 +257,7 @@ def run_all(args: argparse.Namespace) -> None:
 
 
 def write_report(folders: list[str]) -> None:
-    """The tables of all that is in the results; `folders`: where their sets are."""
+    """The tables of all that is in the results; `folders`: where all of their sets are."""
     rows = list(done().values())
     sets: dict[str, SetResults] = {}
     for name, encoder, n_texts, n_test in dict.fromkeys(
@@ -265,7 +265,8 @@ def write_report(folders: list[str]) -> None:
     ):
         folder = next((f for f in folders if Path(f).resolve().name == name.split(",")[0]), None)
         if folder is None:
-            raise SystemExit(f"Pass the folder of {name}: a report needs the test labels.")
+            print(f"No tables: they need the test labels of {name}. Pass its folder, too.")
+            return
         own = [r for r in rows if r["key"][:2] + r["key"][4:6] == [name, encoder, n_texts, n_test]]
         own = [r for r in own if not r["key"][-1]]
         n_labels = int(name.split(", ")[1].split()[0]) if "," in name else None
