@@ -418,9 +418,19 @@ def test_every_setting_is_the_parameter_of_its_name_or_what_none_stands_for(make
         value, given = getattr(settings, field.name), getattr(estimator, field.name, None)
         if field.name == "epochs" and isinstance(defaults["epochs"], range):
             assert value in defaults["epochs"]
+        elif field.name == "paper":  # a dict of details: the next test
+            assert value == type(value)()
         elif field.name != "dim":
             assert value == (defaults.get(field.name) if given is None else given)
         assert value is not None or "None" in field.type
+
+
+def test_details_of_the_paper_that_are_not_given_are_as_by_default(make, data):
+    estimator = make(paper={"schedule": "linear"})
+    settings = estimator._settings(BagOfWordsEncoder(), 7, data.Y, is_partial=False)
+    details = estimator._method.Settings.details
+    assert settings.paper == details(schedule="linear") != details()
+    assert estimator.paper == {"schedule": "linear"}
 
 
 def test_a_setting_that_no_parameter_has_is_an_error(make, data, monkeypatch):

@@ -6,6 +6,7 @@ import copy
 import gc
 import pickle
 import weakref
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_nothing_of_the_training_is_held_while_scores_are_calibrated(make, monke
 
 def test_every_setting_is_a_parameter(make):
     clf = make()
-    names = set(clf._method.Settings.__dataclass_fields__) - {"dim"}
+    names = {field.name for field in fields(clf._method.Settings)} - {"dim"}
     assert names <= set(clf.get_params(deep=False))
     encoder = BagOfWordsEncoder(dim=8)
     settings = clf._settings(encoder, 8, sp.csr_array(Y), is_partial=False)
