@@ -95,17 +95,9 @@ def report(sets: Mapping[str, SetResults], machines: list[str]) -> str:
         heads = ["variant", *MEASURES, "fit CPU s", "MiB", "seeds"]
         lines += [*table(heads, list(results.variants())), ""]
         rows = [
-            [
-                f.paper,
-                f.claim,
-                f"{f.better} - {f.worse}",
-                measure,
-                str(d),
-                str(d.n_seeds),
-                d.verdict,
-            ]
+            [f.paper, f.claim, measure, str(d), str(d.n_seeds), d.verdict]
             for f, measure, d in results.findings()
         ]
-        heads = ["paper", "finding", "difference", "measure", "points", "seeds", "here"]
-        lines += table(heads, rows, n_words=4)
+        heads = ["paper", "finding", "measure", "points", "seeds", "here"]
+        lines += table(heads, rows, n_words=3)
     return "\n".join(lines) + "\n"
