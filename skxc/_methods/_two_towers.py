@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -51,7 +51,7 @@ class TwoTowerSettings(Settings):
     """What both methods that embed label texts have; see the estimators' parameters."""
 
     details: ClassVar[type[Paper]] = TwoTowerPaper
-    paper: TwoTowerPaper
+    paper: TwoTowerPaper = field(default_factory=TwoTowerPaper)
     loss: str
     temperature: float
     negatives: str

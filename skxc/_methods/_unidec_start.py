@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -52,7 +52,7 @@ class UniDECSettings(TwoTowerSettings):
     """See the parameters of `UniDEC`."""
 
     details: ClassVar[type[Paper]] = UniDECPaper
-    paper: UniDECPaper
+    paper: UniDECPaper = field(default_factory=UniDECPaper)
     classifier_loss: str | None
     dual_weight: float
     both_directions: bool

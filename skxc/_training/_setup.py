@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -41,7 +41,7 @@ class Settings:
     max_grad_norm: float | None
     dropout: float
     early_stopping: bool
-    paper: Paper
+    paper: Paper = field(default_factory=Paper)
     dim: int  # of the encoder's embeddings
 
 
