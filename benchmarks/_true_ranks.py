@@ -14,6 +14,15 @@ RANKED = 100  # labels of a text whose ranks are told: a byte holds one
 _DRAWS = 2000
 
 
+def true_pairs(Y: sp.csr_array, exclude: sp.csr_array | None) -> sp.csr_array:
+    """Labels of test texts without excluded pairs, in ascending order."""
+    if exclude is not None:
+        Y = sp.csr_array(Y - Y.multiply(exclude > 0))
+        Y.eliminate_zeros()
+    Y.sort_indices()
+    return Y
+
+
 def true_ranks(clf: Any, data: Bunch) -> NDArray[np.uint8]:  # (n_pairs,) uint8
     """The rank of each true pair, from 1, in the order of CSR; 0: not among the best 100."""
     found, _ = clf.predict_top_k(data.test_texts, k=RANKED, exclude=data.test_exclude)

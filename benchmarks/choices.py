@@ -27,7 +27,7 @@ from unittest.mock import patch
 
 import numpy as np
 from _measuring import print_row
-from _true_ranks import Difference, text_values, true_ranks
+from _true_ranks import Difference, text_values, true_pairs, true_ranks
 from against_peers import held_out, load
 from numpy.typing import NDArray
 from sklearn.utils import Bunch
@@ -206,7 +206,7 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in variants]:
         parser.error(f"{unknown} are no variants. Pass some of {list(variants)}.")
     data, encoder = held_out(load(args.folder)[1]), "bag"
-    data.Y_test.sort_indices()
+    data.Y_test = true_pairs(data.Y_test, data.test_exclude)
     if args.frozen:
         cache = Path(tempfile.gettempdir()) / "skxc-vectors"
         encoder = TransformerEncoder(args.frozen, trainable=False, cache_dir=cache)

@@ -39,7 +39,7 @@ from _measuring import in_a_process, peak_bytes, resident_bytes
 from _papers_report import MEASURES, SetResults, report
 from _papers_variants import ALWAYS, RATES, SETTINGS, VARIANTS
 from _pretrained import pretrained_folder
-from _true_ranks import text_values, true_ranks
+from _true_ranks import text_values, true_pairs, true_ranks
 from against_peers import load, machine, most_frequent
 from sklearn.utils import Bunch
 
@@ -84,12 +84,9 @@ class Job(NamedTuple):
         return {**own, **variant.parameters}
 
     def is_done(self) -> bool:
-        """Whether the results have it, with these parameters, and what others begin from."""
+        """Whether the results have it, with these parameters."""
         row = done().get(json.dumps(self.key))
-        if row is None or row["parameters"] != self.parameters():
-            return False
-        is_start = any(self.variant == other.start for other in VARIANTS.values())
-        return self.is_choice or not is_start or (self.place() / "model").is_dir()
+        return row is not None and row["parameters"] == self.parameters()
 
     def place(self, variant: str | None = None) -> Path:
         """A folder of its own."""
@@ -117,13 +114,9 @@ def cut(job: Job) -> Bunch:
         test = np.sort(np.random.default_rng(0).permutation(len(data.test_texts))[: job.n_test])
     texts, Y, exclude = (_rows(part, own) for part in of_training)
     test_texts, Y_test, test_exclude = (_rows(part, test) for part in of_test)
-    if test_exclude is not None:  # an excluded pair is no true one
-        Y_test = sp.csr_array(Y_test - Y_test.multiply(test_exclude > 0))
-        Y_test.eliminate_zeros()
-    Y_test.sort_indices()
     return Bunch(
-        texts=texts, Y=Y, exclude=exclude, label_texts=data.label_texts,
-        test_texts=test_texts, Y_test=Y_test, test_exclude=test_exclude,
+        texts=texts, Y=Y, exclude=exclude, label_texts=data.label_texts, test_texts=test_texts,
+        Y_test=true_pairs(Y_test, test_exclude), test_exclude=test_exclude,
     )  # fmt: skip
 
 
@@ -198,16 +191,15 @@ def done() -> dict[str, dict[str, Any]]:
 
 
 def run(jobs: list[Job], workers: int) -> None:
-    """Those that are not done yet, so many at a time."""
+    """So many at a time; a line of the results each."""
 
     def one(job: Job) -> None:
-        with _WRITING:
-            if job.is_done():
-                return
         row = in_a_process(measured, job)
         with _WRITING:
             rows = done() | {json.dumps(job.key): row}
-            RESULTS.write_text("".join(json.dumps(line) + "\n" for line in rows.values()))
+            written = RESULTS.with_suffix(".new")
+            written.write_text("".join(json.dumps(line) + "\n" for line in rows.values()))
+            written.replace(RESULTS)  # at once: a kill loses no line
         print(f"{job.key}: {row['fit CPU s']} s", flush=True)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -224,7 +216,7 @@ def chosen_rates(
         for name, grid in RATES[encoder].items()
         if len(grid) > 1
     }
-    run([job for grid in jobs.values() for job in grid], workers)
+    run([job for grid in jobs.values() for job in grid if not job.is_done()], workers)
     chosen = {VARIANTS[name].estimator: grid[0] for name, grid in RATES[encoder].items()}
     for name, grid in jobs.items():
         found = [done()[json.dumps(job.key)] for job in grid]
@@ -248,12 +240,15 @@ def run_all(args: argparse.Namespace) -> None:
     rates = chosen_rates(partial(make, args.folders[0]), args.encoder, args.workers)
     for folder in args.folders:
         for seed in range(args.seeds):
-            jobs = [make(folder, name, seed, rates[VARIANTS[name].estimator]) for name in args.only]
-            later = [job for job in jobs if VARIANTS[job.variant].start is not None]
-            starts = {VARIANTS[job.variant].start for job in later} - {*args.only, None}
-            first = [make(folder, s, seed, rates[VARIANTS[s].estimator]) for s in starts if s]
-            run([*(job for job in jobs if job not in later), *first], args.workers)
-            run(later, args.workers)  # these begin from the others' encoders
+            jobs = {n: make(folder, n, seed, rates[VARIANTS[n].estimator]) for n in VARIANTS}
+            wanted = [name for name in args.only if not jobs[name].is_done()]
+            later = [name for name in wanted if VARIANTS[name].start]
+            # what they begin from, where it was made elsewhere or never
+            starts = {VARIANTS[name].start or "" for name in later}
+            missing = {name for name in starts if not (jobs[name].place() / "model").is_dir()}
+            first = [name for name in VARIANTS if name in missing.union(wanted).difference(later)]
+            run([jobs[name] for name in first], args.workers)
+            run([jobs[name] for name in later], args.workers)
 
 
 def write_report(folders: list[str]) -> None:

@@ -188,14 +188,14 @@ class Problem(StepProblem):
         total = dual_weight * softmax(a @ labels.T)
         scores = b @ (picked if step.is_one_vs_all else F.normalize(picked, dim=1)).T
 
-        def one_vs_all(scores):  # the mean over the texts, not over the pool
+        def one_vs_all(scores):  # of each text, summed over the pool
             terms = F.binary_cross_entropy_with_logits(scores, targets, reduction="none")
-            return (torch.where(others[1], 0.0, terms).sum(1) * weights).mean()
+            return torch.where(others[1], 0.0, terms).sum(1) * weights
 
-        of_rows = (
-            one_vs_all(scores - math.log(len(rows))) if step.is_one_vs_all else softmax(scores)
-        )
-        of_rows = of_rows + paper.one_vs_all_weight * one_vs_all(scores) / len(rows)
+        shifted = scores - math.log(len(rows))
+        of_rows = one_vs_all(shifted).mean() if step.is_one_vs_all else softmax(scores)
+        n_labels = (~others[1]).sum(1)
+        of_rows = of_rows + paper.one_vs_all_weight * (one_vs_all(scores) / n_labels).mean()
         total = total + (1 - dual_weight) * of_rows
         total.backward()
         heads, scale = gradient_of(*step.heads.parameters()), gradient_of(step.log_scale)

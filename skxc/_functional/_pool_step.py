@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ._losses import (
+    OneVsAll,
     PoolLoss,
     Softmax,
     gradient_coefficients,
@@ -174,7 +175,6 @@ def one_vs_all_pool_step(
     ignored: Pairs[Tensor] | None = None,  # not in the loss; none of the positives
     sample_weight: Tensor | None = None,  # (batch,)
     added: Tensor | None = None,  # (pool, batch) to the scores
-    is_shifted: bool = True,  # by the logarithm below
 ) -> PoolGradients:
     """As `dense_pool_step`, of binary cross-entropy: summed over the pool, mean over the texts.
 
@@ -183,9 +183,7 @@ def one_vs_all_pool_step(
     """
     with torch.no_grad():
         texts, labels = _scaled(text_embeddings, label_embeddings, temperature)
-        scores = _scores(texts, labels, added)
-        if is_shifted:
-            scores.sub_(math.log(len(labels)))
+        scores = _scores(texts, labels, added).sub_(math.log(len(labels)))
         index = (positives.labels, positives.rows)
         if ignored is not None:  # softplus and sigmoid of -inf are 0
             mask_(scores, (ignored.labels, ignored.rows))
@@ -202,16 +200,17 @@ def one_vs_all_pool_step(
 def with_mean_one_vs_all(
     step: Callable[..., PoolGradients], weight: float
 ) -> Callable[..., PoolGradients]:
-    """A step whose loss has binary cross-entropy beside it: the mean over the pool and the texts.
+    """A step whose loss has one-vs-all beside it: the mean over the pool and the texts.
 
     UniDEC's code adds it to the classifier's loss on request, with the weight 1.
     """
 
-    def both(texts: Tensor, labels: Tensor, *args: Any, **keywords: Any) -> PoolGradients:
-        of_step = step(texts, labels, *args, **keywords)
-        others = one_vs_all_pool_step(texts, labels, *args, **keywords, is_shifted=False)
-        share = weight / len(labels)
-        return PoolGradients(*(a + share * b for a, b in zip(of_step, others, strict=True)))
+    def both(
+        texts: Tensor, labels: Tensor, positives: Positives[Tensor], **keywords: Any
+    ) -> PoolGradients:
+        of_step = step(texts, labels, positives, **keywords)
+        others = dense_pool_step(texts, labels, positives, OneVsAll(), **keywords)
+        return PoolGradients(*(a + weight * b for a, b in zip(of_step, others, strict=True)))
 
     return both
 
