@@ -131,7 +131,7 @@ def test_the_encoder_is_the_starts_or_left_alone(data, dual):
         (
             "no/such",
             FileNotFoundError,
-            "an encoder alone, in a folder or on a hub, is",
+            "An encoder alone, in a folder or on a hub, is",
         ),
     ],
 )

@@ -126,9 +126,8 @@ def _read(folder: str | os.PathLike[str]) -> Encoder:
     except (OSError, ValueError) as error:
         kind = next(k for k in (FileNotFoundError, OSError, ValueError) if isinstance(error, k))
         raise kind(
-            f"init_encoder={os.fspath(folder)!r} is no saved estimator: {error} Pass the folder "
-            f"that save wrote, whole; an encoder alone, in a folder or on a hub, is what encoder= "
-            f"takes."
+            f"init_encoder={os.fspath(folder)!r} is no saved estimator: {error} An encoder alone, "
+            f"in a folder or on a hub, is what encoder= takes."
         ) from error
 
 
