@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from base64 import b64encode
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import scipy.sparse as sp
 from sklearn.utils import Bunch
 
+from skxc.datasets import make_extreme_classification
 from skxc.metrics import propensities, ranking_metrics
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -79,6 +81,53 @@ def test_what_is_not_sampled_is_excluded() -> None:
     exclude = papers.all_but_sampled(Y, 4, seed=0).toarray()
     assert not (exclude * Y.toarray()).any()
     assert (exclude == 0).sum(1).tolist() == [6] * 6  # two of its own, four others
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A set of 60 training and 30 test texts."""
+    made = make_extreme_classification(90, 12, random_state=0)
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name, rows in (("trn", slice(0, 60)), ("tst", slice(60, 90))):
+        (folder / f"{name}_X.txt").write_text("\n".join(made.texts[rows]) + "\n")
+        sp.save_npz(folder / f"Y.{name}.npz", sp.csr_matrix(made.Y[rows]))
+    (folder / "Y.txt").write_text("\n".join(made.label_texts) + "\n")
+    return folder
+
+
+def test_a_run_goes_on_where_it_broke_off(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+
+    def in_this_process(function: Any, job: papers.Job) -> Any:
+        fitted.append(job.variant)
+        return function(job)
+
+    monkeypatch.setattr(papers, "RESULTS", tmp_path / "papers.jsonl")
+    monkeypatch.setattr(papers, "in_a_process", in_this_process)
+    arguments = [str(folder), "--encoder", "bag", "--seeds", "1", "--texts", "50",
+                 "--work", str(tmp_path / "work"), "--only", "UniDEC", "Renee, warm"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["papers.py", *arguments])
+    papers.main()
+    assert fitted == ["DEXML, in-batch", "UniDEC", "Renee, warm"]  # the start is a fit of its own
+    lines = papers.RESULTS.read_text().splitlines()
+    table = papers.RESULTS.with_suffix(".md").read_text()
+    assert "## tiny, bag: 50 training texts" in table
+    assert table.count("| 1 |\n") == 3
+    papers.main()
+    assert len(fitted) == 3
+    assert papers.RESULTS.read_text().splitlines() == lines
+    papers.RESULTS.write_text("\n".join(lines[:-1]) + "\n")  # as if killed in the last fit
+    papers.main()
+    assert fitted[3:] == ["Renee, warm"]
+    shutil.rmtree(tmp_path / "work")  # another machine: it has the results alone
+    papers.main()
+    assert len(fitted) == 4
+    papers.RESULTS.write_text("\n".join(lines[:-1]) + "\n")
+    papers.main()
+    assert fitted[4:] == ["DEXML, in-batch", "Renee, warm"]
 
 
 def test_findings_are_of_variants_that_there_are(data: Bunch) -> None:

@@ -205,8 +205,8 @@ class UniDECMethod(TwoTowerMethod[UniDECSettings]):
             of_classifier = heads.classifier_space(raw_texts, drop) * mask
         labels = heads.label_text_space(raw_labels, drop)
         rows = self._dropped(rows, rate=paper.row_dropout)
-        rows = rows if self.is_one_vs_all else self.heads.units(rows)
-        parts = (p.split(self.heads.views, 1) for p in (texts, labels, of_classifier, rows))
+        rows = rows if self.is_one_vs_all else heads.units(rows)
+        parts = (p.split(heads.views, 1) for p in (texts, labels, of_classifier, rows))
         for i, (of_texts, of_labels, seen, of_rows) in enumerate(zip(*parts, strict=True)):
             scale = _VECTORS_TEMPERATURE if i else 1.0
             yield View(of_texts, of_labels, scale), View(seen, of_rows, scale, None if i else words)
